@@ -1,0 +1,14 @@
+"""Fixtures that several test files share."""
+from pathlib import Path
+
+import pytest
+
+SHARED = Path(__file__).resolve().parents[2] / 'shared'
+
+
+@pytest.fixture(scope='session')
+def shared_cifar() -> Path:
+    "CIFAR-10, JPEG q75 copy: lies beside the checkout on the project's machines, not in the repository"
+    path = SHARED / 'data' / 'cifar10.zip'
+    if not path.exists(): pytest.skip(f'{path} is not on this machine')
+    return path
