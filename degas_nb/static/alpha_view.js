@@ -1,0 +1,73 @@
+// AlphaView: alpha bars, a picture and loss curves. panels.js stands in front of this file: together they are one module.
+
+function copyBytes(view) {
+  if (!view || !view.byteLength) return new Uint8Array(0);
+  return new Uint8Array(view.buffer.slice(view.byteOffset, view.byteOffset + view.byteLength));
+}
+
+// The numbers of one message, given back their names: plan = {edges: [[name, [op]]], curves: [[name, n]]}.
+function unpack(plan, bytes) {
+  const edges = plan.edges || [], curves = plan.curves || [];
+  const needed = edges.reduce((n, [, ops]) => n + ops.length, 0) + curves.reduce((n, [, size]) => n + 2 * size, 0);
+  if (bytes.length !== 4 * needed) return {edges: [], series: []};
+  const numbers = new Float32Array(bytes.buffer);
+  let at = 0;
+  const take = n => numbers.subarray(at, at += n);
+  return {
+    edges: edges.map(([name, ops]) => ({name, ops, values: take(ops.length)})),
+    series: curves.map(([name, size]) => ({name, xs: take(size), ys: take(size)})),
+  };
+}
+
+// One edge in words, for a screen reader.
+function leader({name, ops, values}) {
+  const best = winner(values);
+  return best < 0 ? `${name}: no number` : `${name}: ${ops[best]} ${values[best].toFixed(2)}`;
+}
+
+function figure(parent, className, title) {
+  const node = make('figure', parent, `dg-figure ${className}`);
+  make('figcaption', node, '', title);
+  const body = make('div', node, 'dg-body');
+  body.setAttribute('role', 'img');
+  body.tabIndex = 0;
+  return {node, body};
+}
+
+function render({model, el}) {
+  const root = make('div', el, 'dg-view');
+  const head = make('p', root, 'dg-head');
+  const parts = make('div', root, 'dg-parts');
+  const bars = figure(parts, 'dg-bars', 'mixing weights: the mark is an equal share');
+  const side = make('div', parts, 'dg-side');
+  const picture = figure(side, 'dg-picture', 'samples');
+  const losses = figure(side, 'dg-curves', 'losses');
+  const drawBars = barPanel(bars.body), drawPicture = picturePanel(picture.body), drawCurves = curvePanel(losses.body);
+  let frames = 0, due = 0;
+
+  function paint() {
+    due = 0;
+    const plan = model.get('plan') || {}, step = model.get('step'), [height, width] = model.get('size') || [0, 0];
+    const {edges, series} = unpack(plan, copyBytes(model.get('numbers')));
+    drawBars(edges, plan.limit || 1);
+    drawCurves(series);
+    const seen = drawPicture(copyBytes(model.get('pixels')), height, width);
+    bars.node.hidden = !edges.length;
+    losses.node.hidden = !series.length;
+    picture.node.hidden = !seen;
+    side.hidden = !seen && !series.length;
+    head.textContent = step < 0 ? 'waiting for the first push' : `step ${step}`;
+    bars.body.setAttribute('aria-label', `Mixing weights at step ${step}. ${edges.map(leader).join(', ')}`);
+    picture.body.setAttribute('aria-label', `Picture of ${width} by ${height} pixels at step ${step}`);
+    losses.body.setAttribute('aria-label', 'Losses: ' + series.map(s => `${s.name} ${shortNumber(s.ys[s.ys.length - 1])}`).join(', '));
+    root.dataset.step = step;
+    root.dataset.frames = ++frames;
+  }
+
+  const later = () => { if (!due) due = requestAnimationFrame(paint); };
+  model.on('change', later);
+  paint();
+  return () => { model.off('change', later); cancelAnimationFrame(due); };
+}
+
+export default { render };

@@ -1,0 +1,266 @@
+"""The live view in a real JupyterLab and a real browser: bars move and the canvas changes while a cell is running."""
+import json
+import os
+import secrets
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import nbformat
+import numpy as np
+import pytest
+
+from degas_nb.widgets import AlphaView, Board, Curve, best_op, board_picture, pack
+
+ROOT = Path(__file__).resolve().parents[1]
+CHROMIUM = next((p for p in [os.environ.get('CHROMIUM'), shutil.which('chromium'), shutil.which('chromium-browser'), shutil.which('google-chrome')] if p), None)
+FLAGS = '--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update --disable-sync'.split()
+SETTINGS = {
+    'apputils-extension/notification': {'fetchNews': 'false', 'checkForUpdates': False},
+    'apputils-extension/kernels-settings': {'commsOverSubshells': 'disabled'},
+    'notebook-extension/tracker': {'windowingMode': 'none'},
+    'docmanager-extension/plugin': {'autosave': False},
+}
+
+# ---- the board, without a browser
+
+
+@pytest.mark.parametrize('n', [1, 2, 400, 401, 402, 5000])
+def test_curve_keeps_its_ends(n):
+    curve = Curve()
+    for i in range(n): curve.push(i, -i)
+    x, y = curve.points()
+    assert x[0] == 0 and x[-1] == n - 1 and len(x) <= 401
+    assert (y == -x).all() and (np.diff(x) > 0).all()
+
+
+def test_nothing_breaks_the_picture():
+    nan = float('nan')
+    board = Board()
+    assert board_picture(board)[0][:4] == b'\x89PNG'
+    board.push(0, alpha={'s0-s1': dict(a=nan, b=nan)}, losses=dict(mse=nan, lap=float('inf')))
+    assert board_picture(board)[0][:4] == b'\x89PNG' and best_op(board.alpha['s0-s1']) is None
+    board.push(1, alpha={'other': dict(c=1.)}, samples=np.zeros((40, 10, 3), np.uint8), losses=dict(wass=-3.))
+    assert board_picture(board)[0][:4] == b'\x89PNG' and list(board.alpha) == ['other']
+
+
+def test_a_thousand_pushes_stay_small_and_fast():
+    view, alpha = AlphaView(), {f'e{i}': {f'op{j}': .25 for j in range(4)} for i in range(11)}
+    start = time.perf_counter()
+    for step in range(1000): view.push(step, alpha, losses=dict(mse=1 / (step + 1)))
+    assert len(view.numbers) == 4 * (44 + 2 * len(view.board.curves['mse'].points()[0])) < 4096
+    assert time.perf_counter() - start < 5          # 15 steps a second are 7 % of this
+
+
+def test_pack_says_what_it_holds():
+    board = Board()
+    board.push(3, alpha={'x': dict(p=.25, q=.75)}, losses=dict(a=1., b=2.))
+    plan, numbers = pack(board)
+    assert np.frombuffer(numbers, np.float32).tolist() == [.25, .75, 3, 1, 3, 2]
+    assert plan['edges'] == [['x', ['p', 'q']]] and plan['curves'] == [['a', 1], ['b', 1]]
+
+
+# ---- in the browser
+
+
+def free_port():
+    with socket.socket() as s:
+        s.bind(('127.0.0.1', 0))
+        return s.getsockname()[1]
+
+
+@pytest.fixture(scope='module')
+def lab(tmp_path_factory):
+    "A JupyterLab of our own: loopback, random token, its configuration in a temporary folder. (url, token, root)"
+    if CHROMIUM is None: pytest.skip('no chromium on this machine: `apt-get install chromium`, or name one in CHROMIUM')
+    pytest.importorskip('playwright')
+    home, root, port, token = tmp_path_factory.mktemp('lab'), tmp_path_factory.mktemp('nbs'), free_port(), secrets.token_hex(16)
+    for name, value in SETTINGS.items():
+        path = home / 'settings/@jupyterlab' / f'{name}.jupyterlab-settings'
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(value))
+    kinds = dict(JUPYTER_CONFIG_DIR='config', JUPYTER_DATA_DIR='data', JUPYTER_RUNTIME_DIR='runtime', JUPYTERLAB_WORKSPACES_DIR='workspaces',
+                 JUPYTERLAB_SETTINGS_DIR='settings', IPYTHONDIR='ipython')
+    env = os.environ | {k: str(home / v) for k, v in kinds.items()} | dict(OMP_NUM_THREADS='1', PYTHONPATH=str(ROOT))
+    command = [sys.executable, '-m', 'jupyter', 'lab', '--no-browser', '--ip=127.0.0.1', f'--port={port}', '--ServerApp.port_retries=0', '--allow-root',
+               f'--IdentityProvider.token={token}', f'--ServerApp.root_dir={root}', '--expose-app-in-browser', '--LabApp.news_url=None',
+               '--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate', '--LabApp.extension_manager=readonly']
+    url = f'http://127.0.0.1:{port}'
+    with open(home / 'log', 'w') as log: server = subprocess.Popen(command, env=env, stdout=log, stderr=log, cwd=root)
+    try:
+        wait_for(f'{url}/api/status?token={token}', server, home / 'log')
+        yield url, token, root
+    finally:
+        server.terminate()
+        try: server.wait(10)
+        except subprocess.TimeoutExpired: server.kill()
+
+
+def wait_for(address, server, log, seconds=40):
+    for _ in range(seconds * 5):
+        if server.poll() is not None: break
+        try: return urllib.request.urlopen(address, timeout=2)
+        except OSError: time.sleep(.2)
+    raise RuntimeError(f'JupyterLab did not start: {log.read_text()[-800:]}')
+
+
+class Lab:
+    "One notebook, open in the browser."
+    def __init__(self, page, lab, name):
+        self.page, self.base, self.outside, self.errors = page, lab[0], [], []
+        page.route(lambda u: not u.startswith((self.base, self.base.replace('http', 'ws'), 'data:', 'blob:')), self.refuse)
+        page.on('pageerror', lambda e: self.errors.append(str(e)))
+        page.on('console', lambda m: self.errors.append(m.text) if m.type == 'error' else None)
+        page.goto(f'{self.base}/lab/workspaces/auto-{secrets.token_hex(4)}/tree/{name}?token={lab[1]}&reset')
+        page.wait_for_function('() => window.jupyterapp && document.querySelectorAll(".jp-CodeCell").length > 1', timeout=40_000)
+        page.evaluate('''async () => {
+            await jupyterapp.restored;
+            const w = jupyterapp.shell.currentWidget;
+            await w.context.ready; await w.sessionContext.ready;
+            const kernel = w.sessionContext.session.kernel;
+            for (let i = 0; i < 400 && kernel.status !== "idle"; i++) await new Promise(r => setTimeout(r, 50));
+            await kernel.info;
+            await jupyterapp.commands.execute("notebook:clear-all-cell-outputs"); }''')
+
+    def refuse(self, route):
+        self.outside.append(route.request.url)
+        route.abort()
+
+    def run(self, i, wait=True):
+        "Run cell `i`; with `wait` until it has finished."
+        self.page.evaluate('''async ([i, wait]) => {
+            const n = jupyterapp.shell.currentWidget.content;
+            n.activeCellIndex = i; n.deselectAll();
+            const done = jupyterapp.commands.execute("notebook:run-cell");
+            if (wait) await done; }''', [i, wait])
+
+    def outputs(self, i): return self.page.evaluate('i => jupyterapp.shell.currentWidget.content.widgets[i].model.outputs.toJSON()', i)
+
+    def text(self, i): return ' '.join(o.get('text', '') or o.get('evalue', '') for o in self.outputs(i))
+
+
+@pytest.fixture(scope='module')
+def browser():
+    from playwright.sync_api import sync_playwright
+    with sync_playwright() as p:
+        b = p.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield b
+        b.close()
+
+
+def shoot(page, name, **kw):
+    "A screenshot for people to look at: tests/shots is not kept in git."
+    folder = ROOT / 'tests/shots'
+    folder.mkdir(exist_ok=True)
+    page.screenshot(path=folder / f'{name}.png', **kw)
+
+
+STATE = '''() => { const v = document.querySelector(".dg-view"), c = v && v.querySelector("canvas");
+    if (!v) return null;
+    const bars = [...v.querySelectorAll(".dg-fill")].map(e => e.style.width).join();
+    const pixels = c && c.width ? [...c.getContext("2d").getImageData(0, 0, c.width, c.height).data].reduce((a, b) => a + b, 0) : 0;
+    const lines = [...v.querySelectorAll("path.dg-line")].map(e => e.getAttribute("d")).join();
+    return [v.dataset.step, bars, pixels, lines]; }'''
+
+CELLS = ['''import time
+import numpy as np
+from degas_nb.widgets import AlphaView
+view = AlphaView()
+view''',
+'''rng = np.random.default_rng(0)
+ops = ['deconv_4', 'deconv_6', 'up_conv_1', 'up_conv_3']
+edges = {f's{i}-s{i + 1}': rng.standard_normal(9 if i % 2 == 0 else 4) for i in range(6)}
+for step in range(40):
+    for e in edges: edges[e] = edges[e] + .15 * rng.standard_normal(len(edges[e]))
+    alpha = {e: dict(zip(ops + list('abcde'), np.exp(a) / np.exp(a).sum())) for e, a in edges.items()}
+    view.push(step, alpha, np.full((32, 64, 3), 4 * step, np.uint8), dict(mse=.9 ** step, lap=float('nan') if step == 5 else .95 ** step))
+    time.sleep(.05)
+print('loop done')''',
+'''view.push(100, alpha={'new': dict(p=float('nan'), q=.5)}, losses=dict(extra=2.))
+for step in range(101, 1101): view.push(step, losses=dict(extra=step % 7))
+print('thousand done')''']
+
+
+@pytest.mark.timeout(150)
+def test_alpha_view_lives_during_a_blocking_loop(lab, browser):
+    nb = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(c) for c in CELLS], metadata=dict(kernelspec=dict(name='python3', display_name='python3')))
+    nbformat.write(nb, lab[2] / 'live.ipynb')
+    page = browser.new_page(viewport=dict(width=1500, height=1000))
+    it = Lab(page, lab, 'live.ipynb')
+    it.run(0)
+    page.wait_for_selector('.dg-view', timeout=20_000)
+    assert page.locator('.dg-head').text_content() == 'waiting for the first push'
+    seen = watch(it, 1, 'loop done')
+    steps, bars, pixels, lines = [set(column) for column in zip(*seen)]
+    assert len(steps) >= 8, f'only {len(steps)} of 40 steps were drawn while the cell was running'
+    assert len(bars) >= 8 and len(pixels) >= 8 and len(lines) >= 8
+    label = page.locator('.dg-bars [role=img]').get_attribute('aria-label')
+    assert 'step 39' in label and 's0-s1: ' in label
+    shoot(page, 'alpha_view')
+    check_colours(it)
+    it.run(2)
+    page.wait_for_function('() => document.querySelector(".dg-view").dataset.step === "1100"', timeout=10_000)
+    assert page.locator('.dg-edge-name').all_text_contents() == ['new']
+    assert page.locator('.dg-nan').count() == 1 and it.text(2).strip() == 'thousand done'
+    assert not it.outside, it.outside
+    assert not it.errors, it.errors
+    page.close()
+
+
+def watch(it, i, done, seconds=30):
+    "Run cell `i` and collect what the page shows until the cell has printed `done`."
+    it.run(i, wait=False)
+    seen, end = [], time.time() + seconds
+    while done not in it.text(i) and time.time() < end:
+        state = it.page.evaluate(STATE)
+        if state and int(state[0]) >= 0: seen.append(tuple(state))
+        it.page.wait_for_timeout(25)
+    it.page.wait_for_timeout(200)
+    assert it.page.evaluate(STATE)[0] == '39'
+    return seen
+
+
+def check_colours(it):
+    "The dark theme is dark, and its text can be read: contrast 4.5 at least."
+    ink = '''() => { const s = getComputedStyle(document.querySelector(".dg-best .dg-op")), v = getComputedStyle(document.querySelector(".dg-view"));
+        return [s.color, v.backgroundColor]; }'''
+    light = it.page.evaluate(ink)
+    it.page.evaluate('() => jupyterapp.commands.execute("apputils:change-theme", {theme: "JupyterLab Dark"})')
+    it.page.wait_for_function('() => document.body.dataset.jpThemeLight === "false"', timeout=10_000)
+    it.page.wait_for_timeout(500)
+    dark = it.page.evaluate(ink)
+    shoot(it.page, 'alpha_view_dark')
+    for text, paper in (light, dark): assert contrast(text, paper) > 4.5, (text, paper)
+    assert light != dark
+
+
+def contrast(a, b):
+    "WCAG contrast of two css colours `rgb(...)`."
+    def luminance(css):
+        rgb = [float(v) / 255 for v in css[css.index('(') + 1:-1].split(',')[:3]]
+        return sum(w * (v / 12.92 if v <= .04045 else ((v + .055) / 1.055)**2.4) for w, v in zip((.2126, .7152, .0722), rgb))
+    high, low = sorted([luminance(a), luminance(b)], reverse=True)
+    return (high + .05) / (low + .05)
+
+
+@pytest.mark.timeout(150)
+def test_the_lesson_runs_and_leaves_its_picture(lab, browser):
+    shutil.copy(ROOT / 'nbs/02_widgets.ipynb', lab[2] / 'lesson.ipynb')
+    cells = nbformat.read(lab[2] / 'lesson.ipynb', 4).cells
+    page = browser.new_page(viewport=dict(width=1300, height=900))
+    it = Lab(page, lab, 'lesson.ipynb')
+    code = [i for i, c in enumerate(cells) if c.cell_type == 'code']
+    for i in code: it.run(i)
+    loop = next(i for i in code if 'with AlphaView() as view' in cells[i].source)
+    assert not [o for i in code for o in it.outputs(i) if o['output_type'] == 'error']
+    page.wait_for_function('() => [...document.querySelectorAll(".dg-view")].some(v => v.dataset.step === "60")', timeout=15_000)
+    data = it.outputs(loop)[0]['data']
+    assert {'image/png', 'application/vnd.jupyter.widget-view+json'} <= set(data) and 'step 60' in data['text/plain']
+    shoot(page, 'widgets_lesson')
+    assert not it.outside, it.outside
+    assert not it.errors, it.errors
+    page.close()
