@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['Values', 'PRUNING_RULES', 'mixing_weights', 'check_values', 'check_number', 'best', 'decision', 'pruning_rule',
-           'direct_first', 'two_stage', 'argmax_all', 'direct_only', 'explain_prune', 'prune']
+           'direct_first', 'two_stage', 'explain_prune', 'prune', 'argmax_all', 'direct_only']
 
 # %% ../nbs/14_prune.ipynb #76c732bb
 import math
@@ -74,7 +74,7 @@ def decision(
     says = f"{edge.dst}: keep {op} on {edge.name} ({value:.3f}), {why}"
     return dict(node=edge.dst, stage=stage, edge=edge.name, op=op, kind=edge.kind, value=value, says=says)
 
-# %% ../nbs/14_prune.ipynb #71406524
+# %% ../nbs/14_prune.ipynb #b38718b0
 PRUNING_RULES: dict[str, Callable[[Values, SearchSpace], list[dict]]] = {}  # name -> decisions from values
 
 def pruning_rule(
@@ -108,24 +108,6 @@ def two_stage(
         kept.append(decision(2, second, f"the best direct one, because the residual {winner['edge'].name} skips {second['edge'].src}"))
     return kept
 
-@pruning_rule
-def argmax_all(
-    values:Values,      # checked numbers
-    space:SearchSpace,  # the space
-)->list[dict]:          # one decision an edge
-    "Keep every edge, with its best operation: a larger network, no edge is judged."
-    edges = [edge for node in space.nodes[1:] for edge in direct_first(space, node)]
-    return [decision(1, best(values, space, [edge]), "the best of its edge") for edge in edges]
-
-@pruning_rule
-def direct_only(
-    values:Values,      # checked numbers
-    space:SearchSpace,  # the space
-)->list[dict]:          # one decision a node
-    "A plain chain: the best operation of every direct edge, residuals dropped."
-    edges = [edge for edge in space.edges if space.is_direct(edge)]
-    return [decision(1, best(values, space, [edge]), "the best of the direct edge") for edge in edges]
-
 # %% ../nbs/14_prune.ipynb #d6a4db6d
 def explain_prune(
     values:Values,             # {edge: {op: number}}: mixing weights, or raw alpha
@@ -147,3 +129,22 @@ def prune(
     "The network that is left when a rule has taken away the rest."
     ops = {record['edge']: record['op'] for record in explain_prune(values, space, rule, which)}
     return Genotype.from_ops(ops, space, dict(rule=rule, compared=which))
+
+# %% ../nbs/14_prune.ipynb #d3a9990f
+@pruning_rule
+def argmax_all(
+    values:Values,      # checked numbers
+    space:SearchSpace,  # the space
+)->list[dict]:          # one decision an edge
+    "Keep every edge, with its best operation: a larger network, no edge is judged."
+    edges = [edge for node in space.nodes[1:] for edge in direct_first(space, node)]
+    return [decision(1, best(values, space, [edge]), "the best of its edge") for edge in edges]
+
+@pruning_rule
+def direct_only(
+    values:Values,      # checked numbers
+    space:SearchSpace,  # the space
+)->list[dict]:          # one decision a node
+    "A plain chain: the best operation of every direct edge, residuals dropped."
+    edges = [edge for edge in space.edges if space.is_direct(edge)]
+    return [decision(1, best(values, space, [edge]), "the best of the direct edge") for edge in edges]
