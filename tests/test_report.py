@@ -1,0 +1,138 @@
+"""The report: one file that fetches nothing, says what is missing, and cannot be broken by what stands in the files."""
+import json
+import os
+import re
+import shutil
+from html.parser import HTMLParser
+
+import pytest
+
+from degas_nb.report import demo_report, run_report, toy_runs
+from degas_nb.show import UserError
+
+SECTIONS = ['Alpha over time', 'The network that was found', 'Reconstructions beside their targets', 'Samples of the super-network', 'Losses of the search',
+            'Samples over training', 'Losses of the GAN training', 'Scores', 'How to do this again', 'Environment']
+VOID = {'img', 'meta', 'input', 'br'}
+
+
+class Page(HTMLParser):
+    "Tags with their attributes, text without scripts and styles; an end tag that closes nothing is an error."
+    def __init__(self, html):
+        super().__init__()
+        self.tags, self.words, self.open = [], '', []
+        self.feed(html)
+        assert not self.open, f'left open: {self.open}'
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID: self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs): self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag):
+        assert self.open and self.open[-1] == tag, f'</{tag}> closes {self.open[-3:]}'
+        self.open.pop()
+
+    def handle_data(self, data):
+        if not self.open or self.open[-1] not in ('script', 'style'): self.words += data
+
+    def all(self, tag): return [a for t, a in self.tags if t == tag]
+
+
+def outside(html):
+    "Whatever in the page would be fetched."
+    addresses = [v for _, a in Page(html).tags for k, v in a.items() if k in ('src', 'href', 'srcset', 'data', 'poster', 'action') and not v.startswith(('data:', '#'))]
+    return addresses + re.findall(r'@import[^;]*|url\((?!#)[^)]*\)', html)
+
+
+@pytest.fixture(scope='module')
+def toy(tmp_path_factory):
+    return toy_runs(tmp_path_factory.mktemp('toy'))
+
+
+@pytest.fixture(scope='module')
+def report(toy):
+    return demo_report(*toy, toy[0].parent / 'report.html', ['degas demo --seed 0'])
+
+
+def test_one_file_with_every_section(report):
+    html = report.read_text()
+    page = Page(html)
+    assert outside(html) == []
+    for title in SECTIONS: assert f'<h2>{title}</h2>' in html, title
+    assert 'degas demo --seed 0' in page.words and 's6 = deconv_6(s5)' in page.words
+    assert all(a.get('alt') for a in page.all('img')) and len(page.all('img')) >= 8
+    assert all(a.get('aria-label') for a in page.all('svg'))
+    assert len([a for a in page.all('figure') if a.get('class') == 'panel']) == 11
+    ids = [a['id'] for _, a in page.tags if 'id' in a and a['id'] != 'tip']
+    assert len(ids) == len(set(ids)) and {a['href'][1:] for a in page.all('a')} <= set(ids)
+    assert len(html) < 2_000_000
+
+
+def test_every_field_of_a_score_is_shown(report, toy):
+    words = Page(report.read_text()).words
+    for record in json.loads((toy[1] / 'scores.json').read_text()):
+        for field in record: assert field in words, field
+
+
+@pytest.mark.parametrize('which', [0, 1])
+def test_a_single_run(toy, which):
+    out = run_report(toy[which])
+    assert out == toy[which] / 'report.html' and outside(out.read_text()) == []
+
+
+NASTY = '"><script>alert(1)</script><img src=https://example.org/x.png>'
+
+
+def test_what_stands_in_the_files_is_text(tmp_path):
+    search, gan = toy_runs(tmp_path / NASTY.replace('/', ''))
+    config = json.loads((search / 'config.json').read_text())
+    config['data']['name'] = config['config'][NASTY] = NASTY
+    (search / 'config.json').write_text(json.dumps(config))
+    with open(search / 'trace.jsonl', 'a') as f:
+        for step in (400, 410): f.write(json.dumps(dict(step=step, epoch=14, psnr=None, weights={NASTY: {NASTY: .7, 'b': .3}})) + '\n')
+    (gan / 'scores.json').write_text(json.dumps([{'name': NASTY, NASTY: [NASTY], 'value': 1.}]))
+    html = demo_report(search, gan, tmp_path / 'report.html', [NASTY]).read_text()
+    page = Page(html)
+    assert len(page.all('script')) == 2 and outside(html) == [] and NASTY in page.words
+
+
+def test_missing_and_damaged_parts_are_said(toy, tmp_path):
+    for name in ('search', 'gan'): shutil.copytree(toy[0].parent / name, tmp_path / name)
+    (tmp_path / 'search/genotype.json').write_text('{"format": "degas-genotype/1", "nodes": [')
+    shutil.rmtree(tmp_path / 'search/samples')
+    (tmp_path / 'search/trace.jsonl').write_text('{"step": 0}\nnot json\n')
+    (tmp_path / 'gan/scores.json').write_text('{}{}')
+    (tmp_path / 'gan/trace.jsonl').unlink()
+    html = demo_report(tmp_path / 'search', tmp_path / 'gan', tmp_path / 'report.html').read_text()
+    said = ' '.join(re.findall('class="missing">(.*?)</p>', html))
+    for word in ('cannot be drawn', 'No reconstructions', 'Alpha over time', 'not in the trace', 'No scores', 'not recorded'): assert word in said, word
+    assert Page(html)
+    assert 'No GAN training' in demo_report(tmp_path / 'search', tmp_path / 'nowhere', tmp_path / 'report.html').read_text()
+    for folder in ('nowhere', 'search/..'):
+        with pytest.raises(UserError): run_report(tmp_path / folder)
+
+
+CHROMIUM = next((p for p in [os.environ.get('CHROMIUM'), shutil.which('chromium'), shutil.which('chromium-browser'), shutil.which('google-chrome')] if p), None)
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason='no chromium on this machine')
+def test_in_the_browser(report):
+    sync_api = pytest.importorskip('playwright.sync_api')
+    with sync_api.sync_playwright() as p:
+        browser = p.chromium.launch(executable_path=CHROMIUM, args=['--no-sandbox', '--disable-gpu'])
+        for width, scheme in ((1280, 'light'), (390, 'dark')):
+            page, asked, errors = browser.new_page(viewport=dict(width=width, height=900), color_scheme=scheme), [], []
+            page.on('request', lambda r: asked.append(r.url) if not r.url.startswith(('file:', 'data:')) else None)
+            page.on('console', lambda m: errors.append(m.text) if m.type == 'error' else None)
+            page.on('pageerror', lambda e: errors.append(str(e)))
+            page.goto(report.as_uri())
+            before = page.locator('.panel h3 span').all_text_contents()
+            page.locator('.slider input').focus()
+            page.keyboard.press('Home')
+            assert page.locator('.slider output').text_content() == 'step 0'
+            assert page.locator('.panel h3 span').all_text_contents() != before
+            assert page.evaluate('() => document.documentElement.scrollWidth <= innerWidth'), f'wider than a screen of {width}'
+            assert not asked and not errors, (asked, errors)
+            page.close()
+        browser.close()
