@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-# %% ../nbs/08_pyramid.ipynb #14ad5ab9
+# %% ../nbs/08_pyramid.ipynb #4653bbf5
 @dataclass(frozen=True)
 class Kernel:
     "A blur of five taps along each axis, and how a pyramid goes down with it."
@@ -22,11 +22,12 @@ class Kernel:
     pad:str = 'reflect'        # what lies beyond the border: 'reflect' or 'replicate'
     expand:bool = True         # True: band = image - enlarged coarse image (Burt and Adelson); False: band = image - blurred image
 
-    def taps2d(self)->Tensor:  # (5, 5), sums to 1
+    def taps2d(self)->Tensor:  # (5, 5) float64, sums to 1
         "The kernel as one sees it."
-        return sum(torch.outer(torch.tensor(a), torch.tensor(b)) for a, b in self.factors)
+        pairs = torch.tensor(self.factors, dtype=torch.float64)  # (pairs, 2, 5)
+        return torch.einsum('pi,pj->ij', pairs[:, 0], pairs[:, 1])
 
-# %% ../nbs/08_pyramid.ipynb #677ce77b
+# %% ../nbs/08_pyramid.ipynb #b1a246c1
 KERNELS = {}  # name -> Kernel
 
 def pyramid_kernel(
@@ -48,14 +49,14 @@ def binomial()->Kernel:
 @pyramid_kernel
 def gaussian()->Kernel:
     "A sampled Gaussian of standard deviation 1, which is that of the binomial kernel."
-    taps = torch.exp(-torch.arange(-2., 3)**2/2)
+    taps = torch.exp(-torch.arange(-2., 3, dtype=torch.float64)**2/2)
     taps = tuple((taps/taps.sum()).tolist())
     return Kernel(((taps, taps),))
 
 @pyramid_kernel
 def minimal_glo()->Kernel:
     "The kernel and the pyramid of the code that most GLO copies share, quirk included."
-    profile = torch.exp(-torch.arange(-2., 3)**2/(2*2**2))**2   # squared ...
+    profile = torch.exp(-torch.arange(-2., 3, dtype=torch.float64)**2/(2*2**2))**2   # squared ...
     profile = tuple((profile/profile.sum()).tolist())
     half = (0.1,)*5
     return Kernel(((profile, half), (half, profile)), pad='replicate', expand=False)   # ... and added
@@ -97,7 +98,7 @@ def along_both(
     "`rows @ x @ columns.T`, summed over the pairs."
     return sum(rows @ x @ columns.T for rows, columns in pairs)
 
-# %% ../nbs/08_pyramid.ipynb #44296f79
+# %% ../nbs/08_pyramid.ipynb #a2e4976e
 def laplacian_pyramid(
     x:Tensor,                # (n, c, h, w) images; `h` and `w` divisible by `2**(n_levels-1)`
     n_levels:int = 4,        # how many levels; the last one is the coarse residual
@@ -116,6 +117,7 @@ def laplacian_pyramid(
         x = coarse
     return bands + [x] if residual else bands
 
+# %% ../nbs/08_pyramid.ipynb #96d9d710
 def collapse(
     pyramid:list[Tensor],     # from `laplacian_pyramid`, with its residual
     kernel:str = 'binomial',  # the kernel that made it; one that expands
@@ -129,7 +131,7 @@ def collapse(
         x = band + along_both(back, x)
     return x
 
-# %% ../nbs/08_pyramid.ipynb #e0598f78
+# %% ../nbs/08_pyramid.ipynb #6ab10e3e
 def band_means(
     diff:Tensor,             # (n, c, h, w) difference of two images
     n_levels:int = 4,        # levels of the pyramid
@@ -140,6 +142,7 @@ def band_means(
     bands = laplacian_pyramid(diff, n_levels, kernel, residual)
     return torch.stack([band.abs().flatten(1).mean(1) for band in bands], 1)
 
+# %% ../nbs/08_pyramid.ipynb #531713b6
 def lap1(
     x:Tensor,                # (n, c, h, w) images in [-1, 1]
     y:Tensor,                # as `x`
@@ -150,6 +153,7 @@ def lap1(
     "Laplacian pyramid distance in mean form: sum over levels of the mean absolute difference."
     return band_means(x - y, n_levels, kernel, residual).sum(1)
 
+# %% ../nbs/08_pyramid.ipynb #76acbf50
 def reconstruction_loss(
     x:Tensor,                # (n, c, h, w) reconstructions in [-1, 1]
     y:Tensor,                # (n, c, h, w) targets
