@@ -39,7 +39,7 @@ def random_init(
     "A random direction for each image."
     return torch.randn(n, z_dim, generator=generator)
 
-# %% ../nbs/12_glo.ipynb #b1272be2
+# %% ../nbs/12_glo.ipynb #1d3c4cbf
 def principal_axes(
     pixels:Tensor,       # (n, c, h, w) uint8
     n_axes:int,          # how many; at most c*h*w
@@ -62,6 +62,7 @@ def principal_axes(
     sign = axes.gather(0, axes.abs().argmax(0, keepdim=True)).sign()
     return mean, axes*sign
 
+# %% ../nbs/12_glo.ipynb #c4a257f9
 def pca_init(
     images:Images|Tensor,                 # the training images, or their uint8 pixels
     z_dim:int,                            # length of each latent
