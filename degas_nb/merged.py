@@ -5,15 +5,15 @@
 # %% auto #0
 __all__ = ['IMPLS', 'mergeable', 'MergedOp', 'apply_stencil']
 
-# %% ../nbs/10_merged.ipynb #42ed6040
+# %% ../nbs/10_merged.ipynb #58fe55ad
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .mixed import MixedOp
+from .mixed import MixedOp, add_up
 from .ops import Op
 
-# %% ../nbs/10_merged.ipynb #8116e6d5
+# %% ../nbs/10_merged.ipynb #75238ddb
 def mergeable(
     ops: dict[str, Op],  # name -> candidate
 ) -> list[str]:  # names
@@ -40,11 +40,12 @@ class MergedOp(MixedOp):
         "The weighted sum of the mergeable kernels, each padded to the largest."
         kernels = {name: self.ops[name].kernel() for name in self.merged}
         largest = max(k.shape[-1] for k in kernels.values())
-        return sum(w[self.column[name]]*F.pad(k, [(largest - k.shape[-1])//2]*4) for name, k in kernels.items())
+        return add_up(w[self.column[name]]*F.pad(k, [(largest - k.shape[-1])//2]*4) for name, k in kernels.items())
 
     def forward(self, x: Tensor, h: Tensor, w: Tensor, y: Tensor | None = None) -> Tensor:
-        total = sum(w[self.column[n]]*self.ops[n](h if self.ops[n].activated else x, y) for n in self.rest)
-        return total + apply_stencil(h, self.stencil(w), self.ops[self.merged[0]].scale) if self.merged else total
+        terms = [w[self.column[n]]*self.ops[n](h if self.ops[n].activated else x, y) for n in self.rest]
+        if self.merged: terms.append(apply_stencil(h, self.stencil(w), self.ops[self.merged[0]].scale))
+        return add_up(terms)
 
 
 def apply_stencil(

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['SuperGenerator', 'kinds', 'alpha_shape', 'total_growth', 'by_name']
 
-# %% ../nbs/11_supernet.ipynb #6d851a23
+# %% ../nbs/11_supernet.ipynb #a4954782
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -13,11 +13,11 @@ from torch import Tensor, nn
 from .generator import Head, Tail, start_size
 from .genotype import DEGAS, SearchSpace, SpaceEdge
 from .merged import IMPLS
-from .mixed import RELAXATIONS, candidates
+from .mixed import RELAXATIONS, add_up, candidates
 from .ops import batch_norm
 from .show import UserError
 
-# %% ../nbs/11_supernet.ipynb #c54343ec
+# %% ../nbs/11_supernet.ipynb #40bb0d31
 class SuperGenerator(nn.Module):
     "A `SearchSpace` with a mixed operation on every edge, and the alphas (DEGAS Figure 2)."
     def __init__(self,
@@ -64,7 +64,7 @@ class SuperGenerator(nn.Module):
         for node in others:
             last = self.space.nodes[self.space.nodes.index(node) - 1]
             active[last] = F.relu(self.norms[last](maps[last], y))
-            maps[node] = sum(self.edges[e.name](maps[e.src], active[e.src], self.mixing(e, weights), y) for e in self.space.incoming(node))
+            maps[node] = add_up(self.edges[e.name](maps[e.src], active[e.src], self.mixing(e, weights), y) for e in self.space.incoming(node))
         return self.tail(maps[self.space.nodes[-1]], y)
 
     def weight_parameters(self) -> list[nn.Parameter]:
