@@ -61,7 +61,7 @@ class CriticBlock(nn.Module):
         h = self.conv2(F.relu(self.conv1(h)))
         return h + self.shortcut(F.avg_pool2d(x, 2) if self.down else x)
 
-# %% ../nbs/17_critic.ipynb #41931949
+# %% ../nbs/17_critic.ipynb #761d4d92
 class ResNetCritic(nn.Module):
     "CT-GAN's critic for images of any size that can be halved twice"
     batch_independent = True  # no batch norm: the score of an image doesn't depend on the others in its batch
@@ -80,14 +80,27 @@ class ResNetCritic(nn.Module):
             CriticBlock(channels, channels, down=True),
             CriticBlock(channels, channels),
             CriticBlock(channels, channels)])
-        drops = [nn.Identity()]*3 if dropout is None else [Dropout(p, generator) for p in dropout]
-        self.drops = nn.ModuleList([nn.Identity(), *drops])
+        self.drops = nn.ModuleList(nn.Identity() if dropout is None else Dropout(p, generator) for p in dropout or (0, 0, 0))
         self.head = nn.Linear(channels, 1)
+
+    def trunk(self,
+        x:Tensor,  # (n, 3, h, w) images in [-1, 1]
+    )->Tensor:     # (n, channels, h/4, w/4)
+        "Blocks 1 and 2: all that comes before the first dropout, and most of the work."
+        return self.blocks[1](self.blocks[0](x))
+
+    def judge(self,
+        h:Tensor,  # (n, channels, h/4, w/4) of `trunk`
+    )->Scores:     # a score and `channels` features for each image
+        "Dropout, blocks 3 and 4, mean and head."
+        h = self.drops[0](h)
+        h = self.drops[1](self.blocks[2](h))
+        h = self.drops[2](self.blocks[3](h))
+        features = F.relu(h).mean((2, 3))  # (n, channels)
+        return Scores(self.head(features).squeeze(1), features)
 
     def forward(self,
         x:Tensor,            # (n, 3, h, w) images in [-1, 1]
         y:Tensor|None=None,  # (n,) labels; not used yet
     )->Scores:               # a score and `channels` features for each image
-        for block, drop in zip(self.blocks, self.drops): x = drop(block(x))
-        features = F.relu(x).mean((2, 3))  # (n, channels)
-        return Scores(self.head(features).squeeze(1), features)
+        return self.judge(self.trunk(x))

@@ -88,14 +88,16 @@ class Settings:
 CTGAN_PAPER = Settings(100_000, 64, 2, 5, 2e-4, (0., .9), 0., "CT-GAN's CIFAR-10 ResNet script, which is WGAN-GP's")
 TEACHING = Settings(200, 64, 1, 2, 4e-4, (0., .9), .95, "ours: minutes on two cores at width 32; one critic update instead of two collapsed")
 
-# %% ../nbs/18_frameworks.ipynb #6bd8d94d
+# %% ../nbs/18_frameworks.ipynb #6b5a0e03
 def score_together(
-    critic:nn.Module,  # images -> Scores; stacking needs `batch_independent`
+    critic:nn.Module,  # images -> Scores; stacking needs `batch_independent`, `trunk` and `judge`
     *batches:Tensor,   # (n_i, ...) each
 )->list[Scores]:       # one for each batch
-    "Score several batches, in one pass if no image's score depends on the others."
+    "Score several batches in one pass if no image's score depends on the others; a batch named twice goes through the trunk once."
     if not getattr(critic, 'batch_independent', False): return [critic(x) for x in batches]
-    scores, sizes = critic(torch.cat(batches)), [len(x) for x in batches]
+    once = list({id(x): x for x in batches}.values())
+    maps = dict(zip(map(id, once), critic.trunk(torch.cat(once)).split([len(x) for x in once])))
+    scores, sizes = critic.judge(torch.cat([maps[id(x)] for x in batches])), [len(x) for x in batches]
     return [Scores(*parts) for parts in zip(scores.score.split(sizes), scores.features.split(sizes))]
 
 
