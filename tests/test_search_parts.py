@@ -1,0 +1,159 @@
+"""Oracles for the parts that a search is made of: pyramid, latents, pruning, generators."""
+import io
+import random
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from degas_nb.generator import BASELINES, Generator, build_generator, ctgan_init_
+from degas_nb.genotype import DEGAS
+from degas_nb.glo import Gaussian, Latents, pca_init, principal_axes
+from degas_nb.prune import PRUNING_RULES, mixing_weights, prune
+from degas_nb.pyramid import KERNELS, collapse, laplacian_pyramid, lap1, reconstruction_loss
+from degas_nb.show import UserError
+
+
+def seeded(seed=0): return torch.Generator().manual_seed(seed)
+
+
+def by_convolution(x, n_levels):
+    "Burt and Adelson's pyramid as everybody writes it: 5x5 convolutions, zeros put between pixels."
+    taps = torch.tensor([1., 4, 6, 4, 1], dtype=x.dtype)/16
+    kernel = torch.outer(taps, taps).expand(x.shape[1], 1, 5, 5)
+
+    def blur(x, kernel): return F.conv2d(F.pad(x, (2, 2, 2, 2), mode='reflect'), kernel, groups=x.shape[1])
+
+    bands = []
+    for _ in range(n_levels - 1):
+        coarse = blur(x, kernel)[..., ::2, ::2]
+        spread = torch.zeros_like(x)
+        spread[..., ::2, ::2] = coarse
+        bands.append(x - blur(spread, 4*kernel))
+        x = coarse
+    return bands + [x]
+
+
+@pytest.mark.parametrize('size', [16, 32, 48, 64])
+def test_matrices_are_the_convolution(size):
+    x = torch.randn(2, 3, size, size, dtype=torch.float64, generator=seeded())
+    for ours, theirs in zip(laplacian_pyramid(x), by_convolution(x, 4), strict=True):
+        torch.testing.assert_close(ours, theirs, atol=1e-12, rtol=0)
+
+
+@pytest.mark.parametrize('kernel', KERNELS)
+def test_gradient_of_the_loss(kernel):
+    x, y = (torch.randn(2, 3, 8, 8, dtype=torch.float64, generator=seeded(s)) for s in (0, 1))
+    x.requires_grad_()
+    assert torch.autograd.gradcheck(lambda x: tuple(reconstruction_loss(x, y, 3, kernel).values()), x)
+
+
+def test_memory_order_changes_nothing():
+    x, y = (torch.randn(4, 3, 32, 32, generator=seeded(s)) for s in (0, 1))
+    last = [t.contiguous(memory_format=torch.channels_last) for t in (x, y)]
+    torch.testing.assert_close(lap1(*last), lap1(x, y))
+
+
+def test_a_pyramid_of_one_level_is_the_image():
+    x = torch.randn(1, 3, 8, 8, generator=seeded())
+    assert torch.equal(collapse(laplacian_pyramid(x, 1)), x)
+
+
+def some_images(n, size=16):
+    "Smooth random images: a falling spectrum, as photographs have."
+    coarse = torch.randn(n, 3, size//4, size//4, generator=seeded())
+    smooth = F.interpolate(coarse, size=size, mode='bilinear')
+    return (127.5 + 40*smooth).clamp(0, 255).to(torch.uint8)
+
+
+@pytest.mark.parametrize('n, n_axes', [(300, 40), (50, 60), (40, 128)])
+def test_axes_hold_the_variance_that_svd_says(n, n_axes):
+    pixels = some_images(n)
+    mean, axes = principal_axes(pixels, n_axes)
+    flat = pixels.flatten(1).double()
+    flat = flat - flat.mean(0)
+    exact = torch.linalg.svdvals(flat)[:n_axes].square().sum()
+    assert (flat @ axes.double()).square().sum()/exact == pytest.approx(1, abs=2e-3)
+    torch.testing.assert_close(axes.T @ axes, torch.eye(n_axes), atol=1e-4, rtol=0)
+
+
+def test_latents_of_the_same_images_are_the_same_bits():
+    pixels = some_images(64)
+    first, second = (Latents(64, 32, images=pixels, generator=seeded()) for _ in range(2))
+    assert torch.equal(first.z, second.z)
+
+
+@pytest.mark.parametrize('pixels', [torch.zeros(5, 3, 16, 16, dtype=torch.uint8), some_images(1), some_images(3)])
+def test_few_or_equal_images_still_get_latents(pixels):
+    latents = Latents(len(pixels), 128, images=pixels)
+    torch.testing.assert_close(latents.z.norm(dim=1), torch.ones(len(pixels)))
+    assert latents.sample(7).isfinite().all()
+
+
+def test_more_latent_numbers_than_pixel_values():
+    assert pca_init(some_images(900, 16), 800).isfinite().all()
+
+
+def test_latents_survive_a_safe_load():
+    latents, buffer = Latents(6, 8, init='random', surface='ball', generator=seeded()), io.BytesIO()
+    torch.save(latents.state_dict(), buffer)
+    buffer.seek(0)
+    again = Latents(6, 8, init='random')
+    again.load_state_dict(torch.load(buffer, weights_only=True))
+    assert torch.equal(again.z, latents.z) and again.surface == 'ball'
+
+
+def test_gaussian_samples_have_the_fitted_moments():
+    z = torch.randn(500, 6, generator=seeded()) @ torch.randn(6, 6, generator=seeded(1))*0.01   # tiny: the ball leaves it alone
+    drawn = Gaussian.fit(z, 'ball').sample(200_000, seeded(2))
+    torch.testing.assert_close(drawn.T.cov(), z.T.cov(), atol=2e-5, rtol=0.03)
+
+
+def random_alpha(rng):
+    return {e.name: {op: rng.gauss(0, 1) for op in DEGAS.ops(e)} for e in DEGAS.edges}
+
+
+def two_stage_by_hand(weights):
+    "The paper's paragraph once more, on arrays and without the package's search space."
+    normal = {n: np.array(list(weights[f's{n-1}-s{n}'].values())) for n in (1, 3, 5)}
+    kept = {f's{n-1}-s{n}': int(w.argmax()) for n, w in normal.items()}
+    for n, sources in ((2, (1, 0)), (4, (3, 2, 0)), (6, (5, 4, 2))):
+        table = np.array([list(weights[f's{s}-s{n}'].values()) for s in sources])
+        row, op = divmod(int(table.argmax()), table.shape[1])
+        kept[f's{sources[row]}-s{n}'] = op
+        kept.setdefault(f's{sources[0]}-s{n}', int(table[0].argmax()))
+    return {edge: list(weights[edge])[op] for edge, op in kept.items()}
+
+
+def test_two_stages_agree_with_the_paragraph():
+    rng = random.Random(0)
+    for _ in range(300):
+        weights = mixing_weights(random_alpha(rng))
+        assert {e.name: e.op for e in prune(weights).edges} == two_stage_by_hand(weights)
+
+
+def test_softmax_is_torchs():
+    alpha = random_alpha(random.Random(1))
+    for edge, weights in mixing_weights(alpha).items():
+        expected = torch.tensor(list(alpha[edge].values()), dtype=torch.float64).softmax(0)
+        assert list(weights.values()) == pytest.approx(expected.tolist())
+
+
+@pytest.mark.parametrize('rule', PRUNING_RULES)
+def test_whatever_is_found_makes_images(rule):
+    rng = random.Random(2)
+    for size in (16, 24, 40):
+        genotype = prune(mixing_weights(random_alpha(rng)), rule=rule)
+        assert Generator(genotype, size, z_dim=8, channels=4)(torch.randn(3, 8)).shape == (3, 3, size, size)
+
+
+@pytest.mark.parametrize('values, says', [({}, 'no numbers for edge'), ({'s0-s1': {}}, 'no number for conv_1')])
+def test_missing_numbers_are_named(values, says):
+    with pytest.raises(UserError, match=says): prune(values)
+
+
+@pytest.mark.parametrize('spec', BASELINES)
+def test_the_start_is_a_function_of_the_generator(spec):
+    first, second = (ctgan_init_(build_generator(spec, 16, 8, 4), generator=seeded()) for _ in range(2))
+    for a, b in zip(first.state_dict().values(), second.state_dict().values()): assert torch.equal(a, b)
