@@ -5,12 +5,12 @@
 # %% auto #0
 __all__ = ['VOID', 'DASHES', 'PANEL', 'PANEL_MARGIN', 'SCORE_TERMS', 'PACKAGES', 'ALPHA_TEXT', 'NETWORK_TEXT',
            'RECONSTRUCTION_TEXT', 'GAN_TEXT', 'LOSS_TEXT', 'GAN_LOSS_TEXT', 'SCORE_TEXT', 'Html', 'escape', 'tag',
-           'join', 'number', 'card', 'table', 'flat', 'finite', 'thin', 'ticks', 'path', 'apart', 'Axes', 'chart_range',
-           'line_chart', 'end_labels', 'missing', 'alpha_history', 'alpha_panel', 'leader', 'alpha_chart', 'in_script',
-           'picture', 'slug', 'Report', 'numbered', 'some', 'reconstructions', 'film', 'network', 'losses', 'terms',
-           'read_trace', 'read_scores', 'score_cards', 'scores', 'last_psnr', 'decided', 'search_cards',
-           'describe_data', 'installed', 'processor', 'environment', 'settings', 'add_search', 'add_gan', 'add_origin',
-           'run_report', 'demo_report', 'toy_weights', 'toy_grid', 'toy_runs']
+           'join', 'number', 'card', 'table', 'flat', 'finite', 'thin', 'ticks', 'log_ticks', 'path', 'apart', 'Axes',
+           'chart_range', 'line_chart', 'end_labels', 'missing', 'alpha_history', 'alpha_panel', 'leader',
+           'alpha_chart', 'in_script', 'picture', 'slug', 'Report', 'numbered', 'some', 'reconstructions', 'film',
+           'network', 'losses', 'terms', 'read_trace', 'read_scores', 'score_cards', 'scores', 'last_psnr', 'decided',
+           'search_cards', 'describe_data', 'installed', 'processor', 'environment', 'settings', 'add_search',
+           'add_gan', 'add_origin', 'run_report', 'demo_report', 'toy_weights', 'toy_grid', 'toy_runs']
 
 # %% ../nbs/22_report.ipynb #6d98d7e1
 import base64
@@ -111,7 +111,7 @@ def flat(
     for k, v in values.items(): out |= flat(v, f'{before}{k}.') if isinstance(v, dict) else {f'{before}{k}': v}
     return out
 
-# %% ../nbs/22_report.ipynb #e3d7c222
+# %% ../nbs/22_report.ipynb #192d5215
 def finite(
     values: Iterable,  # numbers, None, NaN
 ) -> list[float]:  # NaN in place of what is no finite number
@@ -144,7 +144,18 @@ def ticks(
         if last - first + 1 >= n: break
     return [round(k * step, 12) for k in range(first, last + 1)]
 
-# %% ../nbs/22_report.ipynb #311fdc3e
+
+def log_ticks(
+    low: float,  # above 0
+    high: float,
+) -> list[float]:  # 1, 2 and 5 times powers of ten, or the powers alone when those are many
+    "Where to write numbers on a logarithmic axis."
+    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    marks = [float(f'{m}e{k}') for k in powers for m in (1, 2, 5)]
+    marks = [m for m in marks if low <= m <= high]
+    return [m for m in marks if f'{m:e}'[0] == '1'] if len(marks) > 6 else marks
+
+# %% ../nbs/22_report.ipynb #aa7b17ad
 DASHES = ['', '7 3', '2 3', '9 3 2 3', '4 2', '1 2']     # a second sign beside colour
 
 
@@ -195,8 +206,7 @@ class Axes:
     def grid(self) -> Html:
         "Lines and numbers."
         low, high = self.ys
-        marks = [10.**k for k in range(math.ceil(math.log10(low)), math.floor(math.log10(high)) + 1)] if self.log else ticks(low, high)
-        marks = marks if len(marks) > 1 else [low, math.sqrt(low * high) if self.log else (low + high) / 2, high]
+        marks = log_ticks(low, high) if self.log else ticks(low, high)
         lines = [tag('line', x1=self.left, x2=self.right, y1=f'{self.y(m):.1f}', y2=f'{self.y(m):.1f}', cls='grid')
                  + tag('text', number(m), x=self.left - 6, y=f'{self.y(m) + 4:.1f}', text_anchor='end') for m in marks]
         steps = [tag('text', number(round(v)), x=f'{self.x(v):.1f}', y=self.size[1] - 6, text_anchor=where)

@@ -1,0 +1,181 @@
+"""The site: a page for every notebook, links that lead somewhere, formulas, figures and search alive, nothing asked from outside."""
+import functools
+import http.server
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from html.parser import HTMLParser
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parents[1]
+CHROMIUM = next((p for p in [os.environ.get('CHROMIUM'), shutil.which('chromium'), shutil.which('chromium-browser'), shutil.which('google-chrome')] if p), None)
+sys.path.insert(0, str(ROOT / 'tools'))
+import docs  # noqa: E402
+
+
+class Links(HTMLParser):
+    "What a page points to, what it loads, and the places in it that can be pointed to."
+    def __init__(self, text):
+        super().__init__()
+        self.to, self.loads, self.ids, self.pictures = [], [], set(), []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        attrs = dict(attrs)
+        if 'id' in attrs: self.ids.add(attrs['id'])
+        if tag == 'a' and 'name' in attrs: self.ids.add(attrs['name'])
+        if tag == 'a' and attrs.get('href'): self.to.append(attrs['href'])
+        if tag in ('script', 'img', 'iframe') and attrs.get('src'): self.loads.append(attrs['src'])
+        if tag == 'link' and attrs.get('rel') != 'canonical': self.loads.append(attrs.get('href', ''))
+        if tag == 'img': self.pictures.append(attrs)
+
+
+@pytest.fixture(scope='session')
+def site(tmp_path_factory):
+    "The site, built once. (folder, seconds)"
+    out, start = tmp_path_factory.mktemp('site') / 'site', time.time()
+    watched = [ROOT / name for name in ('_quarto.yml', 'degas_nb/_modidx.py', '_docs', '_proc', 'nbs/nbdev.yml', 'nbs/sidebar.yml')]
+    before = [p.stat().st_mtime if p.exists() else None for p in watched]
+    done = subprocess.run([sys.executable, ROOT / 'tools/docs.py', out], cwd=ROOT, capture_output=True, text=True, env=os.environ | dict(OMP_NUM_THREADS='1'))
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+    assert before == [p.stat().st_mtime if p.exists() else None for p in watched], 'building the site touched the working tree'
+    assert not [line for line in done.stdout.splitlines() if line.startswith('warning:') and 'KaTeX' not in line], done.stdout
+    return out, time.time() - start
+
+
+@pytest.fixture(scope='session')
+def pages(site): return {p.relative_to(site[0]).as_posix(): Links(p.read_text()) for p in site[0].rglob('*.html')}
+
+
+def page_of(name): return Path(re.sub(r'(^|/)\d\d_', r'\1', name)).with_suffix('.html').as_posix()
+
+
+@pytest.mark.timeout(180)
+def test_every_notebook_has_a_page(site, pages):
+    folder, seconds = site
+    names = docs.notebooks()
+    assert names and {page_of(n) for n in names} <= set(pages)
+    assert seconds < 60, f'{seconds:.0f} s'
+    for name in names:
+        text = (folder / page_of(name)).read_text()
+        for other in names: assert page_of(other).split('/')[-1] in text, f'{name}: no way to {other}'
+
+
+def test_exported_names_are_documented(site):
+    for module in sorted((ROOT / 'degas_nb').glob('[a-z]*.py')):
+        page = site[0] / f'{module.stem}.html'
+        if not page.exists(): continue
+        names = re.findall(r'^(?:def|class) ([a-zA-Z]\w*)', module.read_text(), re.M)
+        missing = [n for n in names if f'>{n}<' not in page.read_text()]
+        assert not missing, f'{module.stem}: {missing}'
+
+
+def test_links_lead_somewhere(site, pages):
+    broken = []
+    for name, page in pages.items():
+        for target in page.to + page.loads:
+            parts = urlsplit(target)
+            if parts.scheme or parts.netloc or target.startswith('data:'): continue
+            where = (Path(name).parent / unquote(parts.path)) if parts.path else Path(name)
+            file = (site[0] / where).resolve()
+            if file.is_dir(): continue
+            if not file.is_file(): broken.append((name, target))
+            elif parts.fragment and file.suffix == '.html':
+                there = pages[file.relative_to(site[0].resolve()).as_posix()]
+                if unquote(parts.fragment) not in there.ids: broken.append((name, target))
+    assert not broken, broken[:20]
+
+
+def test_nothing_is_loaded_from_outside(site, pages):
+    for name, page in pages.items():
+        assert not [t for t in page.loads if urlsplit(t).netloc], name
+        assert not [t for t in page.to if 'example.org' in t], name
+    for sheet in site[0].rglob('*.css'): assert not re.search(r'(@import|url\()\s*["\']?https?:', sheet.read_text()), sheet
+
+
+def test_search_knows_the_pages(site):
+    entries = json.loads((site[0] / 'search.json').read_text())
+    assert {page_of(n) for n in docs.notebooks()} <= {e['href'].split('#')[0] for e in entries}
+    assert any('Genotype' in e['text'] + e['section'] for e in entries)
+
+
+def test_pictures_fit_and_widgets_left_one(site, pages):
+    if 'widgets.html' in pages: assert len(pages['widgets.html'].pictures) >= 1
+    for page in site[0].glob('*.html'): assert not re.search(r'<script[^>]*application/vnd\.jupyter', page.read_text()), page
+    assert all(a['src'] for page in pages.values() for a in page.pictures)
+
+
+def test_the_sidebar_in_quarto_yml_is_fresh():
+    config = yaml.safe_load((ROOT / '_quarto.yml').read_text())
+    assert config['website']['sidebar']['contents'] == docs.sidebar(docs.notebooks()), 'run tools/docs.py --sidebar'
+    assert (ROOT / 'nbs/_quarto.yml').resolve() == (ROOT / '_quarto.yml').resolve()
+
+
+def test_sidebar_sections():
+    entries = docs.sidebar(['00_tour.ipynb', '09_mixed.ipynb', '18_frameworks.ipynb', '22_report.ipynb', 'add_an_op.ipynb', 'index.ipynb'])
+    assert entries[0]['text'] == 'Home'
+    assert [e['section'] for e in entries[1:]] == ['Course', 'Search half', 'GAN half', 'Judging and using', 'Guides']
+    assert entries[-1]['contents'] == ['add_an_op.ipynb']
+
+
+def test_outputs_that_a_page_cannot_show():
+    view = {'application/vnd.jupyter.widget-view+json': {}}
+    cells = [dict(cell_type='code', source='', outputs=[dict(data=d)]) for d in
+             (dict(view), view | {'image/png': 'x'}, {docs.PLOTLY: dict(data=[dict(name='</script>')], layout={}, frames=[dict(name='1')])})]
+    docs.fix_outputs(dict(cells=cells, metadata={}))
+    first, second, third = (c['outputs'][0]['data'] for c in cells)
+    assert 'JupyterLab' in first['text/html'] and second == {'image/png': 'x'}
+    assert third['text/html'].count('</script>') == 1 and '"frames"' in third['text/html']
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.skipif(CHROMIUM is None, reason='no chromium on this machine: `apt-get install chromium`, or name one in CHROMIUM')
+def test_in_the_browser(site, pages):
+    sync_api = pytest.importorskip('playwright.sync_api')
+    handler = functools.partial(Quiet, directory=site[0])
+    with http.server.ThreadingHTTPServer(('127.0.0.1', 0), handler) as server, sync_api.sync_playwright() as p:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        base = f'http://127.0.0.1:{server.server_port}'
+        browser = p.chromium.launch(executable_path=CHROMIUM, args=['--no-sandbox', '--disable-gpu'])
+        page, outside, errors = browser.new_page(viewport=dict(width=1300, height=900)), [], []
+        page.on('request', lambda r: outside.append(r.url) if not r.url.startswith((base, 'data:', 'blob:')) else None)
+        page.on('pageerror', lambda e: errors.append(str(e)))
+        page.on('console', lambda m: errors.append(m.text) if m.type == 'error' else None)
+        for name in sorted(n for n in pages if '/' not in n):
+            page.goto(f'{base}/{name}')
+            check_alive(page, (site[0] / name).read_text(), name)
+        search_box(page)
+        browser.close()
+        server.shutdown()
+    assert not outside, outside
+    assert not errors, errors
+
+
+class Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *args): pass
+
+
+def check_alive(page, text, name):
+    "Formulas are set and plotly figures are drawn on this page."
+    if 'class="math' in text and 'site_libs/katex' in text:
+        page.wait_for_selector('.katex', state='attached', timeout=10_000)
+        assert page.locator('.katex-error').count() == 0, f'{name}: a formula that KaTeX cannot read'
+    figures = text.count('class="plotly-static"')
+    if figures: page.wait_for_function('n => document.querySelectorAll(".plotly-static .main-svg").length >= n', arg=figures, timeout=20_000)
+
+
+def search_box(page):
+    "A word typed into the search box finds pages."
+    box = page.locator('#quarto-search input')
+    box.fill('genotype')
+    page.wait_for_selector('.smalldocs-search-results a', timeout=10_000)
+    assert page.locator('.smalldocs-search-results a').count() >= 1

@@ -1,0 +1,242 @@
+"""The documentation site without Quarto: nbdev's processors, then smalldocs; nothing in it asks the network.
+
+    tools/docs.py [OUT]       build the site into OUT (default _docs); the working tree stays as it is
+    tools/docs.py --sidebar   write the sidebar of _quarto.yml anew, from the notebooks that exist
+
+Formulas need KaTeX: the npm package `katex`, fetched once into node_modules/ when npm is there.
+_quarto.yml stays valid for Quarto itself: `nbdev_docs` makes the same pages for who has it.
+"""
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import yaml
+
+ROOT = Path(__file__).resolve().parents[1]
+PLOTLY, VIEW = 'application/vnd.plotly.v1+json', 'application/vnd.jupyter.widget-view+json'
+PICTURES = {'text/html', 'image/png', 'image/jpeg', 'image/svg+xml'}
+SECTIONS = [('Course', range(0, 8)), ('Search half', range(8, 17)), ('GAN half', range(17, 20)), ('Judging and using', range(20, 100))]
+UNUSED_KATEX = shutil.ignore_patterns('*.ttf', '*.woff', '*.mjs', 'README*', 'katex.js', 'katex.css', '*swap*')
+
+
+# ---- the sidebar
+
+def notebooks(root=ROOT):
+    "All notebooks, as paths below nbs/, in reading order."
+    nbs = root / 'nbs'
+    found = [p.relative_to(nbs) for p in nbs.rglob('*.ipynb')]
+    return sorted(p.as_posix() for p in found if not any(part[0] in '._' for part in p.parts))
+
+
+def sidebar(names):
+    "Sidebar entries: the numbered notebooks by half, the others as guides."
+    number = lambda name: int(m[1]) if (m := re.match(r'(\d\d)_', name)) else None
+    guides = [n for n in names if number(n) is None and n != 'index.ipynb']
+    groups = [(title, [n for n in names if number(n) in span]) for title, span in SECTIONS] + [('Guides', guides)]
+    home = [dict(text='Home', href='index.ipynb')] if 'index.ipynb' in names else []
+    return home + [dict(section=title, contents=found) for title, found in groups if found]
+
+
+def write_sidebar(root=ROOT):
+    "Put the sidebar into _quarto.yml; the rest of it stays."
+    file = root / '_quarto.yml'
+    config = yaml.safe_load(file.read_text())
+    config['website']['sidebar']['contents'] = sidebar(notebooks(root))
+    file.write_text(yaml.safe_dump(config, sort_keys=False, width=120))
+
+
+# ---- notebooks, before they become pages
+
+def in_script(value):
+    "JSON that cannot end the script it stands in."
+    return json.dumps(value).replace('<', '\\u003c')
+
+
+def plotly_html(figure, key):
+    "A plotly output as a live figure; plotly.js comes with the site."
+    layout = {k: v for k, v in figure.get('layout', {}).items() if k != 'width'}
+    config = dict(responsive=True, displaylogo=False) | figure.get('config', {})
+    frames = figure.get('frames') or []
+    return (f'<div id="{key}" class="plotly-static" style="width:100%;min-height:{layout.get("height", 420)}px"></div>'
+            f'<script>addEventListener("load",()=>Plotly.newPlot("{key}",{in_script(dict(data=figure["data"], layout=layout, config=config, frames=frames))}))</script>')
+
+
+def fix_outputs(nb):
+    "Outputs that a page cannot show become HTML: plotly figures, and widgets that left no picture."
+    nb['metadata'].pop('widgets', None)
+    nb['cells'] = in_source_order(nb['cells'])
+    outputs = [o.get('data', {}) for c in nb['cells'] for o in c.get('outputs', [])]
+    for i, data in enumerate(outputs):
+        if PLOTLY in data: data['text/html'] = plotly_html(data.pop(PLOTLY), f'plotly-{i}')
+        if data.pop(VIEW, None) is not None and not PICTURES & set(data):
+            data['text/html'] = '<p class="text-muted border rounded p-2">A live widget: open this notebook in JupyterLab to use it.</p>'
+
+
+DOC_ENTRY = re.compile(r'\[source\]\([^)]*?/(\w+)\.py#L(\d+)\)')
+CODE_LINK = re.compile(r'\[`([^`\]]+)`\]\(https?:[^)\s]*\)')
+
+
+def in_source_order(cells):
+    "Entries that nbdev put behind one exported cell, last first, as the source has them; and links, which a comment in code cannot have, as text."
+    line, out, run = lambda c: int(DOC_ENTRY.search(json.dumps(c))[2]), [], []
+    for cell in cells:
+        if cell['cell_type'] == 'code' and DOC_ENTRY.search(json.dumps(cell.get('outputs', []))):
+            for o in cell['outputs']: plain_signature(o.get('data', {}))
+            run.append(cell)
+        else:
+            out += sorted(run, key=line) + [cell]
+            run = []
+    return out + sorted(run, key=line)
+
+
+def plain_signature(data):
+    "Let the code block of an API entry hold no markdown links."
+    text = data.get('text/markdown')
+    if text is None: return
+    parts = re.split(r'(```.*?```)', ''.join(text), flags=re.S)
+    data['text/markdown'] = ''.join(CODE_LINK.sub(r'\1', p) if p.startswith('```') else p for p in parts)
+
+
+def page_name(nb, default):
+    "What nbdev calls the page (`output-file`): its links go there."
+    front = ''.join(nb['cells'][0]['source']) if nb['cells'] and nb['cells'][0]['cell_type'] == 'raw' else ''
+    found = re.search(r'^output-file: (\S+)\.html$', front, re.M)
+    return found[1] if found else default
+
+
+def prepare(cache):
+    "Fix the processed notebooks in `cache`, and let their names and the sidebar be those of the pages."
+    renamed = {}
+    for path in sorted(cache.rglob('*.ipynb')):
+        nb = json.loads(path.read_text())
+        fix_outputs(nb)
+        target = path.with_name(page_name(nb, path.stem) + '.ipynb')
+        path.unlink()
+        target.write_text(json.dumps(nb))
+        renamed[path.relative_to(cache).as_posix()] = target.relative_to(cache).as_posix()
+    config = yaml.safe_load((cache / '_quarto.yml').read_text())
+    config['format'] = dict(html=config['format']['html'])
+    config['website']['sidebar']['contents'] = rename(sidebar(sorted(renamed)), renamed)
+    (cache / '_quarto.yml').write_text(yaml.safe_dump(config, sort_keys=False))
+    return renamed
+
+
+def rename(entries, names):
+    "The same sidebar with new file names."
+    if isinstance(entries, str): return names.get(entries, entries)
+    if isinstance(entries, list): return [rename(e, names) for e in entries]
+    return {k: rename(v, names) if k in ('href', 'contents') else v for k, v in entries.items()}
+
+
+# ---- pages
+
+def katex():
+    "The folder of KaTeX, fetched by npm when it is not there; None when it cannot be had."
+    folder = ROOT / 'node_modules/katex/dist'
+    if not folder.exists() and shutil.which('npm'):
+        subprocess.run(['npm', 'install', '--no-save', '--no-package-lock', '--no-audit', '--no-fund', '--silent', 'katex@0.16'], cwd=ROOT, check=False)
+    return folder if folder.exists() else None
+
+
+def localise(built, host, math):
+    "Scripts, fonts and links that point outside point into the site."
+    libraries = built / 'site_libs'
+    libraries.mkdir(exist_ok=True)
+    if math: shutil.copytree(math, libraries / 'katex', ignore=UNUSED_KATEX)
+    for page in built.rglob('*.html'):
+        up, text = '../' * (len(page.relative_to(built).parts) - 1), page.read_text()
+        if math: text = re.sub(r'https://cdn\.jsdelivr\.net/npm/katex@[\d.]+/dist/', f'{up}site_libs/katex/', text)
+        else: text = re.sub(r'<(script|link)[^>]*cdn\.jsdelivr\.net/npm/katex[^>]*>(</script>)?', '', text)
+        text = text.replace(f'href="{host}/', f'href="{up}')
+        if 'plotly-static' in text:
+            add_plotly(libraries)
+            text = text.replace('</head>', f'<script src="{up}site_libs/plotly.min.js"></script></head>', 1)
+        page.write_text(text.replace('</head>', '<link rel="icon" href="data:,"></head>', 1))
+    for sheet in built.rglob('*.css'): sheet.write_text(re.sub(r'@import url\([^)]*https?:[^)]*\);?', '', sheet.read_text()))
+
+
+def write_sources(built, repository):
+    "The modules as pages of their own: `source` leads there, with or without a repository on the network."
+    from pygments import highlight
+    from pygments.formatters import HtmlFormatter
+    from pygments.lexers import PythonLexer
+    (built / 'source').mkdir()
+    for module in sorted((ROOT / 'degas_nb').glob('*.py')):
+        style = HtmlFormatter(full=True, title=f'degas_nb.{module.stem}', linenos='table', lineanchors='L', anchorlinenos=True, encoding='utf-8')
+        (built / f'source/{module.stem}.html').write_bytes(highlight(module.read_text(), PythonLexer(), style))
+    link = re.compile(re.escape(repository) + r'/blob/[^"]*?/(\w+)\.py#L(\d+)')
+    for page in built.glob('*.html'): page.write_text(link.sub(r'source/\1.html#L-\2', page.read_text()))
+
+
+def add_plotly(libraries):
+    "plotly.js, once."
+    if (libraries / 'plotly.min.js').exists(): return
+    import plotly
+    shutil.copy(Path(plotly.__file__).parent / 'package_data/plotly.min.js', libraries)
+
+
+def copy_project(to):
+    "What the site is made of: nbdev writes beside its sources, so it works on a copy."
+    for name in ('nbs', 'degas_nb'): shutil.copytree(ROOT / name, to / name, ignore=shutil.ignore_patterns('__pycache__', '.ipynb_checkpoints', 'runs', '*.part'))
+    for name in ('settings.ini', '_quarto.yml', 'README.md'): shutil.copy(ROOT / name, to)
+
+
+def keep_lessons_still(nbs):
+    "Let nbdev run what the API pages need, the exported cells, and no lesson: it would run every cell that has an import."
+    for path in nbs.rglob('*.ipynb'):
+        nb = json.loads(path.read_text())
+        for cell in nb['cells']:
+            source = ''.join(cell['source'])
+            if cell['cell_type'] == 'code' and not re.search(r'^#\|\s*(export|exports|exporti|exec_doc)\b', source, re.M):
+                cell['source'] = '#| eval: false\n' + source
+        path.write_text(json.dumps(nb))
+
+
+def build(out, work):
+    "Make the site in `work` and move it to `out`; returns the warnings."
+    copy_project(work)
+    keep_lessons_still(work / 'nbs')
+    os.chdir(work)
+    sys.path.insert(0, str(work))
+    import nbdev.doclinks
+    from nbdev.config import get_config
+    from nbdev.quarto import refresh_quarto_yml
+    from nbdev.serve import proc_nbs
+    config = get_config()
+    assert config.config_path.resolve() == work.resolve(), config.config_path
+    nbdev.doclinks._build_modidx()
+    refresh_quarto_yml()
+    cache = Path(proc_nbs(force=True, n_workers=0))
+    prepare(cache)
+    from smalldocs.site import build as render
+    site = render(cache, quiet=True)
+    math = katex()
+    built = cache / config.doc_path.name
+    localise(built, f'{config.doc_host}{config.doc_baseurl}', math)
+    write_sources(built, config.git_url)
+    if out.exists(): shutil.rmtree(out)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    shutil.move(built, out)
+    no_math = [] if math else ['no KaTeX (npm install katex@0.16): formulas stay as they were typed']
+    return [w for w in site.warnings if 'output-file' not in w] + no_math
+
+
+def main(argv):
+    if argv and argv[0] in ('-h', '--help'): return print(__doc__)
+    if argv == ['--sidebar']: return write_sidebar()
+    out, start = Path(argv[0] if argv else ROOT / '_docs').resolve(), time.time()
+    if out.exists() and any(out.iterdir()) and not (out / 'search.json').exists(): sys.exit(f'{out} is not empty and holds no site: choose another folder')
+    with tempfile.TemporaryDirectory() as work:
+        warnings = build(out, Path(work).resolve())
+        os.chdir(ROOT)
+    for warning in warnings: print('warning:', warning)
+    print(f'{len(list(out.rglob("*.html")))} pages in {out}, {time.time() - start:.0f} s')
+
+
+if __name__ == '__main__': main(sys.argv[1:])
