@@ -196,12 +196,12 @@ def n_params(
     "How many numbers it learns."
     return sum(p.numel() for p in module.parameters())
 
-# %% ../nbs/07_generator.ipynb #a26e6498
+# %% ../nbs/07_generator.ipynb #5591eb4f
 def xavier_(
     layer:nn.Module,                      # a convolution (transposed, grouped) or linear layer
     gain:float,                           # 1 keeps the variance, sqrt(2) makes up for a ReLU
     generator:torch.Generator|None=None,  # where the randomness comes from
-):
+)->None:
     "Uniform weights of variance 2*gain^2/(fan_in + fan_out), bias 0."
     a, b, *taps = layer.weight.shape
     fans = (a/getattr(layer, 'groups', 1) + b)*math.prod(taps)

@@ -111,7 +111,7 @@ class Gaussian:
         noise = torch.randn(n, len(self.mean), generator=generator, device=device).to(self.mean)
         return SURFACES[self.surface](self.mean + noise @ self.factor.T)
 
-# %% ../nbs/12_glo.ipynb #6bba010d
+# %% ../nbs/12_glo.ipynb #98b8b2cd
 class Latents:
     "One z for each training image, learned with the generator (GLO)."
     def __init__(self,
@@ -121,7 +121,7 @@ class Latents:
         images:Images|Tensor|None = None,     # the `n` training images
         surface:str = 'sphere',               # a name of `SURFACES`, to which every z is projected
         generator:torch.Generator|None=None,  # a CPU generator for the start
-        device='cpu',                         # where the table lives: 50,000 x 128 floats are 26 MB
+        device:str|torch.device = 'cpu',      # where the table lives: 50,000 x 128 floats are 26 MB
     ):
         if surface not in SURFACES: raise UserError(f"unknown surface {surface!r}: choose one of {', '.join(SURFACES)}")
         if init not in ('pca', 'random'): raise UserError(f"unknown start of the latents {init!r}: choose 'pca' or 'random'")
@@ -155,7 +155,7 @@ class Latents:
         index:Tensor,  # (b,) int64, each image once
         grad:Tensor,   # (b, z_dim) gradient of the SUM of the images' losses, so that each row is its own image's
         lr:float,      # length of the step
-    ):
+    )->None:
         "One step of plain gradient descent on these rows alone, then back to the surface."
         index = index.to(self.z.device)
         self.z[index] = SURFACES[self.surface](self.z[index] - lr*grad.to(self.z))
@@ -177,7 +177,7 @@ class Latents:
 
     def load_state_dict(self,
         state:dict,  # from `state_dict` of latents of the same size
-    ):
+    )->None:
         "Go on where `state` was saved."
         if state['z'].shape != self.z.shape:
             raise UserError(f"the checkpoint holds {tuple(state['z'].shape)} latents, this run has {tuple(self.z.shape)}: same images and z_dim?")

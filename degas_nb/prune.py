@@ -28,12 +28,12 @@ def mixing_weights(
         found[edge] = {op: e/sum(grown.values()) for op, e in grown.items()}
     return found
 
-# %% ../nbs/14_prune.ipynb #82265738
+# %% ../nbs/14_prune.ipynb #5f6c1e78
 def check_values(
     values:Values,         # what the search found
     space:SearchSpace,     # the edges and operations that must be there
     which:str = 'weights', # 'weights' or 'alpha'
-):
+)->None:
     "Refuse numbers that no pruning could be right about."
     if which not in ('weights', 'alpha'): raise UserError(f"pruning compares 'weights' or 'alpha', not {which!r}")
     for edge in space.edges:
@@ -47,7 +47,7 @@ def check_number(
     op:str,       # for the error
     value:float,  # to be looked at
     which:str,    # 'weights' or 'alpha'
-):
+)->None:
     "Refuse a number that can't be compared."
     if not math.isfinite(value): raise UserError(f"{op} on {edge} is {value}: the search diverged, so its order means nothing")
     if which == 'weights' and not -1e-6 <= value <= 1 + 1e-6:

@@ -6,7 +6,8 @@
 __all__ = ['KERNELS', 'Kernel', 'pyramid_kernel', 'binomial', 'gaussian', 'minimal_glo', 'filter_matrix', 'level_matrices',
            'along_both', 'laplacian_pyramid', 'collapse', 'band_means', 'lap1', 'reconstruction_loss']
 
-# %% ../nbs/08_pyramid.ipynb #5c5e783b
+# %% ../nbs/08_pyramid.ipynb #71656e4b
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -27,12 +28,12 @@ class Kernel:
         pairs = torch.tensor(self.factors, dtype=torch.float64)  # (pairs, 2, 5)
         return torch.einsum('pi,pj->ij', pairs[:, 0], pairs[:, 1])
 
-# %% ../nbs/08_pyramid.ipynb #b1a246c1
-KERNELS = {}  # name -> Kernel
+# %% ../nbs/08_pyramid.ipynb #79b851b8
+KERNELS:dict[str, Kernel] = {}
 
 def pyramid_kernel(
-    make,  # function without arguments that returns a `Kernel`; its name becomes the kernel's
-):
+    make:Callable[[], Kernel],  # its name becomes the kernel's
+)->Callable:
     "Decorator: put a kernel into `KERNELS`."
     name = make.__name__
     if name in KERNELS:
@@ -61,7 +62,7 @@ def minimal_glo()->Kernel:
     half = (0.1,)*5
     return Kernel(((profile, half), (half, profile)), pad='replicate', expand=False)   # ... and added
 
-# %% ../nbs/08_pyramid.ipynb #0ad89809
+# %% ../nbs/08_pyramid.ipynb #89e970bb
 def filter_matrix(
     taps:tuple,  # five numbers
     n:int,       # length of the signal, at least 3
@@ -88,8 +89,7 @@ def level_matrices(
     else:
         down = [tuple((m[::2] + m[1::2])/2 for m in pair) for pair in blur]            # average of two neighbours
         back = blur
-    place = lambda pairs: tuple(tuple(m.to(device, dtype).contiguous() for m in pair) for pair in pairs)
-    return place(down), place(back)
+    return tuple(tuple(tuple(m.to(device, dtype).contiguous() for m in pair) for pair in pairs) for pairs in (down, back))
 
 def along_both(
     pairs:tuple,  # pairs (rows, columns) of matrices
