@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from degas_nb.data import fit_square, on_white
+from degas_nb.data import fit_square, to_rgb
 
 PACKAGE, VERSION = 'emoji-datasource-google', '16.0.0'
 DATA = Path(__file__).resolve().parents[1]/'degas_nb'/'data'
@@ -59,7 +59,7 @@ def read_package(path):
         if json.loads(read('package.json'))['version'] != VERSION: raise SystemExit(f'{path} is not {PACKAGE} {VERSION}')
         entries = [e for e in json.loads(read('emoji.json')) if e['has_img_google']]
         for e in entries: e['bytes'] = read(f"img/google/64/{e['image']}")
-    for e in entries: e['image64'] = on_white(Image.open(BytesIO(e.pop('bytes'))))
+    for e in entries: e['image64'] = to_rgb(Image.open(BytesIO(e.pop('bytes'))))[0]
     return sorted(entries, key=file_name)
 
 
