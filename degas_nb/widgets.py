@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['INK', 'SOFT', 'REST', 'TRACK', 'BEST', 'LINES', 'DASHES', 'ROW', 'HEAD', 'COLUMN', 'SIDE', 'Curve', 'best_op',
-           'as_picture', 'Board', 'pack', 'bar_columns', 'board_picture', 'static_text', 'LiveView', 'AlphaView']
+           'as_picture', 'Board', 'pack', 'bar_columns', 'board_picture', 'small_png', 'static_text', 'LiveView',
+           'AlphaView']
 
 # %% ../nbs/02_widgets.ipynb #7715f245
 import base64
@@ -184,7 +185,7 @@ def _draw_curves(ax, curves: dict):
         value = curves[name].last[1]
         ax.text(1.13, y, f'{name} {value:.3g}', fontsize=6.8, va='center', color=INK, transform=ax.transAxes)
 
-# %% ../nbs/02_widgets.ipynb #85be16f3
+# %% ../nbs/02_widgets.ipynb #0d9ee8c1
 def board_picture(
     board: Board,
     scale: float = 1.5,  # pixels of the PNG for each pixel of the drawing
@@ -192,6 +193,7 @@ def board_picture(
     "Draw `board` as a picture; equal boards give equal bytes."
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
+    from PIL import Image
     columns = bar_columns(board.alpha, min(3, len(board.alpha))) if board.alpha else []
     side = SIDE * (board.samples is not None or bool(board.curves))
     tall = max([22 + sum(HEAD + ROW * len(board.alpha[e]) for e in column) for column in columns], default=0)
@@ -202,9 +204,22 @@ def board_picture(
     ax.text(12, 16, f'step {board.step}' if board.step >= 0 else 'nothing pushed yet', fontsize=8, weight='bold', color=INK)
     _draw_bars(ax, board, columns)
     _draw_side(fig, board, (w - side, w, h))
-    png = io.BytesIO()
-    FigureCanvasAgg(fig).print_png(png, metadata=dict(Software=None))
-    return png.getvalue(), (w, h)
+    canvas = FigureCanvasAgg(fig)
+    canvas.draw()
+    return small_png(Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3])), (w, h)
+
+
+def small_png(
+    image,  # PIL image, RGB
+    most: int = 110_000,  # bytes; saved as text in a notebook they are a third more
+) -> bytes:
+    "The picture as PNG; one that would be too large for a notebook is drawn in 256 colours, a third of the size."
+    def png(image):
+        file = io.BytesIO()
+        image.save(file, 'PNG', optimize=True)
+        return file.getvalue()
+    exact = png(image)
+    return exact if len(exact) <= most else png(image.quantize(256, dither=0))
 
 
 def _draw_side(fig, board: Board, place: tuple[int, int, int]):
