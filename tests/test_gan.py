@@ -1,0 +1,196 @@
+"""The GAN half: one step against a loop by hand, kill and resume, bad input."""
+import copy
+import subprocess
+import sys
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from degas_nb.critic import ConvMeanPool, ResNetCritic
+from degas_nb.data import Images
+from degas_nb.features import Recipe, SmallFeatures, small_features, train_classifier
+from degas_nb.frameworks import FRAMEWORKS, consistency, find_framework, gradient_penalty
+from degas_nb.gan import GANConfig, GANTraining
+from degas_nb.generator import build_generator
+from degas_nb.genotype import Genotype
+from degas_nb.metrics import score_images
+from degas_nb.ops import Dropout
+from degas_nb.runs import RunFolder
+from degas_nb.show import UserError
+
+TINY = dict(steps=4, batch_size=8, width=8, n_critic=2)
+
+
+def some_images(n=40, size=32, seed=0):
+    rng = torch.Generator().manual_seed(seed)
+    labels = torch.arange(n) % 2
+    pixels = torch.randint(0, 128, (n, 3, size, size), generator=rng) + 120*labels[:, None, None, None]
+    return Images(pixels.to(torch.uint8), labels, ['dark', 'light'], name='noise')
+
+
+def training(spec='cifar10_paper', images=None, **kw):
+    spec = spec if spec in ('resnet', 'dcgan') else Genotype.named(spec)
+    return GANTraining.from_config(spec, images or some_images(), GANConfig(**TINY | kw))
+
+
+def weights(run): return {f'{net}.{k}': v for net in ('generator', 'critic', 'average') for k, v in getattr(run, net).state_dict().items()}
+
+
+def assert_same(a, b):
+    a, b = weights(a), weights(b)
+    assert a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
+
+
+@pytest.mark.parametrize('framework', list(FRAMEWORKS))
+@pytest.mark.parametrize('spec', ['cifar10_paper', 'resnet', 'dcgan'])
+def test_every_framework_with_every_generator(framework, spec):
+    run = training(spec, framework=framework, steps=2)
+    steps = [s.record() for s in run]
+    assert [s['step'] for s in steps] == [1, 2] and steps[0]['lr'] == 2*steps[1]['lr'] == GANConfig().lr
+    assert run.sample(3).shape == (3, 3, 32, 32)
+
+
+@pytest.mark.parametrize('size', [16, 48])
+def test_other_sizes(size):
+    run = training(images=some_images(size=size), steps=1)
+    next(run)
+    assert run.sample(2).shape[-2:] == (size, size)
+
+
+def test_resume_is_bit_for_bit_in_another_process(tmp_path):
+    "A run saved after one step and finished by a fresh process equals the run in one go."
+    whole, half = training(), training()
+    for step in whole: pass
+    next(half)
+    half.save(tmp_path/'run')
+    code = ("import sys; sys.path.insert(0, 'tests'); from test_gan import *\n"
+            f"run = GANTraining.load({str(tmp_path/'run')!r}, some_images())\n"
+            "assert run.n == 1\n"
+            "for step in run: pass\n"
+            f"run.save({str(tmp_path/'run')!r})")
+    subprocess.run([sys.executable, '-c', code], check=True)
+    resumed = GANTraining.load(tmp_path/'run', some_images())
+    assert resumed.n == 4
+    assert_same(whole, resumed)
+    assert torch.equal(whole.sample(5), resumed.sample(5))
+    assert Genotype.load(tmp_path/'run') == Genotype.named('cifar10_paper')
+
+
+def test_global_random_stream_neither_matters_nor_moves():
+    torch.manual_seed(1)
+    a = training()
+    state = torch.random.get_rng_state()
+    for _ in a: pass
+    assert torch.equal(state, torch.random.get_rng_state())
+    torch.manual_seed(2)
+    b = training()
+    for _ in b: pass
+    assert_same(a, b)
+
+
+def test_no_average_and_keep():
+    generator = build_generator('resnet', 32, 128, 8)
+    before = copy.deepcopy(generator.state_dict())
+    run = GANTraining(generator, some_images(), GANConfig(**TINY, ema=0, init='keep'))
+    assert all(torch.equal(before[k], v) for k, v in generator.state_dict().items())
+    next(run)
+    assert run.average is None and run.sample(2).dtype == torch.uint8
+    assert any(not torch.equal(before[k], v) for k, v in generator.state_dict().items())
+
+
+def test_critic_step_leaves_the_generator_alone_and_the_other_way_round():
+    run = training()
+    before = copy.deepcopy(run.generator.state_dict())
+    run.critic_step(0)
+    assert all(torch.equal(before[k], v) for k, v in run.generator.state_dict().items())
+    before = copy.deepcopy(run.critic.state_dict())
+    run.generator_step()
+    assert all(torch.equal(before[k], v) for k, v in run.critic.state_dict().items())
+
+
+def test_terms_against_separate_passes():
+    "CT-GAN's critic loss written out with one pass for each term, same dropout masks."
+    critic = ResNetCritic(32, 8, (.2, .5, .5)).double()
+    x, y = torch.randn(2, 6, 3, 32, 32, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    critic.eval()
+    terms = find_framework('ctgan').critic_terms(critic, x, y, torch.Generator().manual_seed(1))
+    u = torch.rand(6, 1, 1, 1, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    between = (x + u*(y - x)).requires_grad_()
+    grads = [torch.autograd.grad(critic(p[None]).score.sum(), between)[0].flatten() for p in between]
+    slope = torch.stack([g.norm() for g in grads])
+    assert terms['gp'].item() == pytest.approx(10*(slope - 1).square().mean().item(), rel=1e-9)
+    assert terms['wass'].item() == pytest.approx((critic(y).score.mean() - critic(x).score.mean()).item(), abs=1e-12)
+    assert terms['ct'].item() == pytest.approx(0, abs=1e-20)
+
+
+def test_dropout_masks_of_the_two_opinions_are_independent():
+    "Same real batch named twice: the masks differ, and the term has the expectation of independent ones."
+    torch.manual_seed(0)
+    critic, x = ResNetCritic(16, 8), torch.randn(4, 3, 16, 16)
+    from degas_nb.frameworks import score_together
+    a, b = zip(*[[s.score.detach() for s in score_together(critic, x, x)] for _ in range(300)])
+    a, b = torch.stack(a), torch.stack(b)
+    assert not torch.equal(a, b)
+    correlation = ((a - a.mean(0))*(b - b.mean(0))).mean(0)/(a.std(0)*b.std(0))
+    assert correlation.abs().max() < .25
+
+
+@pytest.mark.parametrize('shape', [(2, 3, 8, 8), (1, 1, 4, 6)])
+def test_conv_mean_pool(shape):
+    conv = ConvMeanPool(shape[1], 5).double()
+    x = torch.randn(shape, dtype=torch.float64)
+    assert torch.allclose(conv(x), F.avg_pool2d(F.conv2d(x, conv.weight, conv.bias, padding=1), 2), atol=1e-12)
+
+
+def test_the_consistency_term_has_its_gradient():
+    scores = torch.randn(3, requires_grad=True, dtype=torch.float64), torch.randn(3, 4, requires_grad=True, dtype=torch.float64)
+    from degas_nb.critic import Scores
+    other = Scores(torch.randn(3, dtype=torch.float64), torch.randn(3, 4, dtype=torch.float64))
+    assert torch.autograd.gradcheck(lambda s, f: consistency(Scores(s, f), other), scores)
+
+
+@pytest.mark.parametrize('kw, words', [
+    (dict(width=0), 'width 0'), (dict(steps=0), 'steps 0'), (dict(batch_size=1), 'batch-size 1'), (dict(lr=float('nan')), 'lr nan'),
+    (dict(framework='sgan'), 'choose one of'), (dict(ema=1.), 'ema 1'), (dict(init='x'), 'init x')])
+def test_bad_settings_are_one_line(kw, words):
+    with pytest.raises(UserError, match=words) as e: GANConfig(**kw)
+    assert '\n' not in str(e.value)
+
+
+def test_bad_input(tmp_path):
+    with pytest.raises(UserError, match='fewer than --batch-size'): training(images=some_images(5))
+    with pytest.raises(UserError, match='the generator makes 32'): GANTraining(build_generator('resnet', 32, 128, 8), some_images(size=16), GANConfig(**TINY))
+    run = training()
+    run.save(tmp_path/'run')
+    run.save(tmp_path/'run')  # its own folder: fine
+    with pytest.raises(UserError, match='another run'): training(lr=1e-3).save(tmp_path/'run')
+    with pytest.raises(UserError, match='another config'): training(lr=1e-3).load_state_dict(run.state_dict())
+    with pytest.raises(UserError, match='another config'): training('resnet').load_state_dict(run.state_dict())
+    with pytest.raises(UserError, match='other images'): GANTraining.load(tmp_path/'run', some_images(seed=1))
+    with pytest.raises(UserError, match='a search run'):
+        RunFolder.create(tmp_path/'search', 'search', {}, {})
+        GANTraining.load(tmp_path/'search', some_images())
+
+
+def test_features_are_learned_and_cached(tmp_path):
+    images, recipe = some_images(), Recipe(epochs=2, width=4, batch_size=8)
+    first = small_features(images, recipe, tmp_path)
+    assert first.accuracy > .9 and isinstance(first, SmallFeatures)
+    stamp = [p.stat().st_mtime_ns for p in tmp_path.iterdir()]
+    again = small_features(images, recipe, tmp_path)
+    assert [p.stat().st_mtime_ns for p in tmp_path.iterdir()] == stamp and again.hash == first.hash
+    other = small_features(images, Recipe(epochs=2, width=4, batch_size=8, seed=1), tmp_path)
+    assert other.hash != first.hash and len(list(tmp_path.iterdir())) == 2
+    assert first(some_images(size=48).pixels).features.shape == (40, first.dim)
+
+
+def test_a_score_is_a_record(tmp_path):
+    images = some_images()
+    small = small_features(images, Recipe(epochs=2, width=4, batch_size=8), tmp_path)
+    distance, score = score_images(images.pixels, images, small, splits=2)
+    assert distance['name'] == 'FD-small' and score['name'] == 'IS-small' and 'warning' in distance
+    assert distance['value'] == pytest.approx(0, abs=1e-8) and 1 <= score['value'] <= 2
+    assert {'value', 'n_real', 'n_fake', 'split', 'extractor', 'weights_hash', 'resize'} <= distance.keys()
+    mixed = score_images(some_images(seed=3).pixels[::2], images, small, splits=2)[0]
+    assert mixed['value'] > distance['value']
