@@ -159,7 +159,20 @@ def shoot(page, name, **kw):
     page.screenshot(path=folder / f'{name}.png', **kw)
 
 
-STATE = '''() => { const v = document.querySelector(".dg-view"), c = v && v.querySelector("canvas");
+@pytest.fixture(scope='module')
+def lesson(lab, browser):
+    "A copy of the lesson with our own cells behind its own, open in the browser. (Lab, cells, index of our first)"
+    nb = nbformat.read(ROOT / 'nbs/02_widgets.ipynb', 4)
+    first = len(nb.cells)
+    nb.cells += [nbformat.v4.new_code_cell(source) for source in CELLS]
+    nbformat.write(nb, lab[2] / 'lesson.ipynb')
+    page = browser.new_page(viewport=dict(width=1500, height=1000))
+    yield Lab(page, lab, 'lesson.ipynb'), nb.cells, first
+    page.close()
+
+
+# what the newest view on the page shows: step, bars, pixels, lines
+STATE = '''() => { const v = [...document.querySelectorAll(".dg-view")].at(-1), c = v && v.querySelector("canvas");
     if (!v) return null;
     const bars = [...v.querySelectorAll(".dg-fill")].map(e => e.style.width).join();
     const pixels = c && c.width ? [...c.getContext("2d").getImageData(0, 0, c.width, c.height).data].reduce((a, b) => a + b, 0) : 0;
@@ -185,30 +198,27 @@ for step in range(101, 1101): view.push(step, losses=dict(extra=step % 7))
 print('thousand done')''']
 
 
-@pytest.mark.timeout(150)
-def test_alpha_view_lives_during_a_blocking_loop(lab, browser):
-    nb = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(c) for c in CELLS], metadata=dict(kernelspec=dict(name='python3', display_name='python3')))
-    nbformat.write(nb, lab[2] / 'live.ipynb')
-    page = browser.new_page(viewport=dict(width=1500, height=1000))
-    it = Lab(page, lab, 'live.ipynb')
-    it.run(0)
-    page.wait_for_selector('.dg-view', timeout=20_000)
-    assert page.locator('.dg-head').text_content() == 'waiting for the first push'
-    seen = watch(it, 1, 'loop done')
+@pytest.mark.timeout(180)
+def test_alpha_view_lives_during_a_blocking_loop(lesson):
+    it, _, first = lesson
+    it.run(first)
+    view = it.page.locator('.dg-view').last
+    view.wait_for(timeout=30_000)
+    assert view.locator('.dg-head').text_content() == 'waiting for the first push'
+    seen = watch(it, first + 1, 'loop done')
     steps, bars, pixels, lines = [set(column) for column in zip(*seen)]
     assert len(steps) >= 8, f'only {len(steps)} of 40 steps were drawn while the cell was running'
     assert len(bars) >= 8 and len(pixels) >= 8 and len(lines) >= 8
-    label = page.locator('.dg-bars [role=img]').get_attribute('aria-label')
+    label = view.locator('.dg-bars [role=img]').get_attribute('aria-label')
     assert 'step 39' in label and 's0-s1: ' in label
-    shoot(page, 'alpha_view')
+    shoot(it.page, 'alpha_view')
     check_colours(it)
-    it.run(2)
-    page.wait_for_function('() => document.querySelector(".dg-view").dataset.step === "1100"', timeout=10_000)
-    assert page.locator('.dg-edge-name').all_text_contents() == ['new']
-    assert page.locator('.dg-nan').count() == 1 and it.text(2).strip() == 'thousand done'
+    it.run(first + 2)
+    it.page.wait_for_function('() => [...document.querySelectorAll(".dg-view")].at(-1).dataset.step === "1100"', timeout=15_000)
+    assert view.locator('.dg-edge-name').all_text_contents() == ['new']
+    assert view.locator('.dg-nan').count() == 1 and it.text(first + 2).strip() == 'thousand done'
     assert not it.outside, it.outside
     assert not it.errors, it.errors
-    page.close()
 
 
 def watch(it, i, done, seconds=30):
@@ -226,7 +236,7 @@ def watch(it, i, done, seconds=30):
 
 def check_colours(it):
     "The dark theme is dark, and its text can be read: contrast 4.5 at least."
-    ink = '''() => { const s = getComputedStyle(document.querySelector(".dg-best .dg-op")), v = getComputedStyle(document.querySelector(".dg-view"));
+    ink = '''() => { const s = getComputedStyle([...document.querySelectorAll(".dg-best .dg-op")].at(-1)), v = getComputedStyle([...document.querySelectorAll(".dg-view")].at(-1));
         return [s.color, v.backgroundColor]; }'''
     light = it.page.evaluate(ink)
     it.page.evaluate('() => jupyterapp.commands.execute("apputils:change-theme", {theme: "JupyterLab Dark"})')
@@ -247,20 +257,16 @@ def contrast(a, b):
     return (high + .05) / (low + .05)
 
 
-@pytest.mark.timeout(150)
-def test_the_lesson_runs_and_leaves_its_picture(lab, browser):
-    shutil.copy(ROOT / 'nbs/02_widgets.ipynb', lab[2] / 'lesson.ipynb')
-    cells = nbformat.read(lab[2] / 'lesson.ipynb', 4).cells
-    page = browser.new_page(viewport=dict(width=1300, height=900))
-    it = Lab(page, lab, 'lesson.ipynb')
-    code = [i for i, c in enumerate(cells) if c.cell_type == 'code']
+@pytest.mark.timeout(180)
+def test_the_lesson_runs_and_leaves_its_picture(lesson):
+    it, cells, first = lesson
+    code = [i for i, c in enumerate(cells[:first]) if c.cell_type == 'code']
     for i in code: it.run(i)
     loop = next(i for i in code if 'with AlphaView() as view' in cells[i].source)
     assert not [o for i in code for o in it.outputs(i) if o['output_type'] == 'error']
-    page.wait_for_function('() => [...document.querySelectorAll(".dg-view")].some(v => v.dataset.step === "60")', timeout=15_000)
+    it.page.wait_for_function('() => [...document.querySelectorAll(".dg-view")].some(v => v.dataset.step === "60")', timeout=20_000)
     data = it.outputs(loop)[0]['data']
     assert {'image/png', 'application/vnd.jupyter.widget-view+json'} <= set(data) and 'step 60' in data['text/plain']
-    shoot(page, 'widgets_lesson')
+    shoot(it.page, 'widgets_lesson')
     assert not it.outside, it.outside
     assert not it.errors, it.errors
-    page.close()
