@@ -44,7 +44,9 @@ def image_grid(
     for i, image in enumerate(x):
         top, left = i//n_cols*(h + pad), i%n_cols*(w + pad)
         sheet[top:top + h, left:left + w] = image
-    return enlarge(Image.fromarray(sheet), scale)
+    picture = enlarge(Image.fromarray(sheet), scale)
+    picture._repr_jpeg_ = None    # a notebook would store the picture twice, as PNG and as JPEG
+    return picture
 
 def enlarge(
     picture:Image.Image,

@@ -17,7 +17,7 @@ import pytest
 import torch
 from PIL import Image
 
-from degas_nb.data import DATASETS, Images, dataset, decode, fit_square, load, read_rgb, spread
+from degas_nb.data import DATASETS, Images, dataset, fit_square, load, read_rgb, spread
 from degas_nb.show import UserError
 
 RNG = np.random.default_rng(0)
