@@ -363,7 +363,7 @@ def emoji(root:Path, split:str, side:int)->Source:
     if side > 32 and zipped.exists():
         source = files_source(zipped, 'all', side)
         return replace(source, names=[Path(n).stem for n in source.names])
-    folder = files('degas_nb')/'data'
+    folder = files('degas_nb')/'builtin'
     about = json.loads((folder/'emoji.json').read_text(encoding='utf-8'))
     sheet = Image.open(BytesIO((folder/'emoji.webp').read_bytes())).convert('RGB')
     n_cols = sheet.width//32

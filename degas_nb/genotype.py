@@ -74,9 +74,9 @@ def degas_space() -> SearchSpace:
 DEGAS = degas_space()
 SPACES = {DEGAS.name: DEGAS}
 
-# %% ../nbs/06_genotype.ipynb #4e5690a9
+# %% ../nbs/06_genotype.ipynb #e6768b4b
 FORMAT = 'degas-genotype/1'
-SHIPPED = files('degas_nb')/'data'/'genotypes'
+SHIPPED = files('degas_nb')/'builtin'/'genotypes'
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Make the built-in images of degas_nb/data/ from an npm package of emoji artwork.
+"""Make the built-in images of degas_nb/builtin/ from an npm package of emoji artwork.
 
     tools/emoji.py [PACKAGE.tgz] [--zip data/emoji64.zip]
 
@@ -16,7 +16,7 @@ from PIL import Image
 from degas_nb.data import fit_square, to_rgb
 
 PACKAGE, VERSION = 'emoji-datasource-google', '16.0.0'
-DATA = Path(__file__).resolve().parents[1]/'degas_nb'/'data'
+DATA = Path(__file__).resolve().parents[1]/'degas_nb'/'builtin'
 SIDE, N_COLS = 32, 44
 NOTICE = """\
 emoji.webp and emoji.json: {n:,} emoji of {side}x{side} pixels in {n_classes} categories.
