@@ -131,7 +131,7 @@ class SearchStep:
         row = dict(step=self.n, epoch=self.epoch, **self.losses, lr=self.lr)
         return row | dict(alpha=self.alpha, weights=self.weights) if with_alpha else row
 
-# %% ../nbs/13_search.ipynb #3c53ca4b
+# %% ../nbs/13_search.ipynb #2d3510a3
 class Search(Iterator[SearchStep]):
     "The alternating optimisation of DEGAS; each `next` is one GLO step and one alpha step."
     def __init__(self,
@@ -288,7 +288,7 @@ class Search(Iterator[SearchStep]):
         data = dict(name=self.images.name, split=self.images.split, n=len(self.images), fingerprint=self.images.fingerprint())
         if (Path(path)/'config.json').exists() and not overwrite:
             run = RunFolder.open(path, 'search')
-            if run.config == asdict(self.config) and run.data == data: return run
+            if run.config == asdict(self.config) and run.data['fingerprint'] == data['fingerprint']: return run
         return RunFolder.create(path, 'search', asdict(self.config), data, overwrite)
 
     @classmethod
