@@ -1,0 +1,52 @@
+# Everything starts here: `make demo` and `make test` set up a fresh machine by themselves.
+VENV   := .venv
+PY     := $(VENV)/bin/python
+PYTHON ?= python3
+READY  := $(VENV)/.ready
+PARTS  := lab,docs,dev
+
+.PHONY: demo test lab docs readme install browser check-export lesson-test unit-test clean
+.DEFAULT_GOAL := help
+
+help:  ## what there is to make
+	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*##/:/' | column -t -s:
+
+install: $(READY)  ## the virtual environment .venv, made once and again when the requirements change
+
+$(READY): settings.ini setup.py
+	@test -x $(PY) || $(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/pip install -q -e '.[$(PARTS)]'
+	@touch $@
+
+demo: $(READY)  ## search, prune, train and score on the built-in images: runs/demo/report.html
+	$(VENV)/bin/degas demo --out runs/demo
+
+lab: $(READY)  ## JupyterLab on the notebooks
+	$(VENV)/bin/jupyter lab nbs
+
+docs: $(READY) node_modules/katex  ## the documentation site in _docs/
+	$(PY) tools/docs.py
+
+readme: $(READY)  ## README.md from nbs/index.ipynb
+	$(PY) tools/readme.py
+
+node_modules/katex:
+	npm install --no-save --no-audit --no-fund --silent katex
+
+browser:  ## a Chromium for the browser tests (Debian, Ubuntu; needs root)
+	command -v chromium >/dev/null || { apt-get update -qq && apt-get install -y -qq chromium; }
+
+test: $(READY) node_modules/katex  ## everything that CI checks
+	$(MAKE) check-export lesson-test unit-test
+
+check-export: $(READY)  ## exported modules, clean notebooks and README are those in git
+	$(PY) tools/check_export.py
+
+lesson-test: $(READY)  ## every lesson cell that is not marked slow
+	OMP_NUM_THREADS=1 $(VENV)/bin/nbdev_test --n_workers 2 --timing --do_print
+
+unit-test: $(READY)  ## what only CI gains from
+	OMP_NUM_THREADS=1 $(PY) -m pytest -q tests --durations=10
+
+clean:  ## remove what can be made again (not the runs)
+	rm -rf $(VENV) node_modules _docs _proc build dist *.egg-info
