@@ -7,7 +7,7 @@ __all__ = ['CACHE', 'Features', 'Extractor', 'extract', 'conv_bn', 'Stage', 'Sma
            'train_classifier', 'start_classifier', 'accuracy', 'check_labels', 'short_hash', 'SmallFeatures',
            'small_features', 'write_classifier', 'read_classifier']
 
-# %% ../nbs/20_features.ipynb #2d448b05
+# %% ../nbs/20_features.ipynb #2eba8eaf
 import hashlib
 import json
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
-from .data import Images, load
+from .data import Images
 from .runs import atomic_write, stream_seed
 from .show import UserError
 
