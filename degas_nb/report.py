@@ -476,7 +476,7 @@ def read_trace(
     try: return [r for r in run.trace.read() if isinstance(r, dict) and 'step' in r]
     except (ValueError, OSError): return []
 
-# %% ../nbs/22_report.ipynb #04e79640
+# %% ../nbs/22_report.ipynb #295da2fa
 SCORE_TERMS = {'n_fake': 'samples', 'n_real': 'real images', 'split': 'split', 'extractor': 'features', 'step': 'step'}
 
 
@@ -499,8 +499,9 @@ def score_cards(
     for name, group in groups.items():
         first, last = group[0], group[-1]
         said = [f'{number(last[k])} {word}' if k.startswith('n_') else f'{word} {number(last[k])}' for k, word in SCORE_TERMS.items() if last.get(k) is not None]
-        before = [f'first record {number(first.get("value"))}'] * (len(group) > 1)
-        cards.append(card(name, last.get('value'), ', '.join(said + before) or 'the record names no conditions', last.get('unit', '')))
+        before = [f'it was {number(first.get("value"))}' + (f' at step {number(first["step"])}' if 'step' in first else ' in the first record')] * (len(group) > 1)
+        spread = f'± {number(last["std"])}' if 'std' in last else ''
+        cards.append(card(name, last.get('value'), ', '.join(said + before) or 'the record names no conditions', last.get('unit', spread)))
     return cards
 
 
@@ -511,7 +512,7 @@ def scores(
     if not records: return missing('No scores: `degas score DIR --data D` computes them and appends them to scores.json.')
     return table(records, [str(r.get('name', f'record {i + 1}')) for i, r in enumerate(records)])
 
-# %% ../nbs/22_report.ipynb #4140839d
+# %% ../nbs/22_report.ipynb #a4c1acd4
 def last_psnr(
     records: list[dict],  # of a search
 ) -> tuple[float, int] | None:  # (dB, epoch)
@@ -549,9 +550,10 @@ def describe_data(
     data: dict,  # of config.json
 ) -> str:
     "The images of a run in a few words."
-    said = [str(data[k]) for k in ('name', 'split') if data.get(k) is not None]
-    said += [f'{number(data["n"])} images'] if 'n' in data else []
-    return ', '.join(said) or 'images not named in config.json'
+    if 'name' not in data: return 'images not named in config.json'
+    count = f'{number(data["n"])} images of ' if 'n' in data else ''
+    split = f' ({data["split"]})' if data.get('split') not in (None, 'all') else ''
+    return f'{count}{data["name"]}{split}'
 
 # %% ../nbs/22_report.ipynb #09200978
 PACKAGES = ('degas_nb', 'torch', 'torchvision', 'numpy', 'scipy')
@@ -586,7 +588,7 @@ def settings(
     "Every setting of config.json, folded away."
     return join(tag('details', tag('summary', f'Settings of the {name}'), table([flat(run.config) | flat(run.data, 'data.')])) for name, run in runs.items())
 
-# %% ../nbs/22_report.ipynb #9f28ca6c
+# %% ../nbs/22_report.ipynb #7c8b000d
 ALPHA_TEXT = ('Every edge of the super-network mixes all its operations; the mixing weights of one edge sum to 1. A small picture for each edge: '
               'thick blue is the operation that leads at the end, grey the others, the dotted line an equal share. Hover over a line for its name.')
 NETWORK_TEXT = ('Pruning keeps, for every node, the edge and operation with the largest weight; where that edge skips a level, the best operation of '
@@ -606,7 +608,8 @@ def add_search(
     run: RunFolder,
 ):
     "The sections of a search."
-    records = read_trace(run)
+    records, made = read_trace(run), numbered(run.path / 'samples', 'reconstructions')
+    if made: page.hero = picture(made[-1][1], f'Grid of images reconstructed after epoch {made[-1][0]}', f'Reconstructions after {made[-1][0]:,} epochs')
     page.cards += search_cards(run, records) + score_cards(read_scores(run))
     page.add('Alpha over time', ALPHA_TEXT, alpha_chart(records), short='Alpha')
     page.add('The network that was found', NETWORK_TEXT, network(run), short='Network')

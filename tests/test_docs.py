@@ -76,6 +76,7 @@ def test_exported_names_are_documented(site):
         if not page.exists(): continue
         names = re.findall(r'^(?:def|class) ([a-zA-Z]\w*)', module.read_text(), re.M)
         missing = [n for n in names if f'>{n}<' not in page.read_text()]
+        assert page.read_text().count('href="source/') >= len(names)
         assert not missing, f'{module.stem}: {missing}'
 
 

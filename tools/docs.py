@@ -22,6 +22,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PLOTLY, VIEW = 'application/vnd.plotly.v1+json', 'application/vnd.jupyter.widget-view+json'
 PICTURES = {'text/html', 'image/png', 'image/jpeg', 'image/svg+xml'}
 SECTIONS = [('Course', range(0, 8)), ('Search half', range(8, 17)), ('GAN half', range(17, 20)), ('Judging and using', range(20, 100))]
+NAMES = '#| hide\n#| exec_doc\nimport degas_nb.{0}\nglobals().update(vars(degas_nb.{0}))'
 UNUSED_KATEX = shutil.ignore_patterns('*.ttf', '*.woff', '*.mjs', 'README*', 'katex.js', 'katex.css', '*swap*')
 
 
@@ -171,7 +172,9 @@ def write_sources(built, repository):
         style = HtmlFormatter(full=True, title=f'degas_nb.{module.stem}', linenos='table', lineanchors='L', anchorlinenos=True, encoding='utf-8')
         (built / f'source/{module.stem}.html').write_bytes(highlight(module.read_text(), PythonLexer(), style))
     link = re.compile(re.escape(repository) + r'/blob/[^"]*?/(\w+)\.py#L(\d+)')
-    for page in built.glob('*.html'): page.write_text(link.sub(r'source/\1.html#L-\2', page.read_text()))
+    for page in built.rglob('*.html'):
+        up = '../' * (len(page.relative_to(built).parts) - 1)
+        if page.parent.name != 'source': page.write_text(link.sub(rf'{up}source/\1.html#L-\2', page.read_text()))
 
 
 def add_plotly(libraries):
@@ -187,21 +190,21 @@ def copy_project(to):
     for name in ('settings.ini', '_quarto.yml', 'README.md'): shutil.copy(ROOT / name, to)
 
 
-def keep_lessons_still(nbs):
-    "Let nbdev run what the API pages need, the exported cells, and no lesson: it would run every cell that has an import."
+def import_instead(nbs):
+    "Let nbdev take the names that the API pages need from the modules: it would run exported cells, and lesson cells with an import, as `__main__`."
     for path in nbs.rglob('*.ipynb'):
         nb = json.loads(path.read_text())
-        for cell in nb['cells']:
-            source = ''.join(cell['source'])
-            if cell['cell_type'] == 'code' and not re.search(r'^#\|\s*(export|exports|exporti|exec_doc)\b', source, re.M):
-                cell['source'] = '#| eval: false\n' + source
+        code = [c for c in nb['cells'] if c['cell_type'] == 'code']
+        for cell in code: cell['source'] = '#| eval: false\n' + ''.join(cell['source'])
+        module = re.search(r'^#\|\s*default_exp\s+(\S+)', '\n'.join(c['source'] for c in code), re.M)
+        if module: nb['cells'].insert(1, dict(code[0], id='names', outputs=[], source=NAMES.format(module[1])))
         path.write_text(json.dumps(nb))
 
 
 def build(out, work):
     "Make the site in `work` and move it to `out`; returns the warnings."
     copy_project(work)
-    keep_lessons_still(work / 'nbs')
+    import_instead(work / 'nbs')
     os.chdir(work)
     sys.path.insert(0, str(work))
     import nbdev.doclinks
@@ -211,6 +214,8 @@ def build(out, work):
     config = get_config()
     assert config.config_path.resolve() == work.resolve(), config.config_path
     nbdev.doclinks._build_modidx()
+    by_name = nbdev.doclinks._lineno                  # knows `Genotype`, not `degas_nb.genotype.Genotype`
+    nbdev.doclinks._lineno = lambda symbol, file: by_name(re.sub(r'^degas_nb\.\w+\.', '', symbol), file)
     refresh_quarto_yml()
     cache = Path(proc_nbs(force=True, n_workers=0))
     prepare(cache)
@@ -218,8 +223,8 @@ def build(out, work):
     site = render(cache, quiet=True)
     math = katex()
     built = cache / config.doc_path.name
-    localise(built, f'{config.doc_host}{config.doc_baseurl}', math)
     write_sources(built, config.git_url)
+    localise(built, f'{config.doc_host}{config.doc_baseurl}', math)
     if out.exists(): shutil.rmtree(out)
     out.parent.mkdir(parents=True, exist_ok=True)
     shutil.move(built, out)

@@ -54,6 +54,14 @@ def callout(found):
     return f'> [!{kind}]\n' + '\n'.join(f'> {line}'.rstrip() for line in found[2].splitlines())
 
 
+def alternative(output):
+    "The words that stand for a picture: its own `alt`, or the label of an SVG."
+    for kind in ('image/svg+xml', 'image/png', 'image/jpeg'):
+        if kind in output.get('data', {}):
+            label = re.search(r'aria-label="([^"]*)"', ''.join(output.data[kind])) if 'svg' in kind else None
+            return output.metadata.get(kind, {}).get('alt') or (label[1] if label else 'picture')
+
+
 def readme(path, host):
     "README text, and its pictures {name: bytes}."
     nb = processed(path)
@@ -62,6 +70,8 @@ def readme(path, host):
     hide = dict(enabled=True, remove_input_tags=('hide-input',))
     exporter = MarkdownExporter(config=Config(TagRemovePreprocessor=hide))
     text, resources = exporter.from_notebook_node(nb, resources=dict(output_files_dir='index_files', unique_key='index'))
+    words = iter([a for cell in nb.cells for o in cell.get('outputs', []) if (a := alternative(o))])
+    text = re.sub(r'!\[(?:png|svg|jpeg)\]\(', lambda _: f'![{next(words, "picture")}](', text)
     text = re.sub(r'\{target="_blank"[^}]*\}', '', text)
     text = re.sub(r':::\s*\{\.callout-(\w+)[^}]*\}\n(.*?)\n:::', callout, text, flags=re.S)
     text = re.sub(r'\[(`[^`\]]+`)\]\(' + re.escape(host) + r'[^)]*\)', r'\1', text)        # there is no site to link to yet
