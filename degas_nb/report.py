@@ -196,9 +196,12 @@ class Axes:
         self.xs, self.ys = (xs[0], max(xs[1], xs[0] + 1e-9)), ys
         self.scale = math.log10 if log else float
 
-    def x(self, v: float) -> float: return self.left + (v - self.xs[0]) / (self.xs[1] - self.xs[0]) * (self.right - self.left)
+    def x(self, v: float) -> float:
+        "Pixels from the left."
+        return self.left + (v - self.xs[0]) / (self.xs[1] - self.xs[0]) * (self.right - self.left)
 
     def y(self, v: float) -> float:
+        "Pixels from the top; NaN stays NaN."
         if not math.isfinite(v): return math.nan
         low, high = map(self.scale, self.ys)
         return self.bottom - (self.scale(v) - low) / (high - low) * (self.bottom - self.top)
