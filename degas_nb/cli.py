@@ -492,7 +492,7 @@ class DemoCommand:
         images = source.load(config.img_size)
         self.out.mkdir(parents=True, exist_ok=True)
         say(f"1/4  search: {images}, {self.epochs} epochs")
-        genotype = self.part('search', asdict(config), source.about(images), lambda run, resume: run_search(Search.from_config(images, config, device=best_device()), run, resume))
+        self.part('search', asdict(config), source.about(images), lambda run, resume: run_search(Search.from_config(images, config, device=best_device()), run, resume))
         genotype = Genotype.load(self.out/'search')
         say(f"2/4  training of the generator found, CTGAN, {self.steps} steps")
         gan = GANConfig(steps=self.steps, seed=self.seed)
@@ -603,4 +603,4 @@ def leave(
     raise SystemExit(code)
 
 
-if __name__ == '__main__': main()
+if __name__ == '__main__' and '__file__' in globals(): main()  # python -m degas_nb.cli; a notebook's kernel has no __file__
