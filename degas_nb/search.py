@@ -81,7 +81,7 @@ def _at_least(name: str, value: float, least: float) -> None:
 
 
 OPTIMISERS: dict[str, Callable[[list, SearchConfig], torch.optim.Optimizer]] = {
-    'adam': lambda params, c: torch.optim.Adam(params, c.lr, fused=True),
+    'adam': lambda params, c: torch.optim.Adam(params, c.lr),  # not fused: on CPU that mixes up entries where a gradient's layout differs from its weight's (torch 2.14)
     'sgd': lambda params, c: torch.optim.SGD(params, c.lr, momentum=.9, weight_decay=3e-4),
 }
 
