@@ -138,7 +138,7 @@ def average_(
     torch._foreach_lerp_(list(slow.parameters()), list(fast.parameters()), 1 - decay)
     for a, b in zip(slow.buffers(), fast.buffers()): a.copy_(b)
 
-# %% ../nbs/19_gan.ipynb #68f8fdc2
+# %% ../nbs/19_gan.ipynb #730b829f
 class GANTraining(Iterator[GANStep]):
     "The adversarial game; each `next` is `n_critic` critic updates and one of the generator."
     def __init__(self,
@@ -156,7 +156,7 @@ class GANTraining(Iterator[GANStep]):
         self.critic = ctgan_init_(critic, generator=self.randoms['start']).to(self.device, memory_format=torch.channels_last)
         if config.init == 'ctgan': ctgan_init_(generator, generator=self.randoms['start'])
         self.average = copy.deepcopy(generator) if config.ema else None
-        self.critic_adam, self.generator_adam = [torch.optim.Adam(net.parameters(), config.lr, config.betas, fused=True) for net in (self.critic, generator)]
+        self.critic_adam, self.generator_adam = [torch.optim.Adam(net.parameters(), config.lr, config.betas) for net in (self.critic, generator)]
 
     @classmethod
     def from_config(cls,

@@ -194,3 +194,18 @@ def test_a_score_is_a_record(tmp_path):
     assert {'value', 'n_real', 'n_fake', 'split', 'extractor', 'weights_hash', 'resize'} <= distance.keys()
     mixed = score_images(some_images(seed=3).pixels[::2], images, small, splits=2)[0]
     assert mixed['value'] > distance['value']
+
+
+@pytest.mark.parametrize('spec', ['cifar10_paper', 'resnet'])
+def test_every_weight_of_the_generator_goes_downhill(spec):
+    "Adam's first step with beta1 = 0 moves each weight by lr against its gradient's sign, whatever the memory layout."
+    from degas_nb.gan import descend
+    run = training(spec)
+    params = [p for p in run.generator.parameters()]
+    before = [p.detach().clone() for p in params]
+    loss = run.framework.generator_terms(run.critic, run.generator(run.noise(16)))['adv']
+    grads = torch.autograd.grad(loss, params, retain_graph=True)
+    descend(run.generator_adam, run.generator, loss)
+    for p, b, g in zip(params, before, grads):
+        clear = g.abs() > 1e-4
+        assert torch.allclose((b - p.detach())[clear], run.config.lr*g.sign()[clear], atol=1e-6)
