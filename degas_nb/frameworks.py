@@ -71,7 +71,7 @@ def find_framework(
     if name not in FRAMEWORKS: raise UserError(f"unknown framework {name!r}: choose one of {', '.join(FRAMEWORKS)}")
     return FRAMEWORKS[name]()
 
-# %% ../nbs/18_frameworks.ipynb #ec44aca8
+# %% ../nbs/18_frameworks.ipynb #bae41eef
 @dataclass(frozen=True)
 class Settings:
     "How a framework is trained."
@@ -86,7 +86,7 @@ class Settings:
 
 
 CTGAN_PAPER = Settings(100_000, 64, 2, 5, 2e-4, (0., .9), 0., "CT-GAN's CIFAR-10 ResNet script, which is WGAN-GP's")
-TEACHING = Settings(200, 64, 1, 2, 4e-4, (0., .9), .95, "ours: minutes on two cores at width 32; one critic update instead of two collapsed")
+TEACHING = Settings(200, 64, 1, 2, 4e-4, (0., .9), .95, "ours: minutes on two cores at width 32; with one critic update the critic fell behind")
 
 # %% ../nbs/18_frameworks.ipynb #6b5a0e03
 def score_together(
