@@ -27,7 +27,7 @@ from .ops import Dropout, batch_statistics
 from .runs import Randoms, RunFolder, differences, epoch_permutation
 from .show import UserError
 
-# %% ../nbs/19_gan.ipynb #be7ff8af
+# %% ../nbs/19_gan.ipynb #0ef57997
 @dataclass(frozen=True)
 class GANConfig:
     "Settings of one GAN training."
@@ -35,7 +35,7 @@ class GANConfig:
     steps:int = 200                      # generator updates; the learning rate falls linearly to 0 over them
     batch_size:int = 64                  # images a critic update (CT-GAN)
     fake_ratio:int = 1                   # generator batch / critic batch; CT-GAN: 2
-    n_critic:int = 2                     # critic updates for one of the generator; CT-GAN: 5, and 1 collapsed here
+    n_critic:int = 2                     # critic updates for one of the generator; CT-GAN: 5; with 1 the critic fell behind here
     width:int = 32                       # channels of critic and generator; CT-GAN: 128, sixteen times slower
     z_dim:int = 128                      # length of z (CT-GAN)
     lr:float = 4e-4                      # Adam, both networks; CT-GAN: 2e-4 for 100,000 steps
@@ -138,7 +138,7 @@ def average_(
     torch._foreach_lerp_(list(slow.parameters()), list(fast.parameters()), 1 - decay)
     for a, b in zip(slow.buffers(), fast.buffers()): a.copy_(b)
 
-# %% ../nbs/19_gan.ipynb #730b829f
+# %% ../nbs/19_gan.ipynb #f8075831
 class GANTraining(Iterator[GANStep]):
     "The adversarial game; each `next` is `n_critic` critic updates and one of the generator."
     def __init__(self,
@@ -151,8 +151,9 @@ class GANTraining(Iterator[GANStep]):
         self.generator, self.images, self.config, self.n = generator, images, config, 0
         self.device = next(generator.parameters()).device
         self.framework = find_framework(config.framework)
-        self.randoms = Randoms(config.seed, ('start', 'z', 'noise', 'penalty', 'dropout'))
-        with torch.random.fork_rng(devices=[]): critic = self.framework.build_critic(images.size, config.width, self.randoms['dropout'])
+        self.randoms = Randoms(config.seed, ('start', 'z', 'noise', 'penalty'))
+        self.masks = Randoms(config.seed, ('dropout',), self.device)  # drawn where the critic computes
+        with torch.random.fork_rng(devices=[]): critic = self.framework.build_critic(images.size, config.width, self.masks['dropout'])
         self.critic = ctgan_init_(critic, generator=self.randoms['start']).to(self.device, memory_format=torch.channels_last)
         if config.init == 'ctgan': ctgan_init_(generator, generator=self.randoms['start'])
         self.average = copy.deepcopy(generator) if config.ema else None
@@ -231,7 +232,7 @@ class GANTraining(Iterator[GANStep]):
         return dict(step=self.n, config=self.config.to_dict(), spec=generator_spec(self.generator), images=self.images.fingerprint(),
                     generator=self.generator.state_dict(), critic=self.critic.state_dict(),
                     average=None if self.average is None else self.average.state_dict(),
-                    critic_adam=self.critic_adam.state_dict(), generator_adam=self.generator_adam.state_dict(), randoms=self.randoms.state_dict())
+                    critic_adam=self.critic_adam.state_dict(), generator_adam=self.generator_adam.state_dict(), randoms=self.randoms.state_dict(), masks=self.masks.state_dict())
 
     def load_state_dict(self,
         state:dict,  # from `state_dict` of a training with the same settings and images
@@ -240,7 +241,7 @@ class GANTraining(Iterator[GANStep]):
         then, now = [dict(c, generator=g) for c, g in ((state['config'], state['spec']), (self.config.to_dict(), generator_spec(self.generator)))]
         if other := differences(then, now): raise UserError(f"the checkpoint is from another config ({other[0]})")
         if state['images'] != self.images.fingerprint(): raise UserError("the checkpoint was made with other images (same --data and --limit?)")
-        for name in 'generator', 'critic', 'critic_adam', 'generator_adam', 'randoms': getattr(self, name).load_state_dict(state[name])
+        for name in 'generator', 'critic', 'critic_adam', 'generator_adam', 'randoms', 'masks': getattr(self, name).load_state_dict(state[name])
         if self.average is not None: self.average.load_state_dict(state['average'])
         self.n = state['step']
 
