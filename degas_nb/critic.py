@@ -5,14 +5,12 @@
 # %% auto #0
 __all__ = ['Scores', 'ConvMeanPool', 'CriticBlock', 'ResNetCritic']
 
-# %% ../nbs/17_critic.ipynb #aa55bfe4
+# %% ../nbs/17_critic.ipynb #2ed0c3b3
 from typing import NamedTuple
 
-import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
-from .generator import ctgan_init_
 from .ops import Dropout
 
 # %% ../nbs/17_critic.ipynb #f61fc5c7

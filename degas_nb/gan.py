@@ -6,7 +6,7 @@
 __all__ = ['GANConfig', 'check_least', 'GANStep', 'average_', 'GANTraining', 'descend', 'draw_images', 'generator_spec',
            'generator_from']
 
-# %% ../nbs/19_gan.ipynb #20303999
+# %% ../nbs/19_gan.ipynb #9392a5fe
 import copy
 import json
 import math
@@ -20,10 +20,10 @@ from torch import Generator as Randomness
 from torch import Tensor, nn
 
 from .data import Images, dequantise, to_uint8
-from .frameworks import FRAMEWORKS, Settings, find_framework
+from .frameworks import Settings, find_framework
 from .generator import BASELINES, build_generator, ctgan_init_
 from .genotype import Genotype
-from .ops import Dropout, batch_statistics
+from .ops import batch_statistics
 from .runs import Randoms, RunFolder, differences, epoch_permutation
 from .show import UserError
 

@@ -7,15 +7,14 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from degas_nb.critic import ConvMeanPool, ResNetCritic
+from degas_nb.critic import ConvMeanPool, ResNetCritic, Scores
 from degas_nb.data import Images
-from degas_nb.features import Recipe, SmallFeatures, small_features, train_classifier
-from degas_nb.frameworks import FRAMEWORKS, consistency, find_framework, gradient_penalty
-from degas_nb.gan import GANConfig, GANTraining
+from degas_nb.features import Recipe, SmallFeatures, small_features
+from degas_nb.frameworks import FRAMEWORKS, consistency, find_framework, score_together
+from degas_nb.gan import GANConfig, GANTraining, descend
 from degas_nb.generator import build_generator
 from degas_nb.genotype import Genotype
 from degas_nb.metrics import score_images
-from degas_nb.ops import Dropout
 from degas_nb.runs import RunFolder
 from degas_nb.show import UserError
 
@@ -128,7 +127,6 @@ def test_dropout_masks_of_the_two_opinions_are_independent():
     "Same real batch named twice: the masks differ, and the term has the expectation of independent ones."
     torch.manual_seed(0)
     critic, x = ResNetCritic(16, 8), torch.randn(4, 3, 16, 16)
-    from degas_nb.frameworks import score_together
     a, b = zip(*[[s.score.detach() for s in score_together(critic, x, x)] for _ in range(300)])
     a, b = torch.stack(a), torch.stack(b)
     assert not torch.equal(a, b)
@@ -145,7 +143,6 @@ def test_conv_mean_pool(shape):
 
 def test_the_consistency_term_has_its_gradient():
     scores = torch.randn(3, requires_grad=True, dtype=torch.float64), torch.randn(3, 4, requires_grad=True, dtype=torch.float64)
-    from degas_nb.critic import Scores
     other = Scores(torch.randn(3, dtype=torch.float64), torch.randn(3, 4, dtype=torch.float64))
     assert torch.autograd.gradcheck(lambda s, f: consistency(Scores(s, f), other), scores)
 
@@ -199,7 +196,6 @@ def test_a_score_is_a_record(tmp_path):
 @pytest.mark.parametrize('spec', ['cifar10_paper', 'resnet'])
 def test_every_weight_of_the_generator_goes_downhill(spec):
     "Adam's first step with beta1 = 0 moves each weight by lr against its gradient's sign, whatever the memory layout."
-    from degas_nb.gan import descend
     run = training(spec)
     params = [p for p in run.generator.parameters()]
     before = [p.detach().clone() for p in params]
