@@ -143,7 +143,10 @@ class Genotype:
         nodes, edges = value.get('nodes'), value.get('edges')
         if not isinstance(nodes, list) or not all(isinstance(n, str) for n in nodes): raise UserError('not a genotype: "nodes" must be a list of names')
         if not isinstance(edges, list) or not all(map(is_edge, edges)): raise UserError('not a genotype: "edges" must be a list of {src, dst, kind, scale, op}')
-        return cls(tuple(nodes), tuple(Edge(**e) for e in edges), str(value.get('space', 'degas')), value.get('meta') or {})
+        space, meta = value.get('space', 'degas'), value.get('meta', {})
+        if not isinstance(space, str): raise UserError('not a genotype: "space" must be a name')
+        if not isinstance(meta, dict): raise UserError('not a genotype: "meta" must be a table')
+        return cls(tuple(nodes), tuple(Edge(**e) for e in edges), space, meta)
 
     @classmethod
     def named(cls,
@@ -159,7 +162,9 @@ class Genotype:
     ) -> 'Genotype':  # checked
         "The genotype of that name, or in that file or folder."
         if str(what) in named_genotypes(): return cls.named(str(what))
-        path = Path(what)/'genotype.json' if Path(what).is_dir() else Path(what)
+        try: path = Path(what)/'genotype.json' if Path(what).is_dir() else Path(what)
+        except OSError as e: raise UserError(f"no genotype {str(what)[:60]!r}: {e.strerror}") from None
+        if path.name == 'genotype.json' and path.parent.is_dir() and not path.exists(): raise UserError(f"{path.parent} holds no genotype.json: a search writes it when it is done, degas prune at any time")
         if not path.exists(): raise UserError(f"no genotype {str(what)!r}: give a JSON file, a run folder, or one of {', '.join(named_genotypes())}")
         value = read_json(path)
         try: return cls.from_json(value)
@@ -177,7 +182,7 @@ def is_edge(
 ) -> bool:
     "Has a JSON value the fields of an `Edge`, of the right types?"
     types = dict(src=str, dst=str, kind=str, scale=int, op=str)
-    return isinstance(value, dict) and set(value) == set(types) and all(isinstance(value[k], t) for k, t in types.items())
+    return isinstance(value, dict) and set(value) == set(types) and all(type(value[k]) is t for k, t in types.items())
 
 
 def named_genotypes() -> list[str]:

@@ -8,7 +8,7 @@ __all__ = ['OPTIMISERS', 'SearchConfig', 'cosine', 'SearchStep', 'Search', 'spli
 # %% ../nbs/13_search.ipynb #363d57b4
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 
@@ -21,7 +21,7 @@ from .glo import Latents
 from .mixed import RELAXATIONS
 from .ops import batch_statistics
 from .pyramid import reconstruction_loss
-from .runs import Randoms, RunFolder, differences, epoch_permutation
+from .runs import Randoms, RunFolder, checked_fields, differences, epoch_permutation
 from .show import UserError
 from .supernet import SuperGenerator, by_name
 
@@ -71,13 +71,12 @@ class SearchConfig:
         values: dict,  # as `asdict` gives it
     ) -> 'SearchConfig':
         "The settings in plain values; a `UserError` names what is not a setting."
-        if unknown := set(values) - {f.name for f in fields(cls)}: raise UserError(f"unknown search setting {sorted(unknown)[0]!r}")
-        return cls(**values)
+        return cls(**checked_fields(cls, values, 'settings of the search'))
 
 
 def _at_least(name: str, value: float, least: float) -> None:
-    "One line for a setting that is too small (or not a number)."
-    if not value >= least: raise UserError(f"--{name.replace('_', '-')} {value} must be at least {least}")
+    "One line for a setting that is too small (or not a number, or infinite)."
+    if not least <= value < math.inf: raise UserError(f"--{name.replace('_', '-')} {value} must be at least {least}" + ' and finite'*(value == math.inf))
 
 
 OPTIMISERS: dict[str, Callable[[list, SearchConfig], torch.optim.Optimizer]] = {

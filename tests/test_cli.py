@@ -1,0 +1,729 @@
+"""`degas` as scripts and people use it: what it writes, how it is killed and goes on, what it says to mistakes."""
+import json, os, resource, shutil, signal, subprocess, sys, tempfile, traceback, zipfile
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from degas_nb import cli
+from degas_nb.genotype import DEGAS, Genotype
+from degas_nb.runs import RunFolder, Trace
+
+TINY = ['--limit', '96', '--batch-size', '32', '--width', '4', '--z-dim', '16']
+FEW = TINY[2:]  # for folders, which are small anyway
+EPOCHS, PER_EPOCH, STEPS = 4, 3, 6
+FILES = {'config.json', 'trace.jsonl', 'checkpoint.pt', 'genotype.json', 'samples', 'report.html'}
+
+@pytest.fixture(scope='module', autouse=True)
+def quiet_machine(tmp_path_factory):
+    "One thread, as the subprocesses have; caches go to a home of their own."
+    threads, home = torch.get_num_threads(), os.environ.get('HOME')
+    torch.set_num_threads(1)
+    os.environ.update(HOME=str(tmp_path_factory.mktemp('home')), OMP_NUM_THREADS='1')
+    yield
+    torch.set_num_threads(threads)
+    if home is not None: os.environ['HOME'] = home
+
+
+def process(*argv):
+    "The real `degas` in a process of its own."
+    return subprocess.run([sys.executable, '-m', 'degas_nb.cli', *map(str, argv)], capture_output=True, text=True, timeout=100)
+
+
+class Done(NamedTuple):
+    returncode: int  # negative: killed by that signal
+    stdout: str
+    stderr: str
+
+
+def forked(work):
+    "Run `work` in a child of this process: real signals and limits without 3 seconds of imports."
+    with tempfile.TemporaryFile('w+') as out, tempfile.TemporaryFile('w+') as err:
+        child = os.fork()
+        if not child:
+            code = 1
+            try:
+                for f, fd in ((out, 1), (err, 2)): os.dup2(f.fileno(), fd)
+                sys.stdout, sys.stderr = os.fdopen(1, 'w'), os.fdopen(2, 'w')
+                work()
+                code = 0
+            except SystemExit as e: code = e.code or 0
+            except BaseException: traceback.print_exc()
+            finally:
+                sys.stdout.flush()
+                sys.stderr.flush()
+                os._exit(code)
+        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        out.seek(0)
+        err.seek(0)
+        return Done(code, out.read(), err.read())
+
+
+def signalled(step, signals, *argv):
+    "`degas`, hit by signals right behind a step: exact, however slow the machine is."
+    append = Trace.append
+    def append_and_signal(self, record):
+        append(self, record)
+        for s in signals if record['step'] == step else (): os.kill(os.getpid(), s)
+    def work():
+        Trace.append = append_and_signal
+        cli.main([*map(str, argv)])
+    return forked(work)
+
+
+def on_small_disk(kb, *argv):
+    "`degas` where no file may be larger than `kb`: the system's answer is that of a full disk."
+    def work():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (kb*1024, kb*1024))
+        cli.main([*map(str, argv)])
+    return forked(work)
+
+
+def degas(*argv):
+    "In this process, which is 3 seconds faster: the exit code."
+    try: cli.main([*map(str, argv)])
+    except SystemExit as e: return e.code or 0
+    return 0
+
+
+def search_argv(out, *more, data='emoji', tiny=TINY, epochs=EPOCHS): return ['search', '--data', data, '--epochs', epochs, *tiny, '--out', out, *more]
+def train_argv(out, *more, genotype='cifar10_paper', data='emoji', tiny=TINY): return ['train', '--genotype', genotype, '--data', data, '--steps', STEPS, *tiny, '--out', out, *more]
+
+
+@pytest.fixture(scope='module')
+def found(tmp_path_factory, quiet_machine):
+    "A search that nobody disturbed."
+    out = tmp_path_factory.mktemp('search')/'run'
+    done = process(*search_argv(out))
+    assert done.returncode == 0, done.stderr
+    return out
+
+
+@pytest.fixture(scope='module')
+def drawn(found, tmp_path_factory):
+    "A training of what was found, undisturbed."
+    out = tmp_path_factory.mktemp('gan')/'run'
+    assert degas(*train_argv(out, genotype=found/'genotype.json')) == 0
+    return out
+
+
+@pytest.fixture
+def line(capsys):
+    "Run a command that must be refused: its one line on stderr (notes of the loader stand above it)."
+    def refused(*argv, notes=0):
+        capsys.readouterr()
+        code = degas(*argv)
+        out, err = capsys.readouterr()
+        assert code == 2, (code, err)
+        assert not out and 'Traceback' not in err
+        lines = err.strip().splitlines()
+        assert len(lines) == 1 + notes, err
+        assert lines[-1].startswith('degas: ') and len(lines[-1]) < 700
+        return lines[-1]
+    return refused
+
+
+def snapshot(folder): return {str(p.relative_to(folder)): p.read_bytes() if p.is_file() else None for p in sorted(folder.rglob('*')) if p.name != '.lock'}
+
+
+def trace(out): return [json.loads(row) for row in (out/'trace.jsonl').read_text().splitlines()]
+
+
+def state(out): return torch.load(out/'checkpoint.pt', weights_only=True)
+
+
+def same(a, b):
+    "Equal to the last bit, all the way down."
+    if isinstance(a, torch.Tensor): return a.dtype == b.dtype and torch.equal(a, b)
+    if isinstance(a, dict): return a.keys() == b.keys() and all(same(a[k], b[k]) for k in a)
+    if isinstance(a, (list, tuple)): return len(a) == len(b) and all(map(same, a, b))
+    return a == b
+
+
+def copy(run, tmp_path, name='copy'):
+    return Path(shutil.copytree(run, tmp_path/name))
+
+
+def pictures(folder, n=40, size=(32, 32)):
+    "Noise, as PNG files."
+    folder.mkdir(parents=True, exist_ok=True)
+    rng = np.random.default_rng(0)
+    for i in range(n): Image.fromarray(rng.integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)).save(folder/f'{i:03d}.png')
+    return folder
+
+
+# ---------------------------------------------------------------- the contract for scripts
+
+def test_search_writes_its_files(found):
+    assert FILES <= {p.name for p in found.iterdir()}
+    assert {'targets.png', 'reconstructions_0004.png', 'samples_0001.png'} <= {p.name for p in (found/'samples').iterdir()}
+    assert not list(found.glob('.*.part'))
+    config = json.loads((found/'config.json').read_text())
+    assert config['format'] == 'degas-run/1' and config['config']['epochs'] == EPOCHS and config['data']['n'] == 96
+
+
+def test_every_line_of_the_trace(found):
+    rows = trace(found)
+    assert [r['step'] for r in rows] == list(range(1, EPOCHS*PER_EPOCH + 1))
+    for r in rows:
+        assert {'step', 'epoch', 'loss', 'mse', 'psnr'} <= r.keys()
+        assert r['epoch'] == (r['step'] - 1)//PER_EPOCH + 1
+        assert all(np.isfinite(r[k]) for k in ('loss', 'mse', 'psnr'))
+    full = [r for r in rows if 'alpha' in r]
+    assert {r['epoch'] for r in full} == set(range(1, EPOCHS + 1)) and 'alpha' in rows[-1]
+    for r in full:
+        for values in r['alpha'], r['weights']:
+            assert list(values) == [e.name for e in DEGAS.edges] and len(values) == 11
+            assert sum(len(ops) for ops in values.values()) == 59
+            assert all(tuple(values[e.name]) == DEGAS.ops(e) for e in DEGAS.edges)
+        for edge, ops in r['weights'].items():
+            assert sum(ops.values()) == pytest.approx(1, abs=1e-5)
+            raw = torch.tensor(list(r['alpha'][edge].values())).softmax(0)
+            assert torch.allclose(raw, torch.tensor(list(ops.values())), atol=1e-6)
+
+
+def test_prune_writes_the_genotype_anew(found, tmp_path, capsys):
+    out = copy(found, tmp_path)
+    before = json.loads((out/'genotype.json').read_text())
+    (out/'genotype.json').write_text('{')
+    assert degas('prune', out) == 0
+    printed, reasons = capsys.readouterr()
+    after = Genotype.load(out)
+    assert after == Genotype.from_json(before) and printed.strip() == str(after) and 'keep' in reasons
+    assert degas('prune', out, '--rule', 'argmax_all', '--compare', 'alpha') == 0
+    assert len(Genotype.load(out).edges) == 11
+
+
+def test_resuming_a_finished_search_keeps_what_was_pruned(found, tmp_path):
+    out = copy(found, tmp_path)
+    assert degas('prune', out, '--rule', 'argmax_all') == 0
+    before = snapshot(out)
+    assert degas('search', '--resume', '--out', out) == 0
+    assert snapshot(out) == before
+
+
+@pytest.mark.parametrize('which', ['file', 'folder', 'name'])
+def test_draw(found, tmp_path, capsys, which):
+    target = tmp_path/'x.svg'
+    assert degas('draw', dict(file=found/'genotype.json', folder=found, name='cifar10_paper')[which], '--out', target) == 0
+    assert capsys.readouterr().out.strip() == str(target)
+    assert target.read_text().startswith('<svg') and 's6' in target.read_text()
+
+
+@pytest.mark.parametrize('framework', ['ctgan', 'wgan_gp'])
+def test_train_takes_what_was_found(found, drawn, tmp_path, framework):
+    out = drawn
+    if framework != 'ctgan':
+        out = tmp_path/'run'
+        assert degas(*train_argv(out, '--framework', framework, '--n-critic', 1, genotype=found)) == 0
+    assert FILES <= {p.name for p in out.iterdir()}
+    rows = trace(out)
+    assert [r['step'] for r in rows] == list(range(1, STEPS + 1))
+    assert all({'critic', 'generator', 'lr'} <= r.keys() for r in rows) and 'gp' in rows[0]['critic']
+    assert Genotype.load(out) == Genotype.load(found)
+    assert json.loads((out/'config.json').read_text())['config']['framework'] == framework
+
+
+def test_sample_a_grid_and_single_images(drawn, tmp_path):
+    assert degas('sample', drawn, '--n', 5, '--out', tmp_path/'grid.png') == 0
+    assert degas('sample', drawn, '--n', 5, '--out', tmp_path/'deep'/'images') == 0
+    assert Image.open(tmp_path/'grid.png').width >= 5*32
+    single = sorted((tmp_path/'deep'/'images').iterdir())
+    assert [p.name for p in single] == [f'{i:06d}.png' for i in range(5)] and {Image.open(p).size for p in single} == {(32, 32)}
+    first = single[0].read_bytes()
+    assert degas('sample', drawn, '--n', 5, '--out', tmp_path/'again') == 0
+    assert (tmp_path/'again'/'000000.png').read_bytes() == first  # the same seed
+    assert degas('sample', drawn, '--n', 5, '--seed', 1, '--out', tmp_path/'other') == 0
+    assert (tmp_path/'other'/'000000.png').read_bytes() != first
+
+
+def test_score_prints_one_record(drawn, tmp_path, capsys):
+    out = copy(drawn, tmp_path)
+    assert degas('score', out, '--data', 'emoji', '--n', 2000) == 0
+    printed = capsys.readouterr().out
+    assert printed.count('\n') == 1
+    record = json.loads(printed)
+    assert {'value', 'n_real', 'n_fake', 'split', 'extractor', 'weights_hash', 'resize', 'warning'} <= record.keys()
+    assert record['n_fake'] == 2000 and record['n_real'] == 96 and record['value'] > 0 and record['step'] == STEPS
+    assert 'bias' in record['warning'] and record['name'].startswith('FD-')
+    assert degas('score', out, '--n', 50, '--untrained') == 0
+    assert [r['step'] for r in json.loads((out/'scores.json').read_text())] == [STEPS, 0]
+    assert len(capsys.readouterr().out.splitlines()) == 1
+
+
+def test_stdout_is_for_results(found, tmp_path):
+    done = process('prune', copy(found, tmp_path))
+    assert done.returncode == 0 and done.stdout.splitlines()[0].startswith('s1 = ') and 'Traceback' not in done.stderr
+
+
+@pytest.mark.parametrize('argv', [['--help'], [], *[[name, '--help'] for name in cli.COMMANDS], ['search', '--resume', '--help']])
+def test_help(argv, capsys):
+    assert degas(*argv) == 0
+    assert 'degas' in capsys.readouterr().out
+
+
+# ---------------------------------------------------------------- killed, and taken up again
+
+def as_undisturbed(out, whole):
+    "The same genotype, alphas, trace and state, bit for bit; nothing of the kill left over."
+    assert (out/'genotype.json').read_bytes() == (whole/'genotype.json').read_bytes()
+    assert trace(out) == trace(whole)  # no gaps, no doubles, the same last alpha
+    a, b = state(out), state(whole)
+    assert same({k: v for k, v in a.items() if k != 'config'}, {k: v for k, v in b.items() if k != 'config'})
+    assert not list(out.glob('.*.part'))
+
+
+def test_search_killed_in_epoch_3(found, tmp_path):
+    out = tmp_path/'run'
+    assert signalled(8, [signal.SIGKILL], *search_argv(out, '--save-every', 0)).returncode == -signal.SIGKILL
+    assert state(out)['step'] == 7 and len(trace(out)) == 8 and not (out/'genotype.json').exists()
+    with open(out/'trace.jsonl', 'a') as f: f.write('{"step": 9, "lo')  # and in the middle of a line
+    (out/'.checkpoint.new.pt.1.part').write_bytes(b'half')               # and in the middle of a checkpoint
+    assert degas('search', '--resume', '--out', out) == 0                # needs no other flag
+    as_undisturbed(out, found)
+
+
+def test_search_killed_before_the_first_checkpoint(found, tmp_path):
+    out = tmp_path/'run'
+    assert signalled(2, [signal.SIGKILL], *search_argv(out)).returncode == -signal.SIGKILL
+    assert not (out/'checkpoint.pt').exists() and len(trace(out)) == 2
+    assert degas(*search_argv(out, '--resume')) == 0  # the whole command again, with --resume
+    as_undisturbed(out, found)
+
+
+def test_ctrl_c_saves_and_says_how_to_go_on(found, tmp_path):
+    out = tmp_path/'run'
+    stopped = signalled(5, [signal.SIGINT], *search_argv(out))
+    assert stopped.returncode == 130 and 'Traceback' not in stopped.stderr and not stopped.stdout
+    assert state(out)['step'] == 5
+    last = stopped.stderr.strip().splitlines()[-1]
+    command = last.split('go on with: degas ')[1].split()
+    assert degas(*command) == 0
+    as_undisturbed(out, found)
+
+
+def test_a_second_ctrl_c_goes_at_once(found, tmp_path):
+    out = tmp_path/'run'
+    stopped = signalled(5, [signal.SIGINT, signal.SIGINT], *search_argv(out, '--save-every', 0))
+    assert stopped.returncode == 130 and 'Traceback' not in stopped.stderr
+    assert state(out)['step'] == 4
+    assert degas('search', '--resume', '--out', out) == 0
+    as_undisturbed(out, found)
+
+
+def test_train_killed_and_terminated(found, drawn, tmp_path):
+    out = tmp_path/'run'
+    assert signalled(3, [signal.SIGKILL], *train_argv(out, '--save-every', 0, genotype=found/'genotype.json')).returncode == -signal.SIGKILL
+    (out/'genotype.json').unlink()  # config.json has it too
+    stopped = signalled(4, [signal.SIGTERM], 'train', '--resume', '--out', out)
+    assert stopped.returncode == 128 + signal.SIGTERM and 'Traceback' not in stopped.stderr
+    assert state(out)['step'] == 4
+    assert degas('train', '--resume', '--out', out) == 0
+    as_undisturbed(out, drawn)
+
+
+def test_disk_full(found, tmp_path):
+    "A limit on the size of a file stands for a full disk: the last checkpoint stays, and the run goes on to the same bits."
+    out = tmp_path/'run'
+    assert signalled(5, [signal.SIGINT], *search_argv(out)).returncode == 130
+    saved = (out/'checkpoint.pt').read_bytes()
+    full = on_small_disk(200, 'search', '--resume', '--out', out, '--save-every', 0)
+    assert full.returncode == 2 and 'no space left' in full.stderr.strip().splitlines()[-1] and 'Traceback' not in full.stderr
+    assert (out/'checkpoint.pt').read_bytes() == saved and not list(out.glob('.*.part'))
+    full = on_small_disk(20, 'search', '--resume', '--out', out)  # now not even a picture fits
+    assert full.returncode == 2 and 'no space left' in full.stderr.strip().splitlines()[-1] and 'Traceback' not in full.stderr
+    assert degas('search', '--resume', '--out', out) == 0
+    as_undisturbed(out, found)
+
+
+def test_two_processes_in_one_folder(found, tmp_path, line):
+    out = copy(found, tmp_path)
+    held = subprocess.Popen([sys.executable, '-c', 'import fcntl, sys, time\nf = open(sys.argv[1], "a"); fcntl.flock(f, fcntl.LOCK_EX)\nprint("held", flush=True); time.sleep(60)', str(out/'.lock')], stdout=subprocess.PIPE)
+    try:
+        held.stdout.readline()
+        before = snapshot(out)
+        assert 'another process' in line('search', '--resume', '--out', out)
+        assert 'another process' in line(*search_argv(out, '--overwrite'))
+        assert snapshot(out) == before
+    finally:
+        held.kill()
+        held.wait()
+
+
+def test_overwrite_replaces_a_run_and_nothing_else(found, tmp_path):
+    out = copy(found, tmp_path)
+    (out/'notes.txt').write_text('mine')
+    (out/'samples'/'reconstructions_0099.png').write_bytes(b'old')
+    assert degas(*search_argv(out, '--overwrite', epochs=1)) == 0
+    assert (out/'notes.txt').read_text() == 'mine' and len(trace(out)) == PER_EPOCH
+    assert not (out/'samples'/'reconstructions_0099.png').exists()
+
+
+def test_a_folder_left_by_a_process_that_died_at_once(tmp_path):
+    out = tmp_path/'run'
+    out.mkdir()
+    for name in '.lock', '.config.json.17.part': (out/name).touch()
+    assert degas(*search_argv(out, epochs=1)) == 0
+
+
+# ---------------------------------------------------------------- what people get wrong: flags
+
+FLAGS = {
+    'no command of that name': (['serach'], 'there are demo'),
+    'no --data': (['search', '--out', 'X'], '--data'),
+    'no --out': (['search', '--data', 'emoji'], '--out'),
+    'unknown flag': (['search', '--data', 'emoji', '--out', 'X', '--widht', '4'], '--widht'),
+    'stray word': (['search', '--data', 'emoji', '--out', 'X', 'extra'], 'extra'),
+    'flag without its value': (['search', '--data', 'emoji', '--out', 'X', '--lr'], '--lr'),
+    'no directory to prune': (['prune'], 'PATH'),
+    'resume without out': (['search', '--resume'], '--resume needs --out'),
+    'resume and an empty out': (['train', '--resume', '--out='], '--resume needs --out'),
+    'resume a folder that is not there': (['search', '--resume', '--out', 'X'], 'no folder'),
+    'resume and overwrite': (['search', '--resume', '--overwrite', '--out', 'X'], 'choose one'),
+    'draw to nowhere': (['draw', 'cifar10_paper', '--out', 'X/x.svg'], 'no folder'),
+    'draw a png': (['draw', 'cifar10_paper', '--out', 'X.png'], '.svg'),
+    'draw 20 pixels': (['draw', 'cifar10_paper', '--out', 'X.svg', '--img-size', '20'], 'multiple of 8'),
+    'draw into /proc': (['draw', 'cifar10_paper', '--out', '/proc/x.svg'], '/proc/x.svg'),
+    'demo of 0 epochs': (['demo', '--out', 'X', '--epochs', '0'], '--epochs 0'),
+    'demo of 0 steps, found before the search': (['demo', '--out', 'X', '--steps', '0'], '--steps 0'),
+    'demo with too few samples, found before the search': (['demo', '--out', 'X', '--n', '5'], '--n 5'),
+    'demo of nothing': (['demo', '--out', 'X', '--data', 'X/none'], 'does not exist'),
+}
+
+
+@pytest.mark.parametrize('case', FLAGS)
+def test_flags(case, tmp_path, line):
+    argv, word = FLAGS[case]
+    assert word in line(*[a.replace('X', str(tmp_path/'X')) if 'X' in a else a for a in argv])
+    assert not list(tmp_path.iterdir())
+
+
+SETTINGS = {  # flags behind a good command, and what the line must name
+    'search': {'--img-size 20': 'multiple of 8', '--img-size 0': 'multiple of 8', '--img-size -32': 'multiple of 8', '--width 0': '--width', '--width abc': '--width', '--width 1.5': '--width', '--z-dim 0': '--z-dim',
+               '--epochs 0': '--epochs', '--epochs -1': '--epochs', f'--epochs {10**30}': '--epochs', '--limit 0': 'limit', '--limit -5': 'limit', '--batch-size 1': '--batch-size', '--batch-size 97': 'fewer',
+               '--lr nan': '--lr', '--lr -1': '--lr', '--lr inf': '--lr', '--z-lr inf': '--z-lr', '--alpha-lr nan': '--alpha-lr', '--lr-end 1e999': '--lr-end', '--warmup nan': '--warmup', '--held-out 1': '--held-out', '--held-out nan': '--held-out',
+               '--held-out 0.9': '--held-out', f'--seed {2**70}': '--seed', '--seed x': '--seed', '--optimiser rmsprop': 'rmsprop', '--z-init foo': 'foo', '--surface cube': 'cube', '--relaxation foo': 'foo', '--impl foo': 'foo',
+               '--preset foo': '--preset', '--split valid': '--split', '--save-every -1': '--save-every', '--save-every nan': '--save-every', '--width 300000': 'memory'},
+    'train': {'--framework foo': 'foo', '--preset paper --framework foo': 'foo', '--steps 0': '--steps', '--n-critic 0': '--n-critic', '--fake-ratio 0': '--fake-ratio', '--ema 1': '--ema', '--ema nan': '--ema', '--betas 0 1': '--betas',
+              '--betas -1 .9': '--betas', '--betas 0 nan': '--betas', '--lr inf': '--lr', '--lr nan': '--lr', '--init foo': '--init', '--sample-every 0': '--sample-every', f'--seed {2**70}': '--seed', '--img-size 20': 'multiple of 8', '--batch-size 97': 'fewer',
+              '--genotype': '--genotype', '--genotype nobody': 'cifar10_paper', '--genotype {"format":1}' + 300*'x': 'genotype'},
+}
+
+
+@pytest.mark.parametrize('command, flags', [(c, f) for c in SETTINGS for f in SETTINGS[c]])
+def test_settings(command, flags, tmp_path, line):
+    argv = dict(search=search_argv, train=train_argv)[command](tmp_path/'run')
+    assert SETTINGS[command][flags] in line(*argv, *flags.split())
+    assert not list(tmp_path.iterdir())
+
+
+def test_divergence_is_said(tmp_path, line):
+    assert 'smaller --lr' in line(*search_argv(tmp_path/'run', '--lr', '1e30'))
+
+
+# ---------------------------------------------------------------- images
+
+def damaged(path): path.write_bytes(path.read_bytes()[:len(path.read_bytes())//2])
+
+
+def test_data_paths(tmp_path, line):
+    (tmp_path/'empty').mkdir()
+    (tmp_path/'text').mkdir()
+    (tmp_path/'text'/'a.txt').write_text('x')
+    (tmp_path/'bad.zip').write_bytes(b'no zip')
+    zipfile.ZipFile(tmp_path/'none.zip', 'w').close()
+    for data, word in dict(missing='does not exist', empty='is empty', text='no images', **{'bad.zip': 'bad.zip', 'none.zip': 'is empty'}).items():
+        said = line(*search_argv(tmp_path/'run', data=tmp_path/data))
+        assert word in said and data in said
+    assert 'did you mean emoji' in line(*search_argv(tmp_path/'run', data='emojis'))
+    assert '--data is empty' in line(*search_argv(tmp_path/'run', data=''))
+    assert '5 images' in line(*search_argv(tmp_path/'run', data=pictures(tmp_path/'few', 5), tiny=FEW))
+    assert not (tmp_path/'run').exists()
+
+
+def test_a_truncated_image_is_named_and_can_be_skipped(tmp_path, line, capsys):
+    folder = pictures(tmp_path/'images')
+    damaged(folder/'007.png')
+    argv = search_argv(tmp_path/'run', data=folder, tiny=FEW, epochs=1)
+    assert '007.png' in line(*argv) and '--skip-broken' in line(*argv) and not (tmp_path/'run').exists()
+    assert degas(*argv, '--skip-broken') == 0
+    assert capsys.readouterr().err.count('1 broken image skipped: 007.png') == 1
+    assert RunFolder.open(tmp_path/'run').data['n'] == 39
+    assert degas('search', '--resume', '--out', tmp_path/'run') == 0  # remembers to skip
+
+
+def test_odd_images_are_converted_and_it_is_said_once(tmp_path, capsys):
+    folder = pictures(tmp_path/'images', 34)
+    Image.new('L', (32, 32), 9).save(folder/'grey.png')
+    Image.new('RGBA', (32, 32), (9, 9, 9, 90)).save(folder/'rgba.png')
+    Image.fromarray(np.full((32, 32), 40_000, np.uint16)).save(folder/'deep.png')
+    Image.new('RGB', (80, 50)).save(folder/'large.png')
+    assert degas(*search_argv(tmp_path/'run', data=folder, tiny=FEW, epochs=1)) == 0
+    said = capsys.readouterr().err
+    for words in 'grey image', 'transparent image', '16-bit image', 'centre-cropped': assert said.count(words) == 1, said
+
+
+def test_images_that_changed_since(tmp_path, line):
+    folder = pictures(tmp_path/'images')
+    assert degas(*search_argv(tmp_path/'run', data=folder, tiny=FEW, epochs=1)) == 0
+    (folder/'000.png').unlink()
+    before = snapshot(tmp_path/'run')
+    assert 'other images' in line('search', '--resume', '--out', tmp_path/'run')
+    shutil.rmtree(folder)
+    assert 'does not exist' in line('search', '--resume', '--out', tmp_path/'run')
+    assert snapshot(tmp_path/'run') == before
+
+
+def test_a_run_among_its_images(tmp_path, line):
+    "Its pictures would be images when it is resumed."
+    folder = pictures(tmp_path/'images')
+    for argv in (search_argv(folder/'run', data=folder, tiny=FEW), train_argv(folder/'run', data=folder, tiny=FEW)):
+        assert 'lies among the images' in line(*argv)
+    assert not (folder/'run').exists()
+
+
+def test_a_folder_that_is_called_like_a_data_set(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    pictures(tmp_path/'emoji')
+    assert degas(*search_argv('run', epochs=1)) == 0
+    assert json.loads(Path('run/config.json').read_text())['data']['source']['data'] == 'emoji'
+    assert degas('search', '--resume', '--out', 'run') == 0
+
+
+def test_relative_paths_are_remembered_in_full(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    pictures(tmp_path/'images')
+    assert degas(*search_argv('run', data='images', tiny=FEW, epochs=1)) == 0
+    (tmp_path/'elsewhere').mkdir()
+    monkeypatch.chdir(tmp_path/'elsewhere')
+    assert degas('search', '--resume', '--out', '../run') == 0
+
+
+def test_demo_needs_labels_and_says_so_first(tmp_path, line):
+    assert 'no labels' in line('demo', '--data', pictures(tmp_path/'images', 70), '--out', tmp_path/'demo')
+    assert not (tmp_path/'demo').exists()
+
+
+# ---------------------------------------------------------------- genotypes
+
+def edited(edit):
+    value = Genotype.named('cifar10_paper').to_json()
+    edit(value)
+    return json.dumps(value)
+
+
+GENOTYPES = {
+    'unknown op': (edited(lambda g: g['edges'][0].update(op='conv_9')), 'conv_9'),
+    'unknown node': (edited(lambda g: g['edges'][0].update(dst='s9')), 's9'),
+    'a node left out': (edited(lambda g: g.update(edges=[e for e in g['edges'] if e['dst'] != 's5'])), 's5 is not connected'),
+    'no edges': (edited(lambda g: g.update(edges=[])), 'not connected'),
+    'an edge twice': (edited(lambda g: g['edges'].append(g['edges'][0])), 'twice'),
+    'backwards': (edited(lambda g: g['edges'][0].update(src='s1', dst='s0')), 'backwards'),
+    'sizes that do not fit': (edited(lambda g: g['edges'][1].update(scale=4)), 's2'),
+    'scale 3': (edited(lambda g: [e.update(scale=3) for e in g['edges'] if e['kind'] == 'up']), '3'),
+    'scale true': (edited(lambda g: g['edges'][0].update(scale=True)), '"edges"'),
+    'edges a string': (edited(lambda g: g.update(edges='s0-s1')), '"edges"'),
+    'edge null': (edited(lambda g: g['edges'].append(None)), '"edges"'),
+    'nodes numbers': (edited(lambda g: g.update(nodes=[0, 1])), '"nodes"'),
+    'no nodes': (edited(lambda g: g.pop('nodes')), '"nodes"'),
+    'space a list': (edited(lambda g: g.update(space=[])), '"space"'),
+    'meta a list': (edited(lambda g: g.update(meta=[1])), '"meta"'),
+    'meta NaN': (edited(lambda g: g.update(meta=dict(score=float('nan')))), 'NaN'),
+    'another format': (edited(lambda g: g.update(format='x')), '"format"'),
+    'broken JSON': ('{"format": ', 'not valid JSON'),
+    'empty': ('', 'not valid JSON'),
+    'a list': ('[]', '"format"'),
+    'very deep': ('['*100_000, 'not valid JSON'),
+    'binary': (bytes(range(256)), 'not valid JSON'),
+}
+
+
+@pytest.mark.parametrize('case', GENOTYPES)
+def test_genotypes(case, tmp_path, line):
+    content, word = GENOTYPES[case]
+    path = tmp_path/'g.json'
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    for argv in (train_argv(tmp_path/'run', genotype=path), ['draw', path, '--out', tmp_path/'x.svg']):
+        said = line(*argv)
+        assert word in said and str(path) in said
+    assert [p.name for p in tmp_path.iterdir()] == ['g.json']
+
+
+def test_a_genotype_that_is_not_there(tmp_path, line):
+    assert 'g.json' in line(*train_argv(tmp_path/'run', genotype=tmp_path/'g.json'))
+    assert 'holds no genotype.json' in line(*train_argv(tmp_path/'run', genotype=tmp_path))
+
+
+# ---------------------------------------------------------------- folders of runs
+
+def test_out_that_is_taken(found, tmp_path, line):
+    out = copy(found, tmp_path)
+    (tmp_path/'other').mkdir()
+    (tmp_path/'other'/'thesis.txt').write_text('x')
+    (tmp_path/'file').write_text('x')
+    before = snapshot(tmp_path)
+    for argv in (search_argv, train_argv):
+        said = line(*argv(out))
+        assert '--resume' in said and '--overwrite' in said
+        assert 'other files' in line(*argv(tmp_path/'other')) and 'other files' in line(*argv(tmp_path/'other', '--overwrite'))
+        assert 'is a file' in line(*argv(tmp_path/'file')) and 'is a file' in line(*argv(tmp_path/'file'/'run'))
+        assert 'too long' in line(*argv(tmp_path/('a'*300)))
+        assert '/proc/none' in line(*argv('/proc/none/run'))
+    assert snapshot(tmp_path) == before
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason='root may write everywhere')
+def test_out_without_permission(tmp_path, line):
+    (tmp_path/'locked').mkdir(mode=0o500)
+    assert 'Permission denied' in line(*search_argv(tmp_path/'locked'/'run'))
+
+
+def test_resume_that_does_not_fit(found, drawn, tmp_path, line):
+    (tmp_path/'empty').mkdir()
+    out, gan = copy(found, tmp_path), copy(drawn, tmp_path, 'gan')
+    before = snapshot(tmp_path)
+    assert 'no run' in line('search', '--resume', '--out', tmp_path/'empty')
+    assert 'search run is needed' in line('search', '--resume', '--out', gan)
+    assert 'gan run is needed' in line('train', '--resume', '--out', out)
+    assert 'search run is needed' in line('prune', gan)
+    for command in ('sample', out, '--out', tmp_path/'x.png'), ('score', out): assert 'gan run is needed' in line(*command)
+    assert 'lr: 0.001 then, 0.5 now' in line('search', '--resume', '--out', out, '--lr', 0.5)
+    assert 'epochs' in line('search', '--resume', '--out', out, '--epochs', 9)
+    assert 'other images' in line('search', '--resume', '--out', out, '--limit', 90)
+    assert 'generator' in line('train', '--resume', '--out', gan, '--genotype', 'cifar10_paper')
+    assert '--preset' in line('search', '--resume', '--out', out, '--preset', 'paper-cifar10')
+    assert snapshot(tmp_path) == before
+
+
+def rewritten(edit):
+    def change(path):
+        value = json.loads(path.read_text())
+        edit(value)
+        path.write_text(json.dumps(value))
+    return change
+
+
+def with_state(edit):
+    def change(path):
+        value = torch.load(path, weights_only=True)
+        edit(value)
+        torch.save(value, path)
+    return change
+
+
+CONFIGS = {
+    'garbage': lambda p: p.write_bytes(b'\xff\x00'), 'empty': lambda p: p.write_text(''), 'a list': lambda p: p.write_text('[]'), 'gone': lambda p: p.unlink(), 'a folder': lambda p: (p.unlink(), p.mkdir()),
+    'no config': rewritten(lambda c: c.pop('config')), 'config a list': rewritten(lambda c: c.update(config=[])), 'no kind': rewritten(lambda c: c.pop('kind')), 'data null': rewritten(lambda c: c.update(data=None)),
+    'no source': rewritten(lambda c: c['data'].pop('source')), 'source a list': rewritten(lambda c: c['data'].update(source=[1])), 'source with more': rewritten(lambda c: c['data']['source'].update(foo=1)),
+    'source a number': rewritten(lambda c: c['data']['source'].update(data=5)), 'limit a word': rewritten(lambda c: c['data']['source'].update(limit='x')), 'no fingerprint': rewritten(lambda c: c['data'].pop('fingerprint')),
+    'unknown setting': rewritten(lambda c: c['config'].update(foo=1)), 'lr a word': rewritten(lambda c: c['config'].update(lr='x')), 'width a list': rewritten(lambda c: c['config'].update(width=[1])),
+    'batch size 2.5': rewritten(lambda c: c['config'].update(batch_size=2.5)), 'another width': rewritten(lambda c: c['config'].update(width=5)),
+}
+GAN_CONFIGS = {
+    'generator null': rewritten(lambda c: c['config'].update(generator=None)), 'generator gone': rewritten(lambda c: c['config'].pop('generator')), 'generator unknown': rewritten(lambda c: c['config']['generator'].update(spec='foo')),
+    'genotype damaged': rewritten(lambda c: c['config']['generator']['spec'].update(edges='x')), 'betas a number': rewritten(lambda c: c['config'].update(betas=3)),
+}
+
+
+@pytest.mark.parametrize('case', [*CONFIGS, *GAN_CONFIGS])
+def test_damaged_config(case, found, drawn, tmp_path, line):
+    for run, command in ((found, 'search'), (drawn, 'train')):
+        if case in GAN_CONFIGS and command == 'search': continue
+        out = copy(run, tmp_path, command)
+        (CONFIGS | GAN_CONFIGS)[case](out/'config.json')
+        before = snapshot(out)
+        line(command, '--resume', '--out', out)
+        if command == 'train' and case != 'no fingerprint': line('sample', out, '--out', tmp_path/'x.png', '--n', 4)
+        assert snapshot(out) == before
+
+
+CHECKPOINTS = {
+    'garbage': lambda p: p.write_bytes(b'garbage'), 'empty': lambda p: p.write_bytes(b''), 'cut': damaged, 'a list': lambda p: torch.save([1], p), 'a tensor': lambda p: torch.save(torch.zeros(3), p),
+    'something to execute': lambda p: torch.save(dict(step=Path('x')), p), 'an empty zip': lambda p: zipfile.ZipFile(p, 'w').close(), 'other keys': lambda p: torch.save(dict(a=1), p),
+    'no weights': with_state(lambda s: [s.pop(k, 0) for k in ('net', 'generator')]), 'empty weights': with_state(lambda s: [s.update({k: {}}) for k in ('net', 'generator') if k in s]),
+    'empty optimiser': with_state(lambda s: [s.update({k: {}}) for k in ('opt', 'generator_adam') if k in s]), 'step a word': with_state(lambda s: s.update(step='x')), 'step from the future': with_state(lambda s: s.update(step=10**6)),
+    'another config': with_state(lambda s: s['config'].update(width=5)),
+}
+
+
+@pytest.mark.parametrize('case', CHECKPOINTS)
+def test_damaged_checkpoint(case, found, drawn, tmp_path, line):
+    for run, command in ((found, 'search'), (drawn, 'train')):
+        out = copy(run, tmp_path, command)
+        CHECKPOINTS[case](out/'checkpoint.pt')
+        before = snapshot(out)
+        assert 'checkpoint' in line(command, '--resume', '--out', out)
+        assert snapshot(out) == before
+
+
+def test_a_checkpoint_of_another_run(found, drawn, tmp_path, line):
+    other = tmp_path/'other'
+    assert degas(*search_argv(other, '--seed', 1, epochs=1)) == 0
+    out, gan = copy(found, tmp_path), copy(drawn, tmp_path, 'gan')
+    shutil.copy(other/'checkpoint.pt', out)
+    assert 'another config' in line('search', '--resume', '--out', out)
+    shutil.copy(found/'checkpoint.pt', gan)
+    assert 'checkpoint' in line('train', '--resume', '--out', gan)
+    assert 'checkpoint' in line('score', gan)
+
+
+def test_the_checkpoint_before_steps_in(found, tmp_path):
+    out = tmp_path/'run'
+    assert degas(*search_argv(out, '--save-every', 0)) == 0
+    damaged(out/'checkpoint.pt')
+    for name in 'genotype.json', 'report.html': (out/name).unlink()
+    assert degas('search', '--resume', '--out', out) == 0
+    as_undisturbed(out, found)
+
+
+ROW = '{"step": 1, "epoch": 1, "alpha": %s, "weights": %s}\n'
+TRACES = {'garbage': 'garbage\n', 'no step': '{"a": 1}\n', 'a list': '[1]\n', 'a number': '5\n', 'step a word': '{"step": "x"}\n', 'binary': bytes(range(256)) + b'\n', 'a folder': None}
+ALPHAS = {'none': '{"step": 1}\n', 'empty': '', 'alpha a list': ROW % ('[1]', '[1]'), 'weights null': ROW % ('{}', 'null'), 'weights gone': '{"step": 1, "alpha": {}}\n', 'no edges': ROW % ('{}', '{}'),
+          'ops a list': ROW % ('{}', '{"s0-s1": [1]}'), 'a word': ROW % ('{}', '{"s0-s1": {"conv_1": "x"}}'), 'null': ROW % ('{}', '{"s0-s1": {"conv_1": null}}'), 'too few ops': ROW % ('{}', '{"s0-s1": {"conv_1": 1}}')}
+
+
+@pytest.mark.parametrize('case', [*TRACES, *ALPHAS])
+def test_damaged_trace(case, found, tmp_path, line):
+    out, content = copy(found, tmp_path), (TRACES | ALPHAS)[case]
+    path = out/'trace.jsonl'
+    path.unlink()
+    if content is None: path.mkdir()
+    else: path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    before = snapshot(out)
+    line('prune', out)
+    if case in TRACES: assert 'trace.jsonl' in line('search', '--resume', '--out', out)
+    assert snapshot(out) == before
+
+
+def test_a_trace_with_holes_is_said_and_decides_nothing(found, tmp_path, capsys):
+    out = copy(found, tmp_path)
+    (out/'trace.jsonl').write_text((out/'trace.jsonl').read_text().splitlines(keepends=True)[0])
+    for name in 'genotype.json', 'report.html': (out/name).unlink()
+    assert degas('search', '--resume', '--out', out) == 0
+    assert 'lacks 11 of the 12 steps' in capsys.readouterr().err
+    assert Genotype.load(out) == Genotype.load(found)  # by the checkpoint's alphas, not by the stale ones
+
+
+def test_samples_and_scores_that_cannot_be(drawn, tmp_path, line):
+    out = copy(drawn, tmp_path)
+    (tmp_path/'full').mkdir()
+    (tmp_path/'full'/'a').touch()
+    (tmp_path/'dir.png').mkdir()
+    before = snapshot(tmp_path)
+    sample = ['sample', out, '--n', 4, '--out']
+    for target, word in {'full': 'not an empty folder', 'no/x.png': 'no folder', 'x.jpg': '.png', 'dir.png': 'dir.png'}.items(): assert word in line(*sample, tmp_path/target)
+    assert '/proc/a' in line(*sample, '/proc/a')
+    assert '--n 0' in line('sample', out, '--n', 0, '--out', tmp_path/'x.png')
+    assert '--seed' in line(*sample, tmp_path/'x.png', '--seed', 2**70)
+    assert '--n 9' in line('score', out, '--n', 9)
+    assert 'does not exist' in line('score', out, '--data', tmp_path/'none')
+    assert 'does not exist' in line('score', out, '--features', tmp_path/'none')
+    assert snapshot(tmp_path) == before
+    assert 'no labels' in line('score', out, '--data', pictures(tmp_path/'images'))
+    for content in '{', '{}', '[1]':
+        (out/'scores.json').write_text(content)
+        assert 'scores.json' in line('score', out)
+        assert (out/'scores.json').read_text() == content
