@@ -153,7 +153,7 @@ def open_run(
     if data.is_absolute() and data.is_dir() and out.resolve().is_relative_to(data): raise UserError(f"{out} lies among the images in {data}, where its pictures would become images: choose another --out")
     if not resume: return RunFolder.create(out, kind, config, about, overwrite)
     run = RunFolder.open(out, kind)
-    if other := differences(run.config, config): raise UserError(f"{out} holds a run with other settings ({other[0]}): resume without that flag, or choose another --out")
+    if other := differences(run.config, config): raise UserError(f"{out} holds a run with other settings ({other[0]}): resume without that flag, replace it with --overwrite, or choose another --out")
     if run.data.get('fingerprint') != about['fingerprint']: raise UserError(f"{out} was made with other images ({run.data.get('name')}, {run.data.get('n')} images): resume without --data and --limit, or choose another --out")
     return run
 

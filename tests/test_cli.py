@@ -727,3 +727,16 @@ def test_samples_and_scores_that_cannot_be(drawn, tmp_path, line):
         (out/'scores.json').write_text(content)
         assert 'scores.json' in line('score', out)
         assert (out/'scores.json').read_text() == content
+
+
+# ---------------------------------------------------------------- demo
+
+def test_demo_again_and_anew(tmp_path, capsys, line):
+    for name in 'ab': pictures(tmp_path/'images'/name, 40)
+    argv = ['demo', '--data', tmp_path/'images', '--out', tmp_path/'demo', '--epochs', 1, '--steps', 1, '--n', 10]
+    for more in [], [], ['--overwrite']:
+        assert degas(*argv, *more) == 0
+        printed = capsys.readouterr().out
+        assert str(tmp_path/'demo'/'report.html') in printed and len([row for row in printed.splitlines() if row.strip().startswith(('degas ', 'make '))]) == 3
+        assert [r['step'] for r in json.loads((tmp_path/'demo'/'gan'/'scores.json').read_text())] == [0, 1]
+    assert '--overwrite' in line(*argv, '--epochs', 2, notes=1)
