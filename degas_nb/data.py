@@ -21,7 +21,7 @@ import sys
 import zipfile
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from importlib.resources import files
 from io import BytesIO
@@ -164,7 +164,7 @@ def fit_square(
 @contextlib.contextmanager
 def naming(
     name:str,  # of the file
-):
+)->Iterator[None]:
     "Whatever goes wrong inside is a `UserError` about image `name`."
     try: yield
     except Exception as e:
@@ -348,7 +348,7 @@ DATASETS:dict[str, Dataset] = {}
 
 def dataset(
     *splits:str,  # what it can be asked for; none: it has no splits
-):
+)->Callable:
     "Decorator: put a function into `DATASETS` under its own name."
     def register(make):
         if make.__name__ in DATASETS: raise ValueError(f"there is already a data set {make.__name__!r}")
@@ -377,7 +377,7 @@ def fetched(
     folder:Path,     # where its files belong
     how:str,         # how to bring them there by hand
     make:Callable,   # `make(download)`: what torchvision offers
-):
+)->object:           # what `make` gives
     "`make(False)`, and `make(True)` when files are missing."
     try: return make(False)
     except Exception: pass

@@ -607,9 +607,9 @@ SCORE_TEXT = ('Each column is a complete record: how many samples were compared 
 
 
 def add_search(
-    page: Report,
-    run: RunFolder,
-):
+    page: Report,  # gets the sections
+    run: RunFolder,  # of a search
+) -> None:
     "The sections of a search."
     records, made = read_trace(run), numbered(run.path / 'samples', 'reconstructions')
     if made: page.hero = picture(made[-1][1], f'Grid of images reconstructed after epoch {made[-1][0]}', f'Reconstructions after {made[-1][0]:,} epochs')
@@ -622,10 +622,10 @@ def add_search(
 
 
 def add_gan(
-    page: Report,
-    run: RunFolder,
+    page: Report,  # gets the sections
+    run: RunFolder,  # of a GAN training
     drawn: bool = False,  # is the network on the page already?
-):
+) -> None:
     "The sections of a GAN training."
     records, found = read_trace(run), read_scores(run)
     page.cards += score_cards(found)
@@ -641,7 +641,7 @@ def add_origin(
     page: Report,
     runs: dict[str, RunFolder],  # {head: run}
     commands: Iterable[str] = (),  # what was typed
-):
+) -> None:
     "The end of every page: commands, machine, settings."
     typed = '\n'.join(commands)
     page.add('How to do this again', tag('pre', tag('code', typed)) if typed else missing('The commands were not recorded.'), short='Commands')
@@ -701,7 +701,7 @@ def toy_weights(
 def toy_grid(
     blur: float,  # 0 sharp, 1 grey
     n: int = 6,   # images a side
-):  # PIL image
+) -> 'Image.Image':  # PIL
     "A grid of coloured discs."
     import numpy as np
     from PIL import Image

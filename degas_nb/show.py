@@ -60,8 +60,8 @@ def enlarge(
 def save_grid(
     x:Tensor|np.ndarray,  # as `image_grid` takes them
     path:str|Path,        # a `.png` keeps every byte
-    **kw,                 # `n_cols`, `pad`, `scale` of `image_grid`
-):
+    **kw:int,             # `n_cols`, `pad`, `scale` of `image_grid`
+)->None:
     "Write the grid of `x` to `path`, making its folder."
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -80,8 +80,8 @@ class Picture:
     def __repr__(self)->str: return f"Picture({self.image.width}x{self.image.height}, shown {self.width} wide)"
 
     def save(self,
-        path:str|Path,
-    ):
+        path:str|Path,  # target file
+    )->None:
         "Write the picture at its own size."
         self.image.save(path)
 
@@ -144,7 +144,7 @@ def curves(
     ylabel:str='',
     xlabel:str='step',
     log:bool=False,          # logarithmic y
-):                           # a matplotlib Figure
+)->'Figure':                 # of matplotlib
     "Lines in one small figure of 72 dots an inch."
     from matplotlib.figure import Figure    # without pyplot, so that no figure is shown twice or left open
     figure = Figure(figsize=(6, 2.8), dpi=72, layout='constrained')
@@ -158,8 +158,8 @@ def curves(
     return figure
 
 def figure_png(
-    figure,   # a matplotlib Figure
-)->bytes:
+    figure:'Figure',  # of matplotlib
+)->bytes:            # PNG
     "The same bytes for the same figure: no version, no date inside."
     png = BytesIO()
     figure.savefig(png, format='png', dpi=72, metadata=dict(Software=None))

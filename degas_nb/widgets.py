@@ -24,7 +24,7 @@ class Curve:
     def __init__(
         self,
         limit: int = 400,  # points at most; about one a pixel
-    ):
+    ) -> None:
         self.limit, self.stride, self.count = limit, 1, 0
         self.kept, self.last = [], None
 
@@ -32,7 +32,7 @@ class Curve:
         self,
         x: float,  # where, usually the step
         y: float,  # the value there; NaN makes a gap
-    ):
+    ) -> None:
         "Add one point."
         if self.count % self.stride == 0: self.kept.append((x, y))
         self.count, self.last = self.count + 1, (x, y)
@@ -56,7 +56,7 @@ def best_op(
 
 
 def as_picture(
-    samples,  # uint8 array (h, w, 3), or a PIL image
+    samples: 'np.ndarray | Image.Image',  # uint8 (h, w, 3), or a PIL image
 ) -> np.ndarray:  # uint8 (h, w, 3), contiguous
     "Check a picture before it is sent."
     pixels = np.ascontiguousarray(samples)
@@ -78,9 +78,9 @@ class Board:
         self,
         step: int,            # step number of the loop
         alpha: dict | None = None,    # {edge: {op: weight}}, weights in 0..1; None keeps the last
-        samples=None,         # uint8 array (h, w, 3) or PIL image; None keeps the last
+        samples: 'np.ndarray | Image.Image | None' = None,  # uint8 array (h, w, 3) or PIL image; None keeps the last
         losses: dict | None = None,   # {name: float}; each name is a curve
-    ):
+    ) -> None:
         "Take over what the loop says; what it leaves out stays."
         self.step = int(step)
         if samples is not None: self.samples = as_picture(samples)
@@ -210,7 +210,7 @@ def board_picture(
 
 
 def small_png(
-    image,  # PIL image, RGB
+    image: 'Image.Image',  # RGB
     most: int = 110_000,  # bytes; saved as text in a notebook they are a third more
 ) -> bytes:
     "The picture as PNG; one that would be too large for a notebook is drawn in 256 colours, a third of the size."
@@ -287,9 +287,9 @@ class AlphaView(LiveView):
         self,
         step: int,                    # step number of the loop
         alpha: dict | None = None,    # {edge: {op: weight}}, mixing weights in 0..1; None keeps the last
-        samples=None,                 # uint8 array (h, w, 3) or PIL image; None keeps the last
+        samples: 'np.ndarray | Image.Image | None' = None,  # uint8 array (h, w, 3) or PIL image; None keeps the last
         losses: dict | None = None,   # {name: float}; each name is a curve
-    ):
+    ) -> None:
         "Show the newest values: one message, however much is in it."
         self.board.push(step, alpha, samples, losses)
         with self.hold_sync():
