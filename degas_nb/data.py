@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['Index', 'SUFFIXES', 'DATASETS', 'to_uint8', 'Images', 'Opened', 'to_rgb', 'on_white', 'from_16_bit', 'fit_square',
            'naming', 'read_rgb', 'Source', 'joined', 'folder_files', 'zip_files', 'image_files', 'count', 'Place',
-           'places', 'whole', 'files_source', 'decode', 'notes_on', 'area', 'by', 'some', 'Dataset', 'dataset', 'emoji',
-           'fetched', 'array_source', 'cifar10', 'fashion_mnist', 'stl10', 'celeba', 'load', 'named_source',
+           'places', 'undivided', 'files_source', 'decode', 'notes_on', 'area', 'by', 'some', 'Dataset', 'dataset',
+           'emoji', 'fetched', 'array_source', 'cifar10', 'fashion_mnist', 'stl10', 'celeba', 'load', 'named_source',
            'path_source', 'spread', 'psnr', 'dequantise']
 
 # %% ../nbs/03_data.ipynb #ec89341c
@@ -260,7 +260,7 @@ def places(
     if not {'train', 'test'} <= {p[0] for p in parts if len(p) > 1}: return [Place(n, None, p[0] if len(p) > 1 else None) for n, p in zip(names, parts)]
     return [Place(n, p[0], p[1] if len(p) > 2 else None) for n, p in zip(names, parts) if len(p) > 1]
 
-def whole(
+def undivided(
     what:str,   # a data set or a path without parts
     split:str,  # asked for
 )->str:         # 'all'
@@ -277,7 +277,7 @@ def files_source(
     names, read, others = image_files(path)
     found = places(names)
     splits = {p.split for p in found} - {None}
-    if not splits: split = whole(str(path), split)
+    if not splits: split = undivided(str(path), split)
     elif split not in splits | {'all'}: raise UserError(f"{path} has no split {split!r}: choose from {', '.join(sorted(splits))} or all")
     chosen = [p for p in found if split in (p.split, 'all')]
     folders = {p.folder for p in found}
@@ -480,7 +480,7 @@ def named_source(
 )->Source:
     "The source that `name` stands for."
     make, splits = DATASETS[name]
-    if not splits: return make(root, whole(name, split), side)
+    if not splits: return make(root, undivided(name, split), side)
     wanted = splits if split == 'all' else split.split('+')
     if set(wanted) - set(splits): raise UserError(f"{name} has no split {split!r}: choose from {', '.join(splits)} or all")
     return joined([make(root, part, side) for part in wanted], split)
