@@ -587,7 +587,7 @@ class DemoCommand:
     out: Path = Path('runs/demo')  # folder for both runs and the report
     data: str = 'emoji'  # images with labels
     epochs: int = 12  # of the search
-    steps: int = 200  # of the GAN training
+    steps: int = 400  # of the GAN training
     n: int = 1900  # images drawn for a score
     seed: int = 0  # of everything random
     overwrite: bool = False  # begin anew

@@ -35,10 +35,10 @@ class GANConfig:
     steps:int = 200                      # generator updates; the learning rate falls linearly to 0 over them
     batch_size:int = 64                  # images a critic update (CT-GAN)
     fake_ratio:int = 1                   # generator batch / critic batch; CT-GAN: 2
-    n_critic:int = 2                     # critic updates for one of the generator; CT-GAN: 5; with 1 the critic fell behind here
+    n_critic:int = 2                     # critic updates for one of the generator; CT-GAN: 5; with 1 the critic became constant here
     width:int = 32                       # channels of critic and generator; CT-GAN: 128, sixteen times slower
     z_dim:int = 128                      # length of z (CT-GAN)
-    lr:float = 4e-4                      # Adam, both networks; CT-GAN: 2e-4 for 100,000 steps
+    lr:float = 1e-3                      # Adam, both networks; CT-GAN: 2e-4 for 100,000 steps
     betas:tuple[float, float] = (0., .9) # Adam's (WGAN-GP, CT-GAN)
     ema:float = .95                      # decay of the averaged generator that draws samples; 0: none (CT-GAN)
     init:str = 'ctgan'                   # 'ctgan': both networks start anew; 'keep': the generator goes on from its weights

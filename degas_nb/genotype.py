@@ -240,7 +240,7 @@ def _svg_edge(x0: float, x1: float, y: float, height: float, text: str, colour: 
     mid, top, half = (x0 + x1)/2, y - height - (12 if not height else 0), 3.7*len(text) + 4
     label = f'<rect x="{mid - half}" y="{top - 9}" width="{2*half}" height="17" rx="3" fill="#fff" opacity=".9"/>'
     return (f'<path d="{_arc(x0, x1, y, height)}" fill="none" stroke="{colour}" stroke-width="{width:.1f}" marker-end="url(#tip)"/>'
-            f'{label}<text x="{mid}" y="{top + 4}" text-anchor="middle" font-size="12" fill="{colour}">{escape(text)}</text>')
+            f'{label}<text x="{mid}" y="{top + 4}" text-anchor="middle" font-size="12" fill="#222">{escape(text)}</text>')
 
 
 def svg(
