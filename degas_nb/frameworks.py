@@ -66,7 +66,7 @@ def framework(
 
 def find_framework(
     name:str,  # a key of `FRAMEWORKS`
-)->'Framework':  # the framework with its default weights
+)->'WGANGP':   # the framework with its default weights
     "The framework called `name`."
     if name not in FRAMEWORKS: raise UserError(f"unknown framework {name!r}: choose one of {', '.join(FRAMEWORKS)}")
     return FRAMEWORKS[name]()

@@ -701,7 +701,7 @@ def toy_weights(
 def toy_grid(
     blur: float,  # 0 sharp, 1 grey
     n: int = 6,   # images a side
-) -> 'Image.Image':  # PIL
+) -> object:  # a PIL image
     "A grid of coloured discs."
     import numpy as np
     from PIL import Image

@@ -144,7 +144,7 @@ def curves(
     ylabel:str='',
     xlabel:str='step',
     log:bool=False,          # logarithmic y
-)->'Figure':                 # of matplotlib
+)->object:                   # a matplotlib Figure
     "Lines in one small figure of 72 dots an inch."
     from matplotlib.figure import Figure    # without pyplot, so that no figure is shown twice or left open
     figure = Figure(figsize=(6, 2.8), dpi=72, layout='constrained')
@@ -158,7 +158,7 @@ def curves(
     return figure
 
 def figure_png(
-    figure:'Figure',  # of matplotlib
+    figure:object,    # a matplotlib Figure
 )->bytes:            # PNG
     "The same bytes for the same figure: no version, no date inside."
     png = BytesIO()

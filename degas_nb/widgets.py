@@ -56,7 +56,7 @@ def best_op(
 
 
 def as_picture(
-    samples: 'np.ndarray | Image.Image',  # uint8 (h, w, 3), or a PIL image
+    samples: object,  # uint8 array (h, w, 3), or a PIL image
 ) -> np.ndarray:  # uint8 (h, w, 3), contiguous
     "Check a picture before it is sent."
     pixels = np.ascontiguousarray(samples)
@@ -78,7 +78,7 @@ class Board:
         self,
         step: int,            # step number of the loop
         alpha: dict | None = None,    # {edge: {op: weight}}, weights in 0..1; None keeps the last
-        samples: 'np.ndarray | Image.Image | None' = None,  # uint8 array (h, w, 3) or PIL image; None keeps the last
+        samples: object = None,  # uint8 array (h, w, 3) or PIL image; None keeps the last
         losses: dict | None = None,   # {name: float}; each name is a curve
     ) -> None:
         "Take over what the loop says; what it leaves out stays."
@@ -210,7 +210,7 @@ def board_picture(
 
 
 def small_png(
-    image: 'Image.Image',  # RGB
+    image: object,  # PIL image, RGB
     most: int = 110_000,  # bytes; saved as text in a notebook they are a third more
 ) -> bytes:
     "The picture as PNG; one that would be too large for a notebook is drawn in 256 colours, a third of the size."
@@ -287,7 +287,7 @@ class AlphaView(LiveView):
         self,
         step: int,                    # step number of the loop
         alpha: dict | None = None,    # {edge: {op: weight}}, mixing weights in 0..1; None keeps the last
-        samples: 'np.ndarray | Image.Image | None' = None,  # uint8 array (h, w, 3) or PIL image; None keeps the last
+        samples: object = None,  # uint8 array (h, w, 3) or PIL image; None keeps the last
         losses: dict | None = None,   # {name: float}; each name is a curve
     ) -> None:
         "Show the newest values: one message, however much is in it."

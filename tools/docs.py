@@ -121,11 +121,21 @@ def prepare(cache):
         path.unlink()
         target.write_text(json.dumps(nb))
         renamed[path.relative_to(cache).as_posix()] = target.relative_to(cache).as_posix()
+    for name in renamed.values(): follow(cache / name, renamed)
     config = yaml.safe_load((cache / '_quarto.yml').read_text())
     config['format'] = dict(html=config['format']['html'])
     config['website']['sidebar']['contents'] = rename(sidebar(sorted(renamed)), renamed)
     (cache / '_quarto.yml').write_text(yaml.safe_dump(config, sort_keys=False))
     return renamed
+
+
+def follow(path, names):
+    "Links from notebook to notebook lead to the renamed pages."
+    nb = json.loads(path.read_text())
+    for cell in nb['cells']:
+        if cell['cell_type'] == 'markdown':
+            cell['source'] = re.sub(r'\]\(([\w./-]+\.ipynb)', lambda link: '](' + names.get(link[1], link[1]), ''.join(cell['source']))
+    path.write_text(json.dumps(nb))
 
 
 def rename(entries, names):
