@@ -254,7 +254,7 @@ class GANTraining(Iterator[GANStep]):
         data = dict(name=self.images.name, split=self.images.split, n=len(self.images), fingerprint=self.images.fingerprint())
         if (Path(path)/'config.json').exists() and not overwrite:
             run = RunFolder.open(path, 'gan')
-            if run.config == config and run.data == data: return run
+            if run.config == config and run.data.get('fingerprint') == data['fingerprint']: return run
         run = RunFolder.create(path, 'gan', config, data, overwrite)
         if isinstance(genotype := getattr(self.generator, 'genotype', None), Genotype): genotype.save(run.path/'genotype.json')
         return run

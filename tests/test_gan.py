@@ -162,7 +162,7 @@ def test_bad_input(tmp_path):
     run.save(tmp_path/'run')
     run.save(tmp_path/'run')  # its own folder: fine
     with pytest.raises(UserError, match='another run'): training(lr=5e-3).save(tmp_path/'run')
-    with pytest.raises(UserError, match='another config'): training(lr=1e-3).load_state_dict(run.state_dict())
+    with pytest.raises(UserError, match='another config'): training(lr=5e-3).load_state_dict(run.state_dict())
     with pytest.raises(UserError, match='another config'): training('resnet').load_state_dict(run.state_dict())
     with pytest.raises(UserError, match='other images'): GANTraining.load(tmp_path/'run', some_images(seed=1))
     with pytest.raises(UserError, match='a search run'):
