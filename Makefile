@@ -5,7 +5,7 @@ PYTHON ?= python3
 READY  := $(VENV)/.ready
 PARTS  := lab,docs,dev
 
-.PHONY: demo test lab docs readme install browser check-export lesson-test unit-test clean
+.PHONY: demo test lab docs readme bench install browser check-export lesson-test unit-test clean
 .DEFAULT_GOAL := help
 
 help:  ## what there is to make
@@ -26,6 +26,9 @@ lab: $(READY)  ## JupyterLab on the notebooks
 
 docs: $(READY) node_modules/katex  ## the documentation site in _docs/
 	$(PY) tools/docs.py
+
+bench: $(READY)  ## side-by-side ratios on this machine: benchmarks/results.json (let nothing else run)
+	$(PY) benchmarks/bench.py
 
 readme: $(READY)  ## README.md from nbs/index.ipynb
 	$(PY) tools/readme.py
