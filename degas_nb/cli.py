@@ -11,7 +11,7 @@ __all__ = ['COMMANDS', 'say', 'Source', 'reading', 'full_name', 'Stopped', 'stop
            'check_numbers', 'overview', 'main', 'system_line', 'leave']
 
 # %% ../nbs/25_cli.ipynb #a2038a5d
-import io, json, math, os, signal, sys, time
+import io, json, math, os, shutil, signal, sys, time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stderr
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
@@ -538,6 +538,7 @@ class ScoreCommand:
         record = score_run(training, real, self.n, self.seed, load(self.features, size) if self.features else real)
         print(json.dumps(record), flush=True)
         keep_score(run, record)
+        run_report(run.path)
 
 
 def same_images(
@@ -644,8 +645,9 @@ class DemoCommand:
 
     def next(self) -> list[str]:
         "The three most useful commands after the demo."
-        return [f"degas sample {self.out}/gan --n 64 --out samples.png     # more images",
-                f"degas train --genotype cifar10_paper --data {self.data} --steps {self.steps} --out runs/paper     # the paper's generator on the same images",
+        degas = 'degas' if shutil.which('degas') else os.path.relpath(sys.argv[0])
+        return [f"{degas} sample {self.out}/gan --n 64 --out samples.png     # more images",
+                f"{degas} train --genotype cifar10_paper --data {self.data} --steps {self.steps} --out runs/paper     # the paper's generator on the same images",
                 "make lab     # open the notebooks that explain each step"]
 
 # %% ../nbs/25_cli.ipynb #9fbeae56

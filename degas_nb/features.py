@@ -186,7 +186,7 @@ def check_labels(
     images:Images,  # perhaps without labels
 )->None:
     "A `UserError` when there is nothing to learn."
-    if images.labels is None: raise UserError(f"{images.name} has no labels to train a classifier on: sort the images into class folders, or score with features of other data")
+    if images.labels is None: raise UserError(f"{images.name} has no labels to train a classifier on: sort the images into class folders, or take the features of other images (degas score --features emoji)")
     if len(images.labels.unique()) < 2: raise UserError(f"all images of {images.name} have one label: a classifier needs two classes or more")
 
 # %% ../nbs/20_features.ipynb #32ee8230

@@ -146,6 +146,7 @@ class GANTraining(Iterator[GANStep]):
         images:Images,                   # what it shall learn to draw
         config:GANConfig=GANConfig(),    # settings
     ):
+        if not isinstance(images, Images): raise UserError(f"a training needs images as load(...) gives them, not {type(images).__name__}: for fewer, load with limit=")
         if len(images) < config.batch_size: raise UserError(f"{len(images)} images are fewer than --batch-size {config.batch_size}: give more images or a smaller batch")
         if images.size != generator.img_size: raise UserError(f"the images are {images.size} pixels wide, the generator makes {generator.img_size}: load them with img_size={generator.img_size}")
         self.generator, self.images, self.config, self.n = generator, images, config, 0

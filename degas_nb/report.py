@@ -512,7 +512,7 @@ def scores(
     records: list[dict],
 ) -> Html:
     "All score records, field by field."
-    if not records: return missing('No scores: `degas score DIR --data D` computes them and appends them to scores.json.')
+    if not records: return missing('No scores: `degas score DIR` computes them and appends them to scores.json.')
     return table(records, [str(r.get('name', f'record {i + 1}')) for i, r in enumerate(records)])
 
 # %% ../nbs/22_report.ipynb #a4c1acd4

@@ -138,6 +138,7 @@ class Search(Iterator[SearchStep]):
         images: Images,  # to be reconstructed; their index is their identity
         config: SearchConfig = SearchConfig(),  # settings
     ):
+        if not isinstance(images, Images): raise UserError(f"a search needs images as load(...) gives them, not {type(images).__name__}: for fewer, load with limit=")
         if len(images) < config.batch_size: raise UserError(f"{len(images)} images are fewer than --batch-size {config.batch_size}: give more images or a smaller batch")
         if images.size != net.img_size: raise UserError(f"the images are {images.size} pixels wide, the network makes {net.img_size}: load them with img_size={net.img_size}")
         self.net, self.images, self.config, self.n = net, images, config, 0
