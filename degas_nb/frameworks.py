@@ -80,7 +80,7 @@ class Settings:
     betas:tuple            # Adam's; the second is also RMSprop's decay
     ema:float              # decay of the averaged generator; 0: no average
     source:str             # where these come from
-    optimizer:str = 'adam' # or 'rmsprop'
+    optimiser:str = 'adam' # or 'rmsprop'
     init:str = 'ctgan'     # how both networks start; a name of `INITS`
 
 

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['FULL', 'FORMAT', 'CHECKPOINTS', 'OWNED', 'room_for', 'atomic_write', 'write_json', 'read_json', 'refuse', 'Trace',
-           'RunFolder', 'check_free', 'clear_run', 'undamaged', 'differences', 'checked_fields', 'fits', 'stream_seed',
-           'Randoms', 'epoch_permutation']
+           'RunFolder', 'check_free', 'clear_run', 'undamaged', 'differences', 'checked_fields', 'fits', 'check_least',
+           'stream_seed', 'Randoms', 'epoch_permutation']
 
 # %% ../nbs/04_runs.ipynb #10da4a2b
 import errno, fcntl, hashlib, io, json, math, os, pickle, shutil, zipfile
@@ -294,6 +294,15 @@ def fits(
     if get_origin(hint) is tuple: return isinstance(value, (list, tuple)) and len(value) == len(get_args(hint)) and all(map(fits, value, get_args(hint)))
     if get_origin(hint) is not None: return value in get_args(hint)
     return type(value) in (int, float) if hint is float else type(value) is hint
+
+
+def check_least(
+    name: str,  # of the setting
+    value: float,  # given
+    least: float,  # allowed
+) -> None:
+    "A `UserError` for a setting that is too small, infinite, or not a number."
+    if not least <= value < math.inf: raise UserError(f"--{name.replace('_', '-')} {value} must be at least {least}" + ' and finite'*(value == math.inf))
 
 # %% ../nbs/04_runs.ipynb #b6b638fd
 def stream_seed(
