@@ -11,8 +11,8 @@ from degas_nb.critic import ConvMeanPool, ResNetCritic, Scores
 from degas_nb.data import Images
 from degas_nb.features import Recipe, SmallFeatures, small_features
 from degas_nb.frameworks import FRAMEWORKS, consistency, find_framework, score_together
-from degas_nb.gan import GANConfig, GANTraining, descend
-from degas_nb.generator import build_generator
+from degas_nb.gan import GANConfig, GANTraining, descend, draw_images, trained_generator
+from degas_nb.generator import BASELINES, STATISTICS, build_generator, layers, match_params, n_params
 from degas_nb.genotype import Genotype
 from degas_nb.metrics import score_images
 from degas_nb.runs import RunFolder
@@ -149,7 +149,8 @@ def test_the_consistency_term_has_its_gradient():
 
 @pytest.mark.parametrize('kw, words', [
     (dict(width=0), 'width 0'), (dict(steps=0), 'steps 0'), (dict(batch_size=1), 'batch-size 1'), (dict(lr=float('nan')), 'lr nan'),
-    (dict(framework='sgan'), 'choose one of'), (dict(ema=1.), 'ema 1'), (dict(init='x'), 'init x')])
+    (dict(framework='sgan'), 'choose one of'), (dict(ema=1.), 'ema 1'), (dict(init='x'), 'init x'), (dict(optimiser='sgd'), 'optimiser sgd'),
+    (dict(betas=(0., 1.)), 'betas 0.0 1.0'), (dict(lr=float('inf')), 'finite'), (dict(z_ratio='volume'), 'z-ratio volume')])
 def test_bad_settings_are_one_line(kw, words):
     with pytest.raises(UserError, match=words) as e: GANConfig(**kw)
     assert '\n' not in str(e.value)
@@ -201,7 +202,100 @@ def test_every_weight_of_the_generator_goes_downhill(spec):
     before = [p.detach().clone() for p in params]
     loss = run.framework.generator_terms(run.critic, run.generator(run.noise(16)))['adv']
     grads = torch.autograd.grad(loss, params, retain_graph=True)
-    descend(run.generator_adam, run.generator, loss)
+    descend(run.generator_optimiser, run.generator, loss)
     for p, b, g in zip(params, before, grads):
         clear = g.abs() > 1e-4
         assert torch.allclose((b - p.detach())[clear], run.config.lr*g.sign()[clear], atol=1e-6)
+
+
+@pytest.mark.parametrize('framework', list(FRAMEWORKS))
+def test_every_framework_resumes_to_the_same_bits_with_classes(framework, tmp_path):
+    "Spectral norm's vectors, RMSprop's averages, label streams: all of it is in the checkpoint."
+    whole, half = [training(framework=framework, conditional=True, steps=3) for _ in range(2)]
+    for _ in whole: pass
+    next(half)
+    half.save(tmp_path/'run')
+    rest = GANTraining.load(tmp_path/'run', some_images())
+    for _ in rest: pass
+    assert_same(whole, rest)
+    assert torch.equal(whole.sample(6, labels=torch.tensor([0, 1]*3)), rest.sample(6, labels=torch.tensor([0, 1]*3)))
+    assert torch.equal(draw_images(trained_generator(tmp_path/'run'), 6, torch.Generator().manual_seed(0)), half.sample(6))
+
+
+def test_labels_decide_the_picture_and_its_neighbours_do_not():
+    run = training(conditional=True, steps=4, lr=5e-3)
+    for _ in run: pass
+    dark, light = [run.sample(100, labels=torch.full((100,), k)) for k in (0, 1)]
+    assert not torch.equal(dark, light)
+    mixed = torch.arange(100) % 2
+    one, two = [run.sample(100, labels=y, statistics='recalibrated') for y in (mixed, 1 - mixed)]
+    assert torch.equal(run.sample(100, labels=torch.zeros(100, dtype=torch.long), statistics='recalibrated')[mixed == 0], one[mixed == 0])
+    assert torch.equal(run.sample(100, labels=torch.ones(100, dtype=torch.long), statistics='recalibrated')[mixed == 1], one[mixed == 1])
+    assert not torch.equal(one, two)
+
+
+@pytest.mark.parametrize('statistics', STATISTICS)
+@pytest.mark.parametrize('conditional', [False, True])
+def test_drawing_disturbs_nothing(statistics, conditional):
+    run = training(conditional=conditional)
+    next(run)
+    before = copy.deepcopy(run.state_dict())
+    assert run.sample(7, statistics=statistics).shape == (7, 3, 32, 32)
+    after = run.state_dict()
+    for net in 'generator', 'average', 'critic', 'randoms', 'masks': assert all(torch.equal(v, after[net][k]) for k, v in before[net].items())
+    assert run.generator.training
+
+
+def test_recalibrated_statistics_are_those_of_the_weights_now():
+    "In Figure 1's network every reader of the first map norms it: scaling that map changes nothing for batch and recalibrated statistics; running ones are thrown off."
+    torch.manual_seed(0)
+    net = build_generator(Genotype.named('cifar10_paper'), 16, 32, 8)
+    for _ in range(40): net(torch.randn(50, 32))
+    draws = {s: draw_images(net, 100, torch.Generator().manual_seed(0), statistics=s).float() for s in STATISTICS}
+    with torch.no_grad():
+        for p in net.head.parameters(): p *= 3
+    moved = {s: (draw_images(net, 100, torch.Generator().manual_seed(0), statistics=s).float() - d).abs().mean().item() for s, d in draws.items()}
+    assert moved['batch'] < moved['running']/5 and moved['recalibrated'] < moved['running']/5
+
+
+def test_weight_clipping_holds_after_every_update():
+    run = training(framework='wgan', steps=3)
+    for _ in run: assert max(p.abs().max() for _, layer in layers(run.critic) for p in layer.parameters()) <= run.framework.clip
+
+
+def test_spectral_norm_moves_once_an_update(monkeypatch):
+    "However many passes an update has, each layer's estimate takes one step; the generator's update takes one more."
+    from torch.nn.utils.parametrizations import _SpectralNorm
+    steps = []
+    monkeypatch.setattr(_SpectralNorm, '_power_method', lambda self, weight, n: steps.append(n))
+    run = training(framework='sngan', n_critic=2)
+    steps.clear()
+    next(run)
+    assert steps == [1]*3*len(layers(run.critic))
+
+
+def test_labels_that_do_not_fit():
+    images = some_images()
+    bare, gap, over = Images(images.pixels), Images(images.pixels, images.labels, ['dark', 'light', 'none']), Images(images.pixels, images.labels, ['dark'])
+    for bad, words in ((bare, 'no labels'), (gap, "no image of 'none'"), (over, 'only 1 classes')):
+        with pytest.raises(UserError, match=words) as e: training(images=bad, conditional=True)
+        assert '\n' not in str(e.value)
+    with pytest.raises(UserError, match='same labels'): GANTraining(build_generator('resnet', 32, 128, 8), images, GANConfig(**TINY, conditional=True))
+    with pytest.raises(UserError, match='same labels'): GANTraining(build_generator('resnet', 32, 128, 8, n_classes=2), images, GANConfig(**TINY))
+
+
+@pytest.mark.parametrize('size, ratio, z', [(48, 'side', 192), (48, 'area', 288), (64, 'side', 256), (48, 'none', 128)])
+def test_transfer_to_larger_images(size, ratio, z):
+    run = training(images=some_images(size=size), steps=1, z_ratio=ratio)
+    assert run.generator.z_dim == z and run.generator.head.shape[1:] == (size//8,)*2
+    next(run)
+
+
+@pytest.mark.parametrize('n_classes', [None, 5])
+@pytest.mark.parametrize('baseline', list(BASELINES))
+def test_match_params_finds_the_nearest_width(baseline, n_classes):
+    target = build_generator(Genotype.named('cifar10_paper'), 32, 64, 40, n_classes)
+    width = match_params(baseline, target)
+    sizes = [n_params(build_generator(baseline, 32, 64, w, n_classes)) for w in (width - 1, width, width + 1)]
+    misses = [abs(s - n_params(target)) for s in sizes]
+    assert misses[1] == min(misses) and misses[1] <= .02*n_params(target)
