@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 
 from degas_nb import cli
+from degas_nb.frameworks import FRAMEWORKS
 from degas_nb.genotype import DEGAS, Genotype
 from degas_nb.runs import RunFolder, Trace
 
@@ -213,7 +214,7 @@ def test_draw(found, tmp_path, capsys, which):
     assert target.read_text().startswith('<svg') and 's6' in target.read_text()
 
 
-@pytest.mark.parametrize('framework', ['ctgan', 'wgan_gp'])
+@pytest.mark.parametrize('framework', list(FRAMEWORKS))
 def test_train_takes_what_was_found(found, drawn, tmp_path, framework):
     out = drawn
     if framework != 'ctgan':
@@ -222,7 +223,7 @@ def test_train_takes_what_was_found(found, drawn, tmp_path, framework):
     assert FILES <= {p.name for p in out.iterdir()}
     rows = trace(out)
     assert [r['step'] for r in rows] == list(range(1, STEPS + 1))
-    assert all({'critic', 'generator', 'lr'} <= r.keys() for r in rows) and 'gp' in rows[0]['critic']
+    assert all({'critic', 'generator', 'lr'} <= r.keys() and r['critic'] and r['generator'] for r in rows)
     assert Genotype.load(out) == Genotype.load(found)
     assert json.loads((out/'config.json').read_text())['config']['framework'] == framework
 
@@ -238,6 +239,52 @@ def test_sample_a_grid_and_single_images(drawn, tmp_path):
     assert (tmp_path/'again'/'000000.png').read_bytes() == first  # the same seed
     assert degas('sample', drawn, '--n', 5, '--seed', 1, '--out', tmp_path/'other') == 0
     assert (tmp_path/'other'/'000000.png').read_bytes() != first
+
+
+def test_samples_need_no_training_images(tmp_path):
+    "A run can be moved away from its images, or they from it."
+    images, out = pictures(tmp_path/'images'), tmp_path/'run'
+    assert degas(*train_argv(out, data=images, tiny=FEW)) == 0
+    assert degas('sample', out, '--n', 3, '--out', tmp_path/'before') == 0
+    shutil.rmtree(images)
+    assert degas('sample', out, '--n', 3, '--out', tmp_path/'after') == 0
+    for name in '000000.png', '000002.png': assert (tmp_path/'before'/name).read_bytes() == (tmp_path/'after'/name).read_bytes()
+    for statistics in 'running', 'recalibrated':
+        assert degas('sample', out, '--n', 3, '--statistics', statistics, '--out', tmp_path/statistics) == 0
+        assert (tmp_path/statistics/'000000.png').read_bytes() != (tmp_path/'before'/'000000.png').read_bytes()
+
+
+def test_with_classes(tmp_path, line, capsys):
+    out = tmp_path/'run'
+    assert degas(*train_argv(out, '--conditional', tiny=FEW)) == 0
+    assert 'class' in trace(out)[0]['critic'] and 'class' in trace(out)[0]['generator']
+    assert '--conditional' in (out/'report.html').read_text()
+    assert degas('train', '--resume', '--out', out) == 0
+    capsys.readouterr()
+    assert degas('sample', out, '--n', 20, '--out', tmp_path/'all') == 0
+    assert len(list((tmp_path/'all').iterdir())) == 10 and len(list((tmp_path/'all').rglob('*.png'))) == 20
+    assert degas('sample', out, '--n', 4, '--label', 'Flags', '--out', tmp_path/'flags') == 0
+    assert [p.name for p in (tmp_path/'flags').iterdir()] == ['Flags'] and len(list((tmp_path/'flags').rglob('*.png'))) == 4
+    assert degas('sample', out, '--n', 20, '--out', tmp_path/'all.png') == 0
+    assert 'is not a class' in line('sample', out, '--label', 'Horses', '--out', tmp_path/'x')
+    assert not (tmp_path/'x').exists()
+
+
+def test_classes_that_are_not_there(drawn, tmp_path, line):
+    images = pictures(tmp_path/'images')
+    assert 'has no labels' in line(*train_argv(tmp_path/'x', '--conditional', data=images, tiny=FEW))
+    assert 'no image of' in line(*train_argv(tmp_path/'x', '--conditional', tiny=['--limit', '8', '--batch-size', '4', '--width', '4']))
+    assert 'without classes' in line('sample', drawn, '--label', 'Flags', '--out', tmp_path/'y')
+    assert not (tmp_path/'x').exists() and not (tmp_path/'y').exists()
+
+
+def test_the_report_names_the_command(drawn, found):
+    assert f'degas train --genotype {drawn}/genotype.json --framework ctgan --data emoji --limit 96 --steps {STEPS} --batch-size 32' in (drawn/'report.html').read_text()
+    assert f'degas search --data emoji --limit 96 --epochs {EPOCHS}' in (found/'report.html').read_text()
+
+
+def test_version(capsys):
+    assert degas('--version') == 0 and capsys.readouterr().out.startswith('degas_nb 0.')
 
 
 def test_score_prints_one_record(drawn, tmp_path, capsys):
@@ -644,7 +691,7 @@ CHECKPOINTS = {
     'garbage': lambda p: p.write_bytes(b'garbage'), 'empty': lambda p: p.write_bytes(b''), 'cut': damaged, 'a list': lambda p: torch.save([1], p), 'a tensor': lambda p: torch.save(torch.zeros(3), p),
     'something to execute': lambda p: torch.save(dict(step=Path('x')), p), 'an empty zip': lambda p: zipfile.ZipFile(p, 'w').close(), 'other keys': lambda p: torch.save(dict(a=1), p),
     'no weights': with_state(lambda s: [s.pop(k, 0) for k in ('net', 'generator')]), 'empty weights': with_state(lambda s: [s.update({k: {}}) for k in ('net', 'generator') if k in s]),
-    'empty optimiser': with_state(lambda s: [s.update({k: {}}) for k in ('opt', 'generator_adam') if k in s]), 'step a word': with_state(lambda s: s.update(step='x')), 'step from the future': with_state(lambda s: s.update(step=10**6)),
+    'empty optimiser': with_state(lambda s: [s.update({k: {}}) for k in ('opt', 'generator_optimiser') if k in s]), 'step a word': with_state(lambda s: s.update(step='x')), 'step from the future': with_state(lambda s: s.update(step=10**6)),
     'another config': with_state(lambda s: s['config'].update(width=5)),
 }
 
