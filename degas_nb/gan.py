@@ -25,6 +25,7 @@ from .frameworks import Settings, find_framework
 from .generator import BASELINES, INITS, STATISTICS, Z_RATIOS, build_generator, latent_size, recalibrated
 from .genotype import Genotype
 from .ops import batch_statistics
+from .ranks import Ranks
 from .runs import Randoms, RunFolder, check_least, differences, epoch_permutation, stream_seed
 from .show import UserError
 
@@ -145,27 +146,39 @@ class GANTraining(Iterator[GANStep]):
         generator:nn.Module,             # z -> images, with `img_size`, `z_dim`, `channels`
         images:Images,                   # what it shall learn to draw
         config:GANConfig=GANConfig(),    # settings
+        ranks:Ranks=Ranks(),             # processes that share each step
     ):
         if not isinstance(images, Images): raise UserError(f"a training needs images as load(...) gives them, not {type(images).__name__}: for fewer, load with limit=")
         if len(images) < config.batch_size: raise UserError(f"{len(images)} images are fewer than --batch-size {config.batch_size}: give more images or a smaller batch")
         if images.size != generator.img_size: raise UserError(f"the images are {images.size} pixels wide, the generator makes {generator.img_size}: load them with img_size={generator.img_size}")
-        self.generator, self.images, self.config, self.n = generator, images, config, 0
+        self.generator, self.images, self.config, self.ranks, self.n = generator, images, config, ranks, 0
+        self.share = ranks.share(config.batch_size)
         self.device = next(generator.parameters()).device
         self.framework = find_framework(config.framework)
         self.n_classes = class_count(images) if config.conditional else None
         if generator.n_classes != self.n_classes: raise UserError(f"the generator tells {generator.n_classes or 'no'} classes apart, the training {self.n_classes or 'none'}: build both with the same labels")
-        self.randoms = Randoms(config.seed, ('start', 'z', 'labels', 'noise', 'penalty'))
-        self.masks = Randoms(config.seed, ('dropout',), self.device)  # drawn where the critic computes
-        self.critic = self.start_critic()
-        if config.init in INITS: INITS[config.init](generator, generator=self.randoms['start'])
+        self.begin_streams()
+        start = Randomness().manual_seed(stream_seed(config.seed, 'start'))  # the same on all ranks
+        self.critic = self.start_critic(start)
+        if config.init in INITS: INITS[config.init](generator, generator=start)
         self.average = copy.deepcopy(generator) if config.ema else None
         self.critic_optimiser, self.generator_optimiser = [OPTIMISERS[config.optimiser](net.parameters(), config.lr, config.betas) for net in (self.critic, generator)]
 
-    def start_critic(self)->nn.Module:
+    def begin_streams(self,
+        *key:int,  # tells the streams of a rank that joins later from all others
+    )->None:
+        "Random streams of this rank; those of rank 0 are those of a run without ranks."
+        seed = stream_seed(self.config.seed, self.ranks.rank, *key) if self.ranks.rank or key else self.config.seed
+        self.randoms = Randoms(seed, ('z', 'labels', 'noise', 'penalty'))
+        self.masks = Randoms(seed, ('dropout',), self.device)  # drawn where the critic computes
+
+    def start_critic(self,
+        start:Randomness,  # draws the weights
+    )->nn.Module:
         "The framework's critic at its start."
         with torch.random.fork_rng(devices=[]): critic = self.framework.build_critic(self.images.size, self.config.width, self.masks['dropout'], self.n_classes)
-        INITS.get(self.config.init, INITS['ctgan'])(critic, generator=self.randoms['start'])
-        self.framework.prepare_(critic, self.randoms['start'])
+        INITS.get(self.config.init, INITS['ctgan'])(critic, generator=start)
+        self.framework.prepare_(critic, start)
         return critic.to(self.device, memory_format=torch.channels_last)
 
     @classmethod
@@ -174,11 +187,12 @@ class GANTraining(Iterator[GANStep]):
         images:Images,                   # what the generator shall learn to draw
         config:GANConfig=GANConfig(),    # settings
         device:str|torch.device='cpu',   # where to compute
+        ranks:Ranks=Ranks(),             # processes that share each step
     )->'GANTraining':
         "A new training of the generator that `spec` names (torch's global random stream is left as it was)."
         n_classes, z_dim = class_count(images) if config.conditional else None, latent_size(config.z_dim, images.size, config.z_ratio)
         with torch.random.fork_rng(devices=[]): generator = build_generator(spec, images.size, z_dim, config.width, n_classes)
-        return cls(generator.to(device), images, config)
+        return cls(generator.to(device), images, config, ranks)
 
     def __len__(self)->int: return self.config.steps
 
@@ -192,20 +206,22 @@ class GANTraining(Iterator[GANStep]):
         self.n += 1
         names = tuple(('critic', k) for k in rounds[0]) + tuple(('generator', k) for k in drawn)
         means = [torch.stack([r[k] for r in rounds]).mean() for k in rounds[0]]
-        return GANStep(self.n, lr, names, torch.stack([*means, *drawn.values()]))
+        values = torch.stack([*means, *drawn.values()])
+        self.ranks.mean_([values])
+        return GANStep(self.n, lr, names, values)
 
     def real_index(self,
         k:int,     # critic updates before this one
-    )->Tensor:     # (batch_size,) int64
-        "Which images critic update `k` sees: each once an epoch."
+    )->Tensor:     # (share,) int64
+        "Which images critic update `k` sees (on this rank): each once an epoch."
         per_epoch = len(self.images)//self.config.batch_size
         epoch, i = divmod(k, per_epoch)
         order = epoch_permutation(len(self.images), self.config.seed, epoch)
-        return order[i*self.config.batch_size:(i + 1)*self.config.batch_size]
+        return self.ranks.part(order[i*self.config.batch_size:(i + 1)*self.config.batch_size])
 
     def real_batch(self,
         k:int,     # critic updates before this one
-    )->Tensor:     # (batch_size, 3, s, s), dequantised
+    )->Tensor:     # (share, 3, s, s), dequantised
         "The images of critic update `k`."
         return dequantise(self.images.batch(self.real_index(k), self.device), self.randoms['noise'])
 
@@ -226,20 +242,20 @@ class GANTraining(Iterator[GANStep]):
         k:int,                 # critic updates before this one
     )->dict[str, Tensor]:      # its terms, detached
         "One update of the critic; all terms see the same real batch."
-        real, n = self.real_batch(k), self.config.batch_size
+        real, n = self.real_batch(k), self.share
         y = None if self.n_classes is None else self.images.labels[self.real_index(k)].to(self.device)
         with torch.no_grad(), batch_statistics(self.generator): fake = self.generator(self.noise(n), self.wishes(n))
         terms = self.framework.critic_terms(self.critic, real, fake, self.randoms['penalty'], y)
-        descend(self.critic_optimiser, self.critic, sum(terms.values()))
+        descend(self.critic_optimiser, self.critic, sum(terms.values()), self.ranks)
         self.framework.constrain_(self.critic)
         return {name: term.detach() for name, term in terms.items()}
 
     def generator_step(self)->dict[str, Tensor]:  # its terms, detached
         "One update of the generator."
-        n = self.config.batch_size*self.config.fake_ratio
+        n = self.share*self.config.fake_ratio
         z, y = self.noise(n), self.wishes(n)
         terms = self.framework.generator_terms(self.critic, self.generator(z, y), y)
-        descend(self.generator_optimiser, self.generator, sum(terms.values()))
+        descend(self.generator_optimiser, self.generator, sum(terms.values()), self.ranks)
         return {name: term.detach() for name, term in terms.items()}
 
     @property
@@ -257,11 +273,11 @@ class GANTraining(Iterator[GANStep]):
         return draw_images(self.artist, n, generator or Randomness().manual_seed(self.config.seed), labels, statistics)
 
     def state_dict(self)->dict:
-        "Everything that the next step depends on."
+        "Everything that the next step depends on; with several ranks, all must ask at the same step."
         return dict(step=self.n, config=self.config.to_dict(), spec=generator_spec(self.generator), images=self.images.fingerprint(),
                     generator=self.generator.state_dict(), critic=self.critic.state_dict(),
                     average=None if self.average is None else self.average.state_dict(),
-                    critic_optimiser=self.critic_optimiser.state_dict(), generator_optimiser=self.generator_optimiser.state_dict(), randoms=self.randoms.state_dict(), masks=self.masks.state_dict())
+                    critic_optimiser=self.critic_optimiser.state_dict(), generator_optimiser=self.generator_optimiser.state_dict(), streams=self.ranks.collect(dict(randoms=self.randoms.state_dict(), masks=self.masks.state_dict())))
 
     def load_state_dict(self,
         state:dict,  # from `state_dict` of a training with the same settings and images
@@ -270,7 +286,10 @@ class GANTraining(Iterator[GANStep]):
         then, now = [dict(c, generator=g) for c, g in ((state['config'], state['spec']), (self.config.to_dict(), generator_spec(self.generator)))]
         if other := differences(then, now): raise UserError(f"the checkpoint is from another config ({other[0]})")
         if state['images'] != self.images.fingerprint(): raise UserError("the checkpoint was made with other images (same --data and --limit?)")
-        for name in 'generator', 'critic', 'critic_optimiser', 'generator_optimiser', 'randoms', 'masks': getattr(self, name).load_state_dict(state[name])
+        for name in 'generator', 'critic', 'critic_optimiser', 'generator_optimiser': getattr(self, name).load_state_dict(state[name])
+        if self.ranks.rank < len(state['streams']):
+            for name, there in state['streams'][self.ranks.rank].items(): getattr(self, name).load_state_dict(there)
+        else: self.begin_streams(state['step'])  # the run had fewer ranks
         if self.average is not None: self.average.load_state_dict(state['average'])
         self.n = state['step']
 
@@ -301,12 +320,13 @@ class GANTraining(Iterator[GANStep]):
         path:Path|str,                  # folder of a run
         images:Images,                  # the same images
         device:str|torch.device='cpu',  # where to compute
+        ranks:Ranks=Ranks(),            # processes that share each step; their number may have changed
     )->'GANTraining':
         "The run in `path` as it was at its last checkpoint."
         run = RunFolder.open(path, 'gan')
         settings = dict(run.config)
         spec = settings.pop('generator')
-        training = cls(generator_from(spec).to(device), images, GANConfig.from_dict(settings))
+        training = cls(generator_from(spec).to(device), images, GANConfig.from_dict(settings), ranks)
         training.load_state_dict(run.load_checkpoint())
         return training
 
@@ -327,10 +347,13 @@ def descend(
     optimiser:torch.optim.Optimizer,  # of `net`
     net:nn.Module,                    # only its parameters get gradients
     loss:Tensor,                      # scalar
+    ranks:Ranks=Ranks(),              # whose gradients are averaged
 )->None:
     "One optimiser step; nothing accumulates in the other network."
     params = list(net.parameters())
-    for p, g in zip(params, torch.autograd.grad(loss, params, allow_unused=True)): p.grad = g
+    grads = torch.autograd.grad(loss, params, allow_unused=True)
+    ranks.mean_([g for g in grads if g is not None])
+    for p, g in zip(params, grads): p.grad = g
     optimiser.step()
 
 

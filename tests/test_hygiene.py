@@ -22,7 +22,7 @@ def source(cell): return ''.join(cell['source'])
 
 def number(path):
     "Reading order: 9 for 09_mixed; None for the guides and index."
-    found = re.match(r'(\d\d)_', path.name)
+    found = re.match(r'(\d\d)[a-z]?_', path.name)
     return int(found[1]) if found else None
 
 

@@ -37,7 +37,7 @@ def notebooks(root=ROOT):
 
 def sidebar(names):
     "Sidebar entries: the numbered notebooks by half, the others as guides."
-    number = lambda name: int(m[1]) if (m := re.match(r'(\d\d)_', name)) else None
+    number = lambda name: int(m[1]) if (m := re.match(r'(\d\d)[a-z]?_', name)) else None
     guides = [n for n in names if number(n) is None and n != 'index.ipynb']
     groups = [(title, [n for n in names if number(n) in span]) for title, span in SECTIONS] + [('Guides', guides)]
     home = [dict(text='Home', href='index.ipynb')] if 'index.ipynb' in names else []
