@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from .generator import Head, Tail, start_size
 from .genotype import DEGAS, SearchSpace, SpaceEdge
-from .merged import IMPLS
-from .mixed import RELAXATIONS, add_up, candidates
+from .merged import IMPLS, node_sum
+from .mixed import RELAXATIONS, candidates
 from .ops import batch_norm
 from .show import UserError
 
@@ -63,8 +63,8 @@ class SuperGenerator(nn.Module):
         weights, maps, active = self.weights(), {first: self.head(z)}, {}
         for node in others:
             last = self.space.nodes[self.space.nodes.index(node) - 1]
-            active[last] = F.relu(self.norms[last](maps[last], y))
-            maps[node] = add_up(self.edges[e.name](maps[e.src], active[e.src], self.mixing(e, weights), y) for e in self.space.incoming(node))
+            active[last] = F.relu(self.norms[last](maps[last], y), inplace=True)
+            maps[node] = node_sum([(self.edges[e.name], maps[e.src], active[e.src], self.mixing(e, weights)) for e in self.space.incoming(node)], y)
         return self.tail(maps[self.space.nodes[-1]], y)
 
     def weight_parameters(self) -> list[nn.Parameter]:
