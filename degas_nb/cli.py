@@ -6,10 +6,10 @@
 __all__ = ['COMMANDS', 'say', 'Source', 'reading', 'full_name', 'Stopped', 'stop_signals', 'drive', 'command_of', 'command_line',
            'open_run', 'stored', 'checked_run', 'fitting', 'value_of', 'SearchCommand', 'run_search', 'finished',
            'look', 'go_on', 'best_device', 'decide', 'last_values', 'PruneCommand', 'DrawCommand', 'write_to',
-           'TrainCommand', 'run_training', 'rows_of', 'trained', 'settings_of', 'SampleCommand', 'of_run',
-           'class_number', 'draw_classes', 'png', 'write_images', 'check_empty', 'ScoreCommand', 'same_images',
-           'score_run', 'keep_score', 'scores_of', 'DemoCommand', 'one_line', 'parse', 'check_numbers', 'overview',
-           'main', 'system_line', 'leave']
+           'TrainCommand', 'run_training', 'rows_of', 'at_start', 'settings_of', 'SampleCommand', 'of_run',
+           'class_number', 'draw_classes', 'png', 'write_images', 'check_empty', 'ScoreCommand', 'first_side',
+           'same_images', 'some', 'score_run', 'one_record', 'keep_score', 'scores_of', 'DemoCommand', 'one_line',
+           'parse', 'check_numbers', 'overview', 'main', 'system_line', 'leave']
 
 # %% ../nbs/25_cli.ipynb #a2038a5d
 import io, json, math, os, shlex, shutil, signal, sys, time
@@ -20,6 +20,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
+import PIL.Image
 import torch
 import tyro
 from torch import Tensor
@@ -27,12 +28,12 @@ from tqdm import tqdm
 from tyro import MISSING
 from tyro.conf import Positional, arg
 
-from .data import DATASETS, Images, load
-from .features import check_labels, small_features
+from .data import DATASETS, Images, image_files, load, naming
+from .features import EXTRACTORS, check_labels, find_extractor, small_features
 from .gan import GANConfig, GANTraining, draw_images, generator_from, generator_spec, trained_generator
 from .generator import BASELINES, STATISTICS
 from .genotype import Genotype, svg
-from .metrics import score_images
+from .metrics import Statistics, describe_images, score_images
 from .prune import PRUNING_RULES, explain_prune, prune
 from .report import demo_report, run_report
 from .runs import FULL, RunFolder, atomic_write, check_free, checked_fields, differences, read_json, room_for, write_json
@@ -478,18 +479,14 @@ def rows_of(
     return None if n_classes is None else torch.arange(min(n_classes, most)).repeat_interleave(8)
 
 
-def trained(
-    dir: Path,  # folder of a GAN run
+def at_start(
+    run: RunFolder,  # of a GAN
     images: Images,  # its images
-    untrained: bool = False,  # as it was before the first step
-) -> GANTraining:
-    "The training in a folder, ready to sample."
-    run = checked_run(dir, 'gan')
-    if not untrained:
-        with fitting(run): return GANTraining.load(dir, images, best_device())
+) -> object:  # the generator, before the first step
+    "The generator that the training began with."
     settings = dict(run.config)
     generator = generator_from(settings.pop('generator')).to(best_device())
-    return GANTraining(generator, images, GANConfig.from_dict(settings))
+    return GANTraining(generator, images, GANConfig.from_dict(settings)).artist
 
 
 def settings_of(
@@ -589,28 +586,90 @@ def check_empty(
 
 @dataclass(frozen=True)
 class ScoreCommand:
-    "Score a trained generator; prints one JSON record."
-    dir: Positional[Path]  # folder of a GAN run
-    data: str | None = None  # images to compare with; the run's own when left out
-    n: int = 2000  # images drawn, and real ones compared with; fewer when there are not so many
-    seed: int = 0  # of the noise
-    features: str = ''  # images with labels, on which the small classifier is trained; those of --data when left out
+    "Score a run, or any images, against other images; prints one JSON record."
+    what: Positional[str]  # folder of a GAN run; or a folder or .zip of images
+    against: Positional[str] = ''  # images to compare with: a folder, a .zip, a data set; a run is compared with its own when left out
+    data: str = ''  # another way to say AGAINST
+    n: int = 2000  # images drawn, or taken from WHAT, and as many real ones; fewer when there are not so many
+    seed: int = 0  # of the noise, and of the kernel distance's subsets
+    extractor: Literal[*EXTRACTORS] = 'small'  # whose features; only those of inception give an FID and an IS
+    weights: Path | None = None  # pt_inception-2015-12-05-6726825d.pth; downloaded when left out
+    resize: Literal['tf1', 'pytorch'] = 'tf1'  # how images are brought to inception's size: as the paper's references did, or as pytorch-fid does
+    stats: Path | None = None  # .npz with mu and sigma, as pytorch-fid writes them, instead of real images
+    save_stats: Path | None = None  # write the real images' statistics to this .npz
+    features: str = ''  # images with labels, on which the small classifier is trained; the real ones when left out
+    img_size: int | None = None  # side to which images are brought; of a run its own, else that of the first image
+    statistics: Literal[*STATISTICS] = 'batch'  # what a generator's norms divide by
     untrained: bool = False  # score the generator as it was before the first step
 
     def run(self) -> None:
-        "Score, print, and keep the record in scores.json."
+        "Score and print; of a run, keep the record in its scores.json."
         if self.n < 10: raise UserError(f"--n {self.n} must be at least 10")
-        run = checked_run(self.dir, 'gan')
+        if self.against and self.data: raise UserError("the images to compare with are named twice: as a second word, or with --data")
+        if self.save_stats and self.save_stats.suffix != '.npz': raise UserError(f"--save-stats {self.save_stats} must end in .npz")
+        if self.stats and (self.save_stats or self.real): raise UserError("--stats stands for the real images: leave out the images and --save-stats")
+        if (Path(self.what)/'config.json').exists() or not self.is_images: self.of_run(checked_run(Path(self.what), 'gan'))
+        else: print(json.dumps(self.of_images()))
+
+    @property
+    def real(self) -> str: return self.against or self.data
+
+    @property
+    def is_images(self) -> bool:
+        "Is there something that can be read as images?"
+        path = Path(self.what).expanduser()
+        return path.is_file() or path.is_dir() and any(path.iterdir())
+
+    def of_run(self, run: RunFolder) -> None:
+        "Draw with the run's generator; keep what comes out."
         scores_of(run)  # damaged? Better now than after the work
         size = run.config['generator']['img_size']
+        if self.img_size not in (None, size): raise UserError(f"{run.path} draws {size}x{size} images: leave out --img-size")
         own = Source.of(run)
-        images = own.load(size)
-        real = images if self.data is None else same_images(own, self.data).load(size)
-        training = trained(self.dir, images, self.untrained)
-        record = score_run(training, real, self.n, self.seed, load(self.features, size) if self.features else real)
+        real = Statistics.load(self.stats) if self.stats else (same_images(own, self.real) if self.real else own).load(size)
+        if self.untrained: generator, step = at_start(run, own.load(size)), 0
+        else: generator, step = of_run(run), run.load_checkpoint()['step']
+        record = score_run(generator, step, real, self.n, self.seed, self.looks(real, size), self.statistics)
+        self.keep_statistics(real, size)
         print(json.dumps(record), flush=True)
         keep_score(run, record)
         run_report(run.path, commands=[command_line(run)])
+
+    def of_images(self) -> dict:
+        "Images of a folder or zip against others."
+        if not (self.real or self.stats): raise UserError(f"{self.what} is compared with what? Name other images as a second word, or statistics with --stats")
+        if self.untrained: raise UserError("--untrained is for the folder of a run")
+        size = self.img_size or first_side(self.what)
+        fake = some(Source(self.what, split='all').load(size), self.n)
+        real = Statistics.load(self.stats) if self.stats else Source(self.real, split='all' if Path(self.real).exists() else 'train').load(size)
+        record = one_record(fake, real, self.n, self.seed, self.looks(real, size)) | dict(images=self.what, seed=self.seed)
+        self.keep_statistics(real, size)
+        return record
+
+    def looks(self,
+        real: Images | Statistics,  # what is compared with
+        size: int,  # of the images
+    ) -> object:  # an extractor
+        "The extractor that was asked for."
+        labelled = load(self.features, size) if self.features else real if isinstance(real, Images) else None
+        return find_extractor(self.extractor, self.weights, labelled if self.extractor == 'small' else None, self.resize, best_device())
+
+    def keep_statistics(self,
+        real: Images | Statistics,  # what was compared with
+        size: int,  # of the images
+    ) -> None:
+        "Write the real images' statistics, all of them, if that was asked for."
+        if not self.save_stats: return
+        extractor = self.looks(real, size)
+        describe_images(real.pixels, extractor).stats.save(self.save_stats, extractor=extractor.name, weights_hash=extractor.hash, resize=extractor.resize, data=real.name, split=real.split)
+
+
+def first_side(
+    path: str,  # a folder or .zip of images
+) -> int:  # a multiple of 8, at least 16
+    "The side of the first image, where none is named."
+    names, read, _ = image_files(Path(path).expanduser())
+    with naming(names[0]), PIL.Image.open(read(names[0])) as image: return max(16, min(image.size)//8*8)
 
 
 def same_images(
@@ -621,19 +680,40 @@ def same_images(
     return own if full_name(data) == own.data else Source(data)
 
 
+def some(
+    images: Images,  # any number
+    n: int,  # at most
+) -> Images:
+    "Evenly spread, so that every class is there."
+    return images if len(images) <= n else images.subset(torch.linspace(0, len(images) - 1, n).long())
+
+
 def score_run(
-    training: GANTraining,  # trained, or not yet
-    real: Images,  # to compare with
+    generator: object,  # trained, or not yet
+    step: int,  # of its training
+    real: Images | Statistics,  # to compare with
     n: int,  # images drawn
     seed: int,  # of the noise
-    labelled: Images,  # the classifier learns their labels
-) -> dict:  # the Frechet distance, and the inception score inside
-    "One score record, of the step that the training is at."
-    extractor = small_features(labelled)
-    if len(real) > n: real = real.subset(torch.linspace(0, len(real) - 1, n).long())
-    fake = training.sample(n, torch.Generator().manual_seed(seed))
-    distance, inception = score_images(fake, real, extractor)
-    return dict(step=training.n, seed=seed, **distance, features_of=labelled.name, features_accuracy=round(extractor.accuracy, 3), also=inception)
+    extractor: object,  # whose features
+    statistics: str = 'batch',  # a name of `STATISTICS`
+) -> dict:  # the Frechet distance, and the other scores inside
+    "One score record of a generator."
+    fake = draw_images(generator, n, torch.Generator().manual_seed(seed), statistics=statistics)
+    return dict(step=step, seed=seed, statistics=statistics, **one_record(fake, real, n, seed, extractor))
+
+
+def one_record(
+    fake: Tensor | Images,  # to be scored
+    real: Images | Statistics,  # to compare with
+    n: int,  # at most so many real ones
+    seed: int,  # of the kernel distance
+    extractor: object,  # whose features
+) -> dict:
+    "The record of the Frechet distance, with those of inception score and kernel distance under `also`."
+    rng = None if isinstance(real, Statistics) else torch.Generator().manual_seed(seed)
+    first, *others = score_images(fake, real if rng is None else some(real, n), extractor, kid_rng=rng)
+    learned = dict(features_of=extractor.trained_on, features_accuracy=round(extractor.accuracy, 3)) if extractor.name == 'small' else {}
+    return first | learned | dict(also=[{k: r[k] for k in ('name', 'value', 'std', 'splits', 'std_error', 'subsets', 'subset_size', 'warning') if k in r} for r in others])
 
 
 def keep_score(
@@ -679,12 +759,11 @@ class DemoCommand:
         genotype = Genotype.load(self.out/'search')
         say(f"2/4  training of the generator found, CTGAN, {self.steps} steps")
         training = GANTraining.from_config(genotype, images, gan, device=best_device())
-        before = score_run(training, images, self.n, self.seed, images) if self.overwrite or not (self.out/'gan'/'scores.json').exists() else None
+        before = score_run(training.artist, 0, images, self.n, self.seed, small_features(images)) if self.overwrite or not (self.out/'gan'/'scores.json').exists() else None
         self.part('gan', settings_of(training), source.about(images), lambda run, resume: self.train(training, genotype, run, resume, before))
         say("3/4  scores")
-        training = trained(self.out/'gan', images)
-        run = RunFolder.open(self.out/'gan', 'gan')
-        if len(scores_of(run)) < 2: keep_score(run, score_run(training, images, self.n, self.seed, images))
+        run = checked_run(self.out/'gan', 'gan')
+        if len(scores_of(run)) < 2: keep_score(run, score_run(of_run(run), self.steps, images, self.n, self.seed, small_features(images)))
         for record in scores_of(run): print(f"{record['name']} after {record['step']} steps: {record['value']:.2f}  ({record['n_fake']} images, classifier of {record['features_of']})")
         say("4/4  report")
         path = demo_report(self.out/'search', self.out/'gan', self.out/'report.html', self.commands())

@@ -301,6 +301,48 @@ def test_score_prints_one_record(drawn, tmp_path, capsys):
     assert len(capsys.readouterr().out.splitlines()) == 1
 
 
+def test_score_of_images(tmp_path, line, capsys):
+    one, two = pictures(tmp_path/'one'), pictures(tmp_path/'two', n=30, size=(48, 40))
+    with zipfile.ZipFile(tmp_path/'one.zip', 'w') as z:
+        for p in sorted(one.rglob('*.png')): z.write(p, p.relative_to(one))
+    said = []
+    for what in one, tmp_path/'one.zip':
+        assert degas('score', what, two, '--features', 'emoji') == 0
+        said.append(json.loads(capsys.readouterr().out))
+    assert said[0]['value'] == said[1]['value'] > 0 and {'n_real': 30, 'n_fake': 40}.items() <= said[0].items()
+    assert [s['name'] for s in said[0]['also']] == ['IS-small', 'KID-small']
+    stats = tmp_path/'two.npz'
+    assert degas('score', one, '--data', two, '--features', 'emoji', '--save-stats', stats) == 0
+    assert degas('score', one, '--stats', stats, '--features', 'emoji') == 0
+    a, b = map(json.loads, capsys.readouterr().out.splitlines())
+    assert a['value'] == pytest.approx(b['value'], rel=1e-6) and (b['data'], b['n_real']) == ('two', 30)
+    assert 'compared with what' in line('score', one)
+    assert 'named twice' in line('score', one, two, '--data', two)
+    assert 'no labels' in line('score', one, two, notes=1)
+    assert 'must end in .npz' in line('score', one, two, '--save-stats', tmp_path/'x.json')
+    assert 'leave out' in line('score', one, two, '--stats', stats)
+    assert 'size' in line('score', one, two, '--features', 'emoji', '--img-size', 20)
+
+
+def test_statistics_that_are_none(drawn, tmp_path, line):
+    files = {'no mu': dict(sigma=np.eye(4)), 'other features': dict(mu=np.zeros(4), sigma=np.eye(4)), 'not square': dict(mu=np.zeros(4), sigma=np.ones((4, 3))), 'nan': dict(mu=np.full(4, np.nan), sigma=np.eye(4))}
+    before = snapshot(drawn)
+    for name, arrays in files.items():
+        np.savez(tmp_path/f'{name}.npz', **arrays)
+        line('score', drawn, '--n', 50, '--stats', tmp_path/f'{name}.npz', '--features', 'emoji')
+    assert 'no statistics' in line('score', drawn, '--stats', tmp_path/'none.npz')
+    assert snapshot(drawn) == before
+
+
+def test_weights_that_are_others(drawn, tmp_path, line):
+    (tmp_path/'w.pth').write_bytes(b'weights')
+    before = snapshot(drawn)
+    assert '6726825d' in line('score', drawn, '--extractor', 'inception', '--weights', tmp_path/'w.pth')
+    assert 'inception' in line('score', drawn, '--weights', tmp_path/'w.pth')
+    assert 'no' in line('score', drawn, '--extractor', 'inception', '--weights', tmp_path/'none.pth')
+    assert snapshot(drawn) == before
+
+
 def test_stdout_is_for_results(found, tmp_path):
     done = process('prune', copy(found, tmp_path))
     assert done.returncode == 0 and done.stdout.splitlines()[0].startswith('s1 = ') and 'Traceback' not in done.stderr
