@@ -14,7 +14,7 @@ from torch import Tensor
 
 from .show import UserError
 
-# %% ../nbs/04b_ranks.ipynb #b7b752ac
+# %% ../nbs/04b_ranks.ipynb #700963cf
 @dataclass(frozen=True)
 class Ranks:
     "The processes that work on one run; alone unless a launcher says otherwise."
@@ -87,14 +87,14 @@ class Ranks:
         torch.distributed.all_gather_object(values, value)
         return values
 
-    def any(self,
-        flag:bool,  # of this rank
-    )->bool:        # the same on all
-        "Does any rank say yes?"
-        if self.n == 1: return flag
-        flags = torch.tensor(int(flag), device=self.device)
-        torch.distributed.all_reduce(flags, torch.distributed.ReduceOp.MAX)
-        return bool(flags)
+    def most(self,
+        value:int,  # of this rank
+    )->int:         # the same on all
+        "The largest value that any rank has: what one rank asks for, all do."
+        if self.n == 1: return value
+        values = torch.tensor(value, device=self.device)
+        torch.distributed.all_reduce(values, torch.distributed.ReduceOp.MAX)
+        return int(values)
 
     @torch.no_grad()
     def agree(self,
