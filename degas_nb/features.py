@@ -468,7 +468,7 @@ class ModuleFeatures:
         pixels:Tensor,  # (n, 3, h, w) uint8
     )->Features:        # (n, dim); logits are (n, 0) when the module gives none
         seen = self.net(of_size(Images(pixels).batch(slice(None), self.device), self.img_size))
-        features, logits = seen if isinstance(seen, tuple) else (seen, seen[:, :0])
+        features, logits = seen if isinstance(seen, tuple) else (seen, seen.new_zeros(len(seen), 0))
         if features.shape != (len(pixels), self.dim): raise UserError(f"{self.name} should give features of shape {(len(pixels), self.dim)}, gave {tuple(features.shape)}")
         return Features(features, logits)
 

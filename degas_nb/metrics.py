@@ -7,7 +7,7 @@ __all__ = ['CHUNK', 'Statistics', 'finite_features', 'check_dims', 'read_npz', '
            'Spread', 'spread', 'few_images', 'factor_of', 'root_trace', 'root_trace_squared', 'frechet_distance',
            'InceptionScore', 'inception_score', 'score_of_split', 'KID', 'kernel_sums', 'kernel_distance', 'kid',
            'standard_error', 'score_images', 'score_name', 'about_scores', 'few_warning', 'inception_record',
-           'kid_record', 'check_kind', 'Described', 'describe_images']
+           'kid_record', 'check_kind', 'Described', 'describe_images', 'write_rows']
 
 # %% ../nbs/21_metrics.ipynb #0a88959e
 import json
@@ -26,7 +26,7 @@ from .runs import atomic_write
 from .show import UserError
 
 # %% ../nbs/21_metrics.ipynb #b825fc82
-CHUNK = 1024  # rows that are turned into float64 at once
+CHUNK = 256  # rows that are turned into float64 at once
 
 
 class Statistics:
@@ -37,6 +37,7 @@ class Statistics:
         self.n:int|None = 0   # None: a file didn't say; `scatter` then holds the covariance itself
         self.mean = torch.zeros(dim, dtype=torch.float64)
         self.scatter = torch.zeros(dim, dim, dtype=torch.float64)  # sum of outer products around the mean
+        self.rows = torch.empty(CHUNK, dim, dtype=torch.float64)   # room to centre rows in: taking new memory for each batch leaves holes
         self.about = {}       # what a file says of them: extractor, weights_hash, resize, data, split
 
     @classmethod
@@ -64,11 +65,11 @@ class Statistics:
         features = finite_features(features)
         check_dims(self.dim, features.shape[1])
         for part in features.split(CHUNK) if len(features) else []:
-            part = part.to('cpu', torch.float64)
-            mean = part.mean(0)
-            centred = part - mean
+            rows = self.rows[:len(part)].copy_(part)
+            mean = rows.mean(0)
+            rows -= mean
             self.join(len(part), mean)
-            self.scatter.addmm_(centred.T, centred)
+            self.scatter.addmm_(rows.T, rows)
         return self
 
     def merge(self,
@@ -89,7 +90,8 @@ class Statistics:
         if n is None or self.n is None: raise UserError("statistics from a file that doesn't say how many images it is of can't be merged with others")
         step, total = mean - self.mean, self.n + n
         self.scatter.addr_(step, step, alpha=self.n*n/total)
-        self.mean, self.n = self.mean + step*(n/total), total
+        self.mean.add_(step, alpha=n/total)
+        self.n = total
 
     def save(self,
         path:Path|str,  # `.npz`
@@ -122,7 +124,7 @@ def finite_features(
     "Features as a table; a `UserError` for anything that would poison a mean."
     features = torch.as_tensor(features).detach()
     if features.ndim != 2: raise UserError(f"features must be a table (images, numbers), got shape {tuple(features.shape)}")
-    bad = sum(int((~part.isfinite()).any(1).sum()) for part in features.split(CHUNK)) if len(features) else 0
+    bad = len(features) - sum(int(part.isfinite().all(1).sum()) for part in features.split(CHUNK)) if len(features) else 0
     if bad: raise UserError(f"the features of {bad} of {len(features)} images are NaN or infinite: the images or the extractor's weights are broken")
     return features
 
@@ -454,9 +456,22 @@ def describe_images(
     keep:bool=False,      # the features too, for a kernel distance
 )->Described:
     "Pass images through an extractor, keeping statistics and logits, and the features only while they are few or on demand."
-    stats, logits, kept, keep = Statistics(extractor.dim), [], [], keep or len(pixels) <= extractor.dim
-    for features, scores in extract(extractor, pixels, batch_size):
-        stats.update(features)
-        logits.append(scores.cpu())
-        if keep: kept.append(features.cpu())
-    return Described(stats, torch.cat(logits), torch.cat(kept) if keep else None)
+    n, keep = len(pixels), keep or len(pixels) <= extractor.dim
+    stats, logits, kept = Statistics(extractor.dim), None, None
+    for start, seen in zip(range(0, max(n, 1), batch_size), extract(extractor, pixels, batch_size)):
+        stats.update(seen.features)
+        logits = write_rows(logits, seen.logits, start, n)
+        if keep: kept = write_rows(kept, seen.features, start, n)
+    return Described(stats, logits, kept)
+
+
+def write_rows(
+    table:Tensor|None,  # (n, k); None before the first batch
+    part:Tensor,        # (b, k) rows of it
+    start:int,          # where they belong
+    n:int,              # rows in all
+)->Tensor:              # the table: made once, since joining batches at the end would need everything twice
+    "Put a batch into its place in a table."
+    if table is None: table = torch.empty(n, part.shape[1], dtype=part.dtype)
+    table[start:start + len(part)] = part
+    return table

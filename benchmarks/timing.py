@@ -1,0 +1,18 @@
+"""How two things are timed against each other."""
+import statistics
+import time
+
+ROUNDS = 9
+
+
+def in_turns(one, other, rounds=ROUNDS, warm_ups=2):
+    "Median seconds of each, measured alternately after a warm-up of both"
+    for f in (one, other):
+        for _ in range(warm_ups): f()
+    times = [], []
+    for _ in range(rounds):
+        for f, seen in zip((one, other), times):
+            start = time.perf_counter()
+            f()
+            seen.append(time.perf_counter() - start)
+    return [statistics.median(seen) for seen in times]
