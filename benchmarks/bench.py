@@ -12,12 +12,15 @@ import time
 from pathlib import Path
 
 import torch
+from torch.profiler import profile
+from torch.utils._python_dispatch import TorchDispatchMode
 
 sys.path.insert(0, str(Path(__file__).parent))
 from baselines import PlainSearch, PlainSuperGenerator, same_weights
+from scores import ROWS
 
 from degas_nb.data import load
-from degas_nb.search import Search, SearchConfig
+from degas_nb.search import Search, SearchConfig, bf16_on_cpu
 
 ROUNDS = 9
 
@@ -57,10 +60,50 @@ def kept_bytes(compute):
     return sum(kept.values())
 
 
-def search_iteration(channels, batch):
-    ours, plain = a_search(channels, batch)
+class ConvolutionFlops(TorchDispatchMode):
+    "Counts the floating-point operations of all convolutions, forward and backward; two for a multiply-add"
+    flops = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        out = func(*args, **(kwargs or {}))
+        if func is torch.ops.aten.convolution.default:
+            x, kernel, transposed = args[0], args[1], args[6]
+            self.flops += 2*(x if transposed else out).numel()*kernel[0].numel()
+        if func is torch.ops.aten.convolution_backward.default:
+            grad, x, kernel, transposed, wanted = args[0], args[1], args[2], args[7], args[10]
+            self.flops += 2*(x if transposed else grad).numel()*kernel[0].numel()*sum(wanted[:2])
+        return out
+
+
+def best_matmul(dtype=torch.float32, sizes=(512, 1024, 2048)):
+    "Operations a second of the fastest square matrix product"
+    rates = []
+    for n in sizes:
+        a, b = torch.randn(n, n).to(dtype), torch.randn(n, n).to(dtype)
+        seconds, _ = in_turns(lambda: a @ b, lambda: None)
+        rates.append(2*n**3/seconds)
+    return max(rates)
+
+
+def arithmetic_rate(channels, batch):
+    ours, _ = a_search(channels, batch)
+    for _ in range(2): next(ours)
+    with ConvolutionFlops() as counted: next(ours)
+    rates, peak = [], best_matmul()
+    for _ in range(ROUNDS):
+        with profile() as profiled: next(ours)
+        seconds = sum(e.cpu_time_total for e in profiled.key_averages() if e.key in ('aten::convolution', 'aten::convolution_backward'))/1e6
+        rates.append(counted.flops/seconds)
+    peak, rate = max(peak, best_matmul()), statistics.median(rates)
+    return dict(name=f'operations a second in the convolutions of the search step, C={channels}, batch {batch}', against='best matrix product on the same cores', baseline=peak, ours=rate, ratio=rate/peak)
+
+
+def search_iteration(channels, batch, **kw):
+    "The mode is in `kw`, as `SearchConfig` names it"
+    ours, plain = a_search(channels, batch, **kw)
     slow, fast = in_turns(plain.step, lambda: next(ours))
-    return dict(name=f'search iteration, C={channels}, batch {batch}, eager', against='plain sum of separate ops, default layout, two full backwards (as DARTS)', baseline=slow, ours=fast, ratio=slow/fast)
+    mode = ' '.join((['joint'] if kw.get('joint') else []) + [f"{kw['amp']} (the baseline is in float32)" if 'amp' in kw else 'eager'])
+    return dict(name=f'search iteration, C={channels}, batch {batch}, {mode}', against='plain sum of separate ops, default layout, two full backwards (as DARTS)', baseline=slow, ours=fast, ratio=slow/fast)
 
 
 def strong_baseline(channels, batch):
@@ -73,7 +116,7 @@ def strong_baseline(channels, batch):
 def memory(channels, batch):
     ours, plain = a_search(channels, batch)
     index = torch.arange(batch)
-    less, more = kept_bytes(lambda: sum(ours.per_image_loss(ours.latents.gather(index), index).values()).mean()), kept_bytes(lambda: plain.loss(plain.z.requires_grad_()))
+    less, more = kept_bytes(lambda: sum(ours.per_image_loss(ours.latents.gather(index), index).values()).mean()), kept_bytes(lambda: plain.loss(plain.z.clone().requires_grad_()))
     return dict(name=f'bytes kept for the backward pass of the weight step, C={channels}, batch {batch}', against='plain sum', baseline=more, ours=less, ratio=less/more)
 
 
@@ -86,7 +129,9 @@ def import_time():
 def main():
     machine = dict(cpu=cpu(), threads=torch.get_num_threads(), torch=torch.__version__, python=platform.python_version())
     rows = []
-    for bench in (lambda: search_iteration(32, 64), lambda: search_iteration(64, 32), lambda: strong_baseline(32, 64), lambda: memory(32, 64), import_time):
+    modes = [dict(), dict(joint=True)] + [dict(amp='bf16'), dict(joint=True, amp='bf16')]*bf16_on_cpu()
+    searches = [lambda c=c, b=b, kw=kw: search_iteration(c, b, **kw) for kw in modes for c, b in ((32, 64), (64, 32))]
+    for bench in (*searches, lambda: strong_baseline(32, 64), lambda: memory(32, 64), lambda: arithmetic_rate(32, 64), import_time, *ROWS):
         rows.append(bench())
         print(f"{rows[-1]['ratio']:6.2f}x  {rows[-1]['name']}  against  {rows[-1]['against']}", flush=True)
     Path(__file__).with_name('results.json').write_text(json.dumps(dict(machine=machine, rounds=ROUNDS, rows=rows), indent=1) + '\n')
