@@ -1,4 +1,5 @@
 """Oracles for the parts that a search is made of: pyramid, latents, pruning, generators."""
+import copy
 import io
 import random
 
@@ -8,10 +9,15 @@ import torch
 import torch.nn.functional as F
 
 from degas_nb.generator import BASELINES, Generator, build_generator, ctgan_init_
+from degas_nb.data import load
 from degas_nb.genotype import DEGAS
 from degas_nb.glo import Gaussian, Latents, pca_init, principal_axes
+from degas_nb.merged import MergedOp, node_sum, weighted_norm
+from degas_nb.mixed import MixedOp, candidates
+from degas_nb.ops import batch_norm
 from degas_nb.prune import PRUNING_RULES, mixing_weights, prune
 from degas_nb.pyramid import KERNELS, collapse, laplacian_pyramid, lap1, reconstruction_loss
+from degas_nb.search import Search, SearchConfig, bf16_on_cpu
 from degas_nb.show import UserError
 
 
@@ -157,3 +163,98 @@ def test_missing_numbers_are_named(values, says):
 def test_the_start_is_a_function_of_the_generator(spec):
     first, second = (ctgan_init_(build_generator(spec, 16, 8, 4), generator=seeded()) for _ in range(2))
     for a, b in zip(first.state_dict().values(), second.state_dict().values()): assert torch.equal(a, b)
+
+
+def mixture(form, kind, scale, seed, affine=False):
+    torch.manual_seed(seed)
+    return form(candidates(kind, 4, batch_norm(affine=affine), scale)).double()
+
+
+@pytest.mark.parametrize('edges', [[('up', 2), ('up', 2)], [('up', 2), ('up', 2), ('up', 2)], [('normal', 1), ('normal', 1)], [('up', 4)]])
+@pytest.mark.parametrize('affine', [False, True])
+def test_edges_that_share_a_call_add_up(edges, affine):
+    x = [torch.randn(3, 4, 6, 6, dtype=torch.float64, generator=seeded(i)).contiguous(memory_format=torch.channels_last).requires_grad_() for i in range(len(edges))]
+    alpha = [torch.randn(9 if kind == 'normal' else 4, dtype=torch.float64, generator=seeded(9)).requires_grad_() for kind, _ in edges]
+    results = []
+    for form in MixedOp, MergedOp:
+        mixes = [mixture(form, kind, scale, i, affine) for i, (kind, scale) in enumerate(edges)]
+        out = node_sum([(mix, m, F.relu(m), a.softmax(-1)) for mix, m, a in zip(mixes, x, alpha)])
+        weights = [p for mix in mixes for p in mix.parameters()]
+        running = [b for mix in mixes for name, b in mix.named_buffers() if 'running' in name]
+        results.append([out, *torch.autograd.grad(out.square().sum(), [*x, *alpha, *weights]), *running])
+    for a, b in zip(*results, strict=True): torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize('affine', [False, True])
+@pytest.mark.parametrize('mode', ['train', 'keep', 'eval'])
+@pytest.mark.parametrize('layout', [torch.contiguous_format, torch.channels_last])
+def test_a_weight_is_a_scale(affine, mode, layout):
+    norm, w = batch_norm(affine=affine)(3).double(), torch.tensor(.3, dtype=torch.float64, requires_grad=True)
+    if affine: norm.weight.data.normal_(), norm.bias.data.normal_()
+    x = torch.randn(4, 3, 5, 5, dtype=torch.float64, generator=seeded()).contiguous(memory_format=layout).requires_grad_()
+    norm(x)
+    norm.train(mode != 'eval')
+    norm.keep = mode == 'keep'
+    twin = copy.deepcopy(norm)
+    ours, theirs = weighted_norm(norm, x, w), w*twin(x)
+    torch.testing.assert_close(ours, theirs)
+    towards = torch.randn_like(x)
+    for a, b in zip(*(torch.autograd.grad((out*towards).sum(), [x, w]) for out in (ours, theirs))): torch.testing.assert_close(a, b)
+    for a, b in zip(norm.buffers(), twin.buffers()): torch.testing.assert_close(a, b)
+
+
+def toy_search(**kw):
+    images = load('emoji', limit=64)
+    return Search.from_config(images, SearchConfig(epochs=2, width=4, batch_size=16, z_dim=8, **kw))
+
+
+@pytest.mark.parametrize('kw', [{}, dict(joint=True), dict(joint=True, warmup=1)] + [dict(amp='bf16')]*bf16_on_cpu(), ids=str)
+def test_resume_goes_on_to_the_same_bits(kw):
+    whole = toy_search(**kw)
+    for step in whole:
+        if step.n == 3: saved = copy.deepcopy(whole.state_dict())
+    twin = toy_search(**kw)
+    twin.load_state_dict(saved)
+    for _ in twin: pass
+    for a, b in zip([whole.latents.z, *whole.net.state_dict().values()], [twin.latents.z, *twin.net.state_dict().values()], strict=True): assert torch.equal(a, b)
+
+
+def test_joint_rests_alpha_while_it_warms_up():
+    search = toy_search(joint=True, warmup=1)
+    start = [a.detach().clone() for a in search.alphas]
+    for step in search:
+        resting = all(torch.equal(a, s) for a, s in zip(search.alphas, start))
+        assert resting == (step.epoch == 1)
+
+
+def test_a_checkpoint_from_before_a_setting_existed_goes_on():
+    search = toy_search()
+    next(search)
+    state = search.state_dict()
+    for new in 'joint', 'amp': del state['config'][new]
+    twin = toy_search()
+    twin.load_state_dict(state)
+    assert twin.n == 1
+    with pytest.raises(UserError, match='another config'): toy_search(joint=True).load_state_dict(state)
+
+
+def test_bf16_is_refused_where_it_would_be_emulated(monkeypatch):
+    monkeypatch.setattr('degas_nb.search.bf16_on_cpu', lambda: False)
+    with pytest.raises(UserError, match='leave it off'): toy_search(amp='bf16')
+    with pytest.raises(UserError, match='--amp fp8 is unknown'): SearchConfig(amp='fp8')
+
+
+def kept_bytes(compute):
+    kept = {}
+    def pack(x):
+        kept[x.untyped_storage().data_ptr()] = x.untyped_storage().nbytes()
+        return x
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda x: x): compute()
+    return sum(kept.values())
+
+
+def test_merging_keeps_less_for_the_backward_pass():
+    index = torch.arange(16)
+    merged, summed = (toy_search(impl=impl) for impl in ('merged', 'sum'))
+    less, more = (kept_bytes(lambda s=s: s.per_image_loss(s.latents.gather(index), index)) for s in (merged, summed))
+    assert less < 0.55*more
