@@ -21,7 +21,8 @@ from .glo import Latents
 from .mixed import RELAXATIONS
 from .ops import batch_statistics
 from .pyramid import reconstruction_loss
-from .runs import Randoms, RunFolder, checked_fields, differences, epoch_permutation
+from .ranks import Ranks
+from .runs import check_least, checked_fields, differences, epoch_permutation, Randoms, RunFolder
 from .show import UserError
 from .supernet import SuperGenerator, by_name
 
@@ -51,9 +52,9 @@ class SearchConfig:
     seed: int = 0  # of everything random in the run
 
     def __post_init__(self):
-        for name in 'epochs', 'width', 'z_dim': _at_least(name, getattr(self, name), 1)
-        _at_least('batch_size', self.batch_size, 2)
-        for name in 'lr', 'z_lr', 'alpha_lr', 'lr_end', 'alpha_decay', 'warmup': _at_least(name, getattr(self, name), 0)
+        for name in 'epochs', 'width', 'z_dim': check_least(name, getattr(self, name), 1)
+        check_least('batch_size', self.batch_size, 2)
+        for name in 'lr', 'z_lr', 'alpha_lr', 'lr_end', 'alpha_decay', 'warmup': check_least(name, getattr(self, name), 0)
         if self.optimiser not in OPTIMISERS: raise UserError(f"--optimiser {self.optimiser} is unknown; there are {', '.join(OPTIMISERS)}")
         if self.amp not in AMP: raise UserError(f"--amp {self.amp} is unknown; there are {', '.join(AMP)}")
         if self.joint and self.held_out: raise UserError("--joint takes alpha's gradient from the images that the weights see: leave out --held-out, or --joint")
@@ -76,11 +77,6 @@ class SearchConfig:
     ) -> 'SearchConfig':
         "The settings in plain values; a `UserError` names what is not a setting."
         return cls(**checked_fields(cls, values, 'settings of the search'))
-
-
-def _at_least(name: str, value: float, least: float) -> None:
-    "One line for a setting that is too small (or not a number, or infinite)."
-    if not least <= value < math.inf: raise UserError(f"--{name.replace('_', '-')} {value} must be at least {least}" + ' and finite'*(value == math.inf))
 
 
 AMP: dict[str, torch.dtype] = {'off': torch.float32, 'bf16': torch.bfloat16}  # what the network computes in
@@ -159,11 +155,13 @@ class Search(Iterator[SearchStep]):
         net: SuperGenerator,  # to be searched
         images: Images,  # to be reconstructed; their index is their identity
         config: SearchConfig = SearchConfig(),  # settings
+        ranks: Ranks = Ranks(),  # processes that share each step
     ):
         if not isinstance(images, Images): raise UserError(f"a search needs images as load(...) gives them, not {type(images).__name__}: for fewer, load with limit=")
         if len(images) < config.batch_size: raise UserError(f"{len(images)} images are fewer than --batch-size {config.batch_size}: give more images or a smaller batch")
         if images.size != net.img_size: raise UserError(f"the images are {images.size} pixels wide, the network makes {net.img_size}: load them with img_size={net.img_size}")
-        self.net, self.images, self.config, self.n = net, images, config, 0
+        self.net, self.images, self.config, self.ranks, self.n = net, images, config, ranks, 0
+        self.share = ranks.share(config.batch_size)
         self.device = next(net.parameters()).device
         check_amp(config.amp, self.device)
         self.randoms = Randoms(config.seed, ('latents', 'samples'))
@@ -175,6 +173,7 @@ class Search(Iterator[SearchStep]):
         self.train_on, self.alpha_on = split(len(images), config)
         self.per_epoch = len(self.train_on)//config.batch_size
         self.total = config.epochs*self.per_epoch
+        self.own_train, self.own_alpha = [None if m is None else ranks.part(m) for m in (self.train_on, self.alpha_on)]  # images of this rank
 
     @classmethod
     def from_config(cls,
@@ -182,12 +181,13 @@ class Search(Iterator[SearchStep]):
         config: SearchConfig = SearchConfig(),  # settings
         space: SearchSpace = DEGAS,  # what to search
         device: str | torch.device = 'cpu',  # where to compute
+        ranks: Ranks = Ranks(),  # processes that share each step
     ) -> 'Search':
         "A new search, its network drawn from the run's seed (torch's global stream is left as it was)."
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
             net = SuperGenerator(space, config.img_size, config.z_dim, config.width, config.impl, config.relaxation)
-        return cls(net.to(device), images, config)
+        return cls(net.to(device), images, config, ranks)
 
     def __len__(self) -> int: return self.total
 
@@ -195,24 +195,26 @@ class Search(Iterator[SearchStep]):
         if self.n >= self.total: raise StopIteration
         epoch, i = divmod(self.n, self.per_epoch)
         lr = cosine(self.config.lr, self.config.lr_end, self.n, self.total)
-        index = self.batch_index(self.train_on, epoch, i)
+        index = self.batch_index(self.own_train, epoch, i)
         alpha_moves = epoch >= self.config.warmup
         values = self.glo_step(index, lr, with_alpha=self.config.joint and alpha_moves)
         if alpha_moves and not self.config.joint:
-            self.alpha_step(index if self.alpha_on is None else self.batch_index(self.alpha_on, epoch, i, 'alpha'))
+            self.alpha_step(index if self.own_alpha is None else self.batch_index(self.own_alpha, epoch, i, 'alpha'))
         self.n += 1
         logits = {kind: a.detach().clone() for kind, a in self.net.alpha.items()}
-        return SearchStep(self.n, epoch + 1, lr, values, logits, self.config.relaxation, self.net.space, i + 1 == self.per_epoch)
+        ends_epoch = i + 1 == self.per_epoch
+        if ends_epoch: self.gather_latents()  # for pictures
+        return SearchStep(self.n, epoch + 1, lr, values, logits, self.config.relaxation, self.net.space, ends_epoch)
 
     def batch_index(self,
-        members: Tensor,  # (m,) indices of images to draw from
+        members: Tensor,  # (m,) indices of this rank's images to draw from
         epoch: int,  # from 0
         i: int,  # which batch of the epoch
         stream: str = '',  # other name, other order
-    ) -> Tensor:  # (batch_size,) int64
-        "Batch `i` of the epoch; starts over where there are fewer images than asked for."
+    ) -> Tensor:  # (share,) int64
+        "This rank's part of batch `i` of the epoch; starts over where there are fewer images than asked for."
         order = epoch_permutation(len(members), f'{self.config.seed}{stream}', epoch)
-        at = torch.arange(i*self.config.batch_size, (i + 1)*self.config.batch_size) % len(members)
+        at = torch.arange(i*self.share, (i + 1)*self.share) % len(members)
         return members[order[at]]
 
     def per_image_loss(self,
@@ -236,6 +238,7 @@ class Search(Iterator[SearchStep]):
         terms = self.per_image_loss(z, index)
         loss = sum(terms.values()).mean()
         z_grad, *grads = torch.autograd.grad(loss, [z, *moving])
+        self.ranks.mean_(grads)  # weights, and alpha where it is joined; latents stay at home
         for p, g in zip(moving, grads): p.grad = g
         if self.config.optimiser == 'sgd': nn.utils.clip_grad_norm_(self.weights, 5.)
         for group in self.opt.param_groups: group['lr'] = lr
@@ -243,7 +246,9 @@ class Search(Iterator[SearchStep]):
         if with_alpha: self.alpha_opt.step()
         self.latents.update_(index, z_grad*len(index), self.config.z_lr)
         decibels = 10*torch.log10(4/terms['mse'].detach())
-        return torch.stack([loss.detach(), terms['mse'].detach().mean(), terms['lap'].detach().mean(), decibels.mean()])
+        values = torch.stack([loss.detach(), terms['mse'].detach().mean(), terms['lap'].detach().mean(), decibels.mean()])
+        self.ranks.mean_([values])
+        return values
 
     def alpha_step(self,
         index: Tensor,  # (b,) which images
@@ -254,6 +259,7 @@ class Search(Iterator[SearchStep]):
             loss = sum(self.per_image_loss(z, index).values()).mean()
             wanted = self.alphas if self.alpha_on is None else [*self.alphas, z]
             grads = torch.autograd.grad(loss, wanted)
+        self.ranks.mean_(grads[:len(self.alphas)])
         for a, g in zip(self.alphas, grads): a.grad = g
         self.alpha_opt.step()
         if self.alpha_on is not None: self.latents.update_(index, grads[-1]*len(index), self.config.z_lr)
@@ -283,8 +289,15 @@ class Search(Iterator[SearchStep]):
         z = self.latents.sample(n, Randoms(self.config.seed, ('samples',))['samples'])
         with batch_statistics(self.net): return self.net(z.to(self.device)*self.latents.scale)
 
+    def gather_latents(self) -> None:
+        "Bring every image's latent to every rank: at the end of an epoch and for a checkpoint, never in a step."
+        if self.ranks.n == 1: return
+        for members, own in ((self.train_on, self.own_train), (self.alpha_on, self.own_alpha)):
+            if members is not None: self.latents.z[members] = self.ranks.gather(self.latents.z[own], len(members))
+
     def state_dict(self) -> dict:
-        "Everything that the next step depends on."
+        "Everything that the next step depends on; with several ranks, all must ask at the same step."
+        self.gather_latents()
         return dict(step=self.n, config=asdict(self.config), images=self.images.fingerprint(), net=self.net.state_dict(), latents=self.latents.state_dict(),
                     opt=self.opt.state_dict(), alpha_opt=self.alpha_opt.state_dict(), randoms=self.randoms.state_dict())
 
@@ -325,10 +338,11 @@ class Search(Iterator[SearchStep]):
         path: Path | str,  # folder of a run
         images: Images,  # the same images
         device: str | torch.device = 'cpu',  # where to compute
+        ranks: Ranks = Ranks(),  # processes that share each step; their number may have changed
     ) -> 'Search':
         "The run in `path` as it was at its last checkpoint."
         run = RunFolder.open(path, 'search')
-        search = cls.from_config(images, SearchConfig.from_dict(run.config), device=device)
+        search = cls.from_config(images, SearchConfig.from_dict(run.config), device=device, ranks=ranks)
         search.load_state_dict(run.load_checkpoint())
         return search
 

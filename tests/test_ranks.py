@@ -1,4 +1,5 @@
 """Several processes, one run: equal bits on all ranks at every step, and checkpoints that any number of ranks takes up."""
+import json
 import os
 import subprocess
 import sys
@@ -7,6 +8,7 @@ import pytest
 import torch
 
 from degas_nb.gan import GANTraining
+from degas_nb.search import Search
 from test_gan import some_images, training
 
 HEAD = """
@@ -22,7 +24,7 @@ assert ranks.n == {n}
 def together(tmp_path, code, n=2):
     "Run `code` in `n` processes, as torchrun starts them."
     path = tmp_path/'script.py'
-    path.write_text(HEAD.format(n=n) + code)
+    path.write_text(HEAD.format(n=n) + code + '\nimport os\nos._exit(0)\n')  # gloo's threads abort a normal exit now and then, after all is done
     env = dict(os.environ, OMP_NUM_THREADS='1', PYTHONPATH=os.getcwd())
     done = subprocess.run([sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc_per_node', str(n), str(path), str(tmp_path)], capture_output=True, text=True, timeout=120, env=env)
     assert done.returncode == 0, done.stderr[-3000:]
@@ -68,3 +70,62 @@ def test_gan_on_two_ranks_resumes_to_the_same_bits(tmp_path):
     a, b = [GANTraining.load(tmp_path/which/'run', some_images()) for which in ('whole', 'half')]
     assert a.n == b.n == 4
     assert all(torch.equal(p, q) for net in ('generator', 'critic', 'average') for p, q in zip(getattr(a, net).parameters(), getattr(b, net).parameters()))
+
+
+SEARCH = """
+from degas_nb.search import Search, SearchConfig
+def params(run): return [p.detach() for p in (*run.weights, *run.alphas)]
+def config(**kw): return SearchConfig(**dict(epochs=2, batch_size=8, width=4, z_dim=16) | kw)
+images = some_images(41)
+run = Search.{start}
+for step in run:
+    assert ranks.agree(params(run)), step.n
+    others = torch.ones(len(images), dtype=torch.bool)
+    others[run.own_train] = False
+    if run.own_alpha is not None: others[run.own_alpha] = False
+    if step.n == 1: assert ranks.n == 1 or torch.equal(run.latents.z[others], first[others])
+    first = run.latents.z.clone() if step.n == 0 else None
+    if step.n == {stop}: break
+state = run.state_dict()
+assert ranks.agree([run.latents.z])
+if ranks.main: run.folder(sys.argv[1] + '/run').save_checkpoint(state)
+""".replace("run = Search.{start}\n", "run = Search.{start}\nfirst = run.latents.z.clone()\n").replace("    first = run.latents.z.clone() if step.n == 0 else None\n", "")
+NEW_SEARCH = "from_config(images, config({kw}), ranks=ranks)"
+OLD_SEARCH = "load(sys.argv[1] + '/run', images, ranks=ranks)"
+
+
+@pytest.mark.parametrize('kw', ['', 'joint=True', 'held_out=.5', "optimiser='sgd', lr=.1"])
+def test_search_alphas_and_weights_are_equal_bits_and_latents_stay_at_home(kw, tmp_path):
+    together(tmp_path, SEARCH.format(start=NEW_SEARCH.format(kw=kw), stop=3))
+    alone = Search.load(tmp_path/'run', some_images(41))  # two ranks stopped, one goes on
+    assert alone.n == 3
+    for _ in alone: pass
+    assert alone.psnr().isfinite().all()
+
+
+def test_search_on_two_ranks_resumes_to_the_same_bits(tmp_path):
+    for which in 'whole', 'half': (tmp_path/which).mkdir()
+    together(tmp_path/'whole', SEARCH.format(start=NEW_SEARCH.format(kw=''), stop=8))
+    together(tmp_path/'half', SEARCH.format(start=NEW_SEARCH.format(kw=''), stop=3))
+    together(tmp_path/'half', SEARCH.format(start=OLD_SEARCH, stop=8))
+    a, b = [Search.load(tmp_path/which/'run', some_images(41)) for which in ('whole', 'half')]
+    assert a.n == b.n == 8
+    assert all(torch.equal(p, q) for p, q in zip((*a.weights, *a.alphas, a.latents.z), (*b.weights, *b.alphas, b.latents.z)))
+
+
+def test_commands_on_two_ranks(tmp_path):
+    "One folder, one trace, one voice; stopped by a signal to one rank and taken up alone."
+    out, gan = tmp_path/'search', tmp_path/'gan'
+    flags = ['--data', 'emoji', '--limit', '96', '--batch-size', '32', '--width', '4', '--z-dim', '16']
+    launch = [sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc_per_node', '2', '-m', 'degas_nb.cli']
+    env = dict(os.environ, OMP_NUM_THREADS='1')
+    done = subprocess.run([*launch, 'search', '--epochs', '2', *flags, '--out', str(out)], capture_output=True, text=True, timeout=120, env=env)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stderr.count('epoch 2/2') == 1 and done.stdout.count('s1 = ') == 1
+    assert [json.loads(row)['step'] for row in (out/'trace.jsonl').read_text().splitlines()] == list(range(1, 7))
+    assert {'genotype.json', 'report.html', 'checkpoint.pt'} <= {p.name for p in out.iterdir()}
+    done = subprocess.run([*launch, 'train', '--genotype', str(out), '--steps', '4', *flags, '--out', str(gan)], capture_output=True, text=True, timeout=120, env=env)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert [json.loads(row)['step'] for row in (gan/'trace.jsonl').read_text().splitlines()] == [1, 2, 3, 4]
+    done = subprocess.run([*launch, 'search', '--epochs', '2', *flags, '--out', str(out)], capture_output=True, text=True, timeout=120, env=env)
+    assert done.returncode and done.stderr.count('degas: ') == 1 and 'holds another run' in done.stderr
