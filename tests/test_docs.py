@@ -56,7 +56,7 @@ def site(tmp_path_factory):
 def pages(site): return {p.relative_to(site[0]).as_posix(): Links(p.read_text()) for p in site[0].rglob('*.html')}
 
 
-def page_of(name): return Path(re.sub(r'(^|/)\d\d_', r'\1', name)).with_suffix('.html').as_posix()
+def page_of(name): return Path(re.sub(r'(^|/)\d\d[a-z]?_', r'\1', name)).with_suffix('.html').as_posix()
 
 
 @pytest.mark.timeout(180)
