@@ -8,7 +8,6 @@ import platform
 import statistics
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import torch
@@ -19,25 +18,10 @@ sys.path.insert(0, str(Path(__file__).parent))
 from baselines import PlainSearch, PlainSuperGenerator, same_weights
 import gan_step
 import scores
+from measure import ROUNDS, in_turns, kept_bytes
 
 from degas_nb.data import load
 from degas_nb.search import Search, SearchConfig, bf16_on_cpu
-
-ROUNDS = 9
-
-
-def in_turns(one, other, rounds=ROUNDS):
-    "Median seconds of each, measured alternately after a warm-up of both"
-    for f in (one, other):
-        for _ in range(2): f()
-    times = [], []
-    for _ in range(rounds):
-        for f, seen in zip((one, other), times):
-            start = time.perf_counter()
-            f()
-            seen.append(time.perf_counter() - start)
-    return [statistics.median(seen) for seen in times]
-
 
 def a_search(channels, batch, **kw):
     "Our search and its baseline on the same images, weights and latents"
@@ -47,18 +31,6 @@ def a_search(channels, batch, **kw):
     same_weights(plain, ours.net)
     index = torch.arange(batch)
     return ours, PlainSearch(plain, ours.latents.z[index].clone(), images.batch(index).contiguous())
-
-
-def kept_bytes(compute):
-    "Bytes of distinct memory that autograd keeps for the backward pass"
-    kept = {}
-
-    def pack(x):
-        kept[x.untyped_storage().data_ptr()] = x.untyped_storage().nbytes()
-        return x
-
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda x: x): compute()
-    return sum(kept.values())
 
 
 class ConvolutionFlops(TorchDispatchMode):

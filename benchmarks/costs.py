@@ -58,7 +58,7 @@ def rank_cost(n_ranks, width=32):
 import time, torch
 import sys; sys.path.insert(0, {str(HERE)!r})
 from costs import noise
-from degas_nb.ranks import Ranks
+from degas_nb.ranks import Ranks, exit_at_once
 from degas_nb.search import Search, SearchConfig
 ranks = Ranks.launched()
 search = Search.from_config(noise(1024), SearchConfig(epochs=1000, width={width}, z_init='random'), ranks=ranks)
@@ -69,6 +69,7 @@ for _ in range(7):
     for _ in range(2): next(search)
     rates.append(128/(time.perf_counter() - start))
 if ranks.main: open(sys.argv[1], 'w').write(str(sorted(rates)[3]))
+exit_at_once()
 """
     script, out = HERE/'.ranks.py', HERE/'.rate'
     script.write_text(code)

@@ -17,8 +17,7 @@ from degas_nb.features import small_features
 from degas_nb.frameworks import FRAMEWORKS
 from degas_nb.gan import GANConfig, GANTraining
 from degas_nb.genotype import Genotype
-from degas_nb.metrics import frechet_distance
-from degas_nb.metrics import describe_images
+from degas_nb.metrics import describe_images, frechet_distance
 from degas_nb.runs import write_json
 
 HERE = Path(__file__).parent

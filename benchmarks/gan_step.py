@@ -1,6 +1,6 @@
 """The critic step of CT-GAN against its script's order of passes."""
 from baselines_gan import PlainCritic, PlainCriticStep, same_critic
-from timing import in_turns
+from measure import in_turns
 
 from degas_nb.data import load
 from degas_nb.gan import GANConfig, GANTraining, descend
@@ -15,7 +15,7 @@ def critic_step():
     theirs, real, fake = PlainCriticStep(plain), run.real_batch(0), run.generator(run.noise(64)).detach()
     contiguous = real.contiguous(), fake.contiguous()
     def ours(): descend(run.critic_optimiser, run.critic, sum(run.framework.critic_terms(run.critic, real, fake, run.randoms['penalty']).values()))
-    slow, fast = in_turns(lambda: theirs.step(*contiguous), ours, 9)
+    slow, fast = in_turns(lambda: theirs.step(*contiguous), ours)
     return dict(name='CTGAN critic step, width 32, batch 64', against="the passes of CT-GAN's script one by one, default layout", baseline=slow, ours=fast, ratio=slow/fast)
 
 

@@ -10,7 +10,7 @@ import warnings
 from pathlib import Path
 
 import torch
-from timing import in_turns
+from measure import in_turns
 from torch import nn
 
 from degas_nb.features import Features

@@ -9,16 +9,16 @@ __all__ = ['COMMANDS', 'say', 'talks', 'Source', 'reading', 'full_name', 'Stoppe
            'DrawCommand', 'write_to', 'TrainCommand', 'run_training', 'rows_of', 'at_start', 'settings_of',
            'SampleCommand', 'of_run', 'class_number', 'draw_classes', 'png', 'write_images', 'check_empty',
            'ScoreCommand', 'first_side', 'same_images', 'some', 'score_run', 'one_record', 'keep_score', 'scores_of',
-           'DemoCommand', 'one_line', 'parse', 'check_numbers', 'overview', 'main', 'system_line', 'leave', 'end']
+           'DemoCommand', 'one_line', 'parse', 'check_numbers', 'overview', 'main', 'system_line', 'leave']
 
 # %% ../nbs/25_cli.ipynb #a2038a5d
 import io, json, math, os, shlex, shutil, signal, sys, time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, redirect_stderr
-from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from dataclasses import asdict, dataclass, fields, is_dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Literal
 
 import PIL.Image
 import torch
@@ -30,12 +30,12 @@ from tyro.conf import Positional, arg
 
 from .data import DATASETS, Images, image_files, load, naming
 from .features import EXTRACTORS, check_labels, find_extractor, small_features
-from .gan import GANConfig, GANTraining, draw_images, generator_from, generator_spec, trained_generator
+from .gan import GANConfig, GANTraining, draw_images, drawing_generator, generator_from, generator_spec
 from .generator import BASELINES, STATISTICS
 from .genotype import Genotype, svg
 from .metrics import Statistics, describe_images, score_images
-from .prune import PRUNING_RULES, explain_prune, prune
-from .ranks import Ranks
+from .prune import explain_prune, prune
+from .ranks import Ranks, exit_at_once
 from .report import demo_report, run_report
 from .runs import FULL, RunFolder, atomic_write, check_free, checked_fields, differences, read_json, room_for, write_json
 from .search import Search, SearchConfig
@@ -354,9 +354,9 @@ def go_on(
     if lacking := steps.n - len(run.trace.read()): say(f"{run.trace.path} lacks {lacking} of the {steps.n} steps that are done; the run itself is whole")
 
 
-def best_device() -> torch.device:
+def best_device() -> str:
     "A GPU if there is one."
-    return torch.device('cuda' if torch.cuda.is_available() else 'cpu')
+    return Ranks.launched().device
 
 # %% ../nbs/25_cli.ipynb #6cbce414
 def decide(
@@ -538,7 +538,7 @@ class SampleCommand:
         if not grid and self.out.suffix.lower() in ('.jpg', '.jpeg', '.webp', '.gif', '.bmp', '.svg'): raise UserError(f"--out {self.out}: pictures are written as .png, or single ones into a folder")
         if not grid: check_empty(self.out)
         run = checked_run(self.dir, 'gan')
-        generator, randomness = of_run(run), torch.Generator().manual_seed(self.seed)
+        (generator, _), randomness = of_run(run), torch.Generator().manual_seed(self.seed)
         fake, labels = draw_classes(generator, self.n, randomness, class_number(run, self.label), self.statistics)
         if grid: write_to(self.out, png(image_grid(fake)))
         else: write_images(fake, self.out, None if labels is None else [run.data['classes'][i] for i in labels.tolist()])
@@ -547,9 +547,10 @@ class SampleCommand:
 
 def of_run(
     run: RunFolder,  # of a GAN
-) -> object:  # the generator, on the best device
+) -> tuple[object, int]:  # the generator on the best device, and the steps that it was trained for
     "The trained generator of a run."
-    with fitting(run): return trained_generator(run.path, best_device())
+    state = run.load_checkpoint()
+    with fitting(run): return drawing_generator(run.config['generator'], state, best_device()), state['step']
 
 
 def class_number(
@@ -653,9 +654,10 @@ class ScoreCommand:
         own = Source.of(run)
         real = Statistics.load(self.stats) if self.stats else (same_images(own, self.real) if self.real else own).load(size)
         if self.untrained: generator, step = at_start(run, own.load(size)), 0
-        else: generator, step = of_run(run), run.load_checkpoint()['step']
-        record = score_run(generator, step, real, self.n, self.seed, self.looks(real, size), self.statistics)
-        self.keep_statistics(real, size)
+        else: generator, step = of_run(run)
+        extractor = self.looks(real, size)
+        record = score_run(generator, step, real, self.n, self.seed, extractor, self.statistics)
+        self.keep_statistics(real, extractor)
         print(json.dumps(record), flush=True)
         keep_score(run, record)
         run_report(run.path, commands=[command_line(run)])
@@ -667,8 +669,9 @@ class ScoreCommand:
         size = self.img_size or first_side(self.what)
         fake = some(Source(self.what, split='all').load(size), self.n)
         real = Statistics.load(self.stats) if self.stats else Source(self.real, split='all' if Path(self.real).exists() else 'train').load(size)
-        record = one_record(fake, real, self.n, self.seed, self.looks(real, size)) | dict(images=self.what, seed=self.seed)
-        self.keep_statistics(real, size)
+        extractor = self.looks(real, size)
+        record = one_record(fake, real, self.n, self.seed, extractor) | dict(images=self.what, seed=self.seed)
+        self.keep_statistics(real, extractor)
         return record
 
     def looks(self,
@@ -681,11 +684,10 @@ class ScoreCommand:
 
     def keep_statistics(self,
         real: Images | Statistics,  # what was compared with
-        size: int,  # of the images
+        extractor: object,  # whose features
     ) -> None:
         "Write the real images' statistics, all of them, if that was asked for."
         if not self.save_stats: return
-        extractor = self.looks(real, size)
         describe_images(real.pixels, extractor).stats.save(self.save_stats, extractor=extractor.name, weights_hash=extractor.hash, resize=extractor.resize, data=real.name, split=real.split)
 
 
@@ -788,7 +790,7 @@ class DemoCommand:
         self.part('gan', settings_of(training), source.about(images), lambda run, resume: self.train(training, genotype, run, resume, before))
         say("3/4  scores")
         run = checked_run(self.out/'gan', 'gan')
-        if len(scores_of(run)) < 2: keep_score(run, score_run(of_run(run), self.steps, images, self.n, self.seed, small_features(images)))
+        if len(scores_of(run)) < 2: keep_score(run, score_run(*of_run(run), images, self.n, self.seed, small_features(images)))
         for record in scores_of(run): print(f"{record['name']} after {record['step']} steps: {record['value']:.2f}  ({record['n_fake']} images, classifier of {record['features_of']})")
         say("4/4  report")
         path = demo_report(self.out/'search', self.out/'gan', self.out/'report.html', self.commands())
@@ -871,7 +873,6 @@ def check_numbers(
         for v in value if isinstance(value, tuple) else [value]:
             if isinstance(v, float) and not math.isfinite(v): raise UserError(f"{flag} {v} is not a finite number")
             if isinstance(v, int) and abs(v) >= 2**(63 if f.name == 'seed' else 31): raise UserError(f"{flag} {v} is too large")
-        if f.name == 'betas' and not all(0 <= b < 1 for b in value): raise UserError(f"{flag} {' '.join(map(str, value))} must be at least 0 and less than 1")
         if f.name == 'save_every' and value < 0: raise UserError(f"{flag} {value} must be at least 0")
 
 
@@ -895,7 +896,7 @@ def main(
             return
         if argv[0] not in COMMANDS: raise UserError(f"no command {argv[0]!r}; there are {', '.join(COMMANDS)}")
         parse(argv[0], argv[1:]).run()
-        end(0)
+        exit_at_once()
     except UserError as e: leave(2, f"degas: {e}")
     except Stopped as e: leave(128 + e.signum, f"degas: {e}")
     except KeyboardInterrupt: leave(130, "degas: stopped")
@@ -920,18 +921,8 @@ def leave(
 ) -> None:
     "End the process with one line."
     if text and talks(): print(' '.join(text.split()), file=sys.stderr)
-    end(code)
+    exit_at_once(code)
     raise SystemExit(code)
-
-
-def end(
-    code: int,  # of the process
-) -> None:
-    "One of several processes ends at once: at a normal exit gloo's threads abort it now and then, after all is done (torch 2.14)."
-    if int(os.environ.get('WORLD_SIZE', 1)) == 1: return
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code)
 
 
 if __name__ == '__main__' and '__file__' in globals(): main()  # python -m degas_nb.cli; a notebook's kernel has no __file__

@@ -5,9 +5,10 @@
 # %% auto #0
 __all__ = ['FRAMEWORKS', 'CTGAN_PAPER', 'TEACHING', 'between', 'slopes', 'gradient_penalty', 'framework', 'Settings',
            'score_together', 'class_terms', 'Framework', 'find_framework', 'wasserstein', 'WGAN', 'WGANGP',
-           'consistency', 'has_dropout', 'CTGAN', 'SNGAN', 'CAGAN', 'DCGAN']
+           'disagreement', 'consistency', 'has_dropout', 'CTGAN', 'SNGAN', 'CAGAN', 'DCGAN']
 
 # %% ../nbs/18_frameworks.ipynb #e78f91f2
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
@@ -111,7 +112,7 @@ def class_terms(
     return {'class': weight*F.cross_entropy(scores.logits, y)}
 
 
-class Framework:
+class Framework(ABC):
     "What critic and generator minimise; a framework fills in its terms."
     name:ClassVar[str]               # in `FRAMEWORKS`
     paper:ClassVar[Settings]         # as published
@@ -139,9 +140,9 @@ class Framework:
     )->None:
         "Called after each critic update."
 
+    @abstractmethod
     def critic_losses(self, fakes:list[Scores], reals:list[Scores])->dict[str, Tensor]:
-        "The critic's terms from what it saw."
-        raise NotImplementedError
+        "The critic's terms from what it saw: the one thing that every framework must say."
 
     def generator_losses(self, fakes:list[Scores])->dict[str, Tensor]:
         "The generator's terms from what the critic saw: by default the score, which shall be high."
@@ -235,6 +236,18 @@ class WGANGP(Framework):
         return dict(gp=self.gp_weight*gradient_penalty(critic, real, fake, generator))
 
 # %% ../nbs/18_frameworks.ipynb #a90913f1
+def disagreement(
+    first:Scores,             # of some images
+    second:Scores,            # of the same images, other dropout masks
+    weight:float=2.,          # lambda_2
+    feature_weight:float=.1,  # of the features beside the score
+)->Tensor:                    # (n,)
+    "How much two opinions on each image differ (CT-GAN)."
+    score = (first.score - second.score).square()                    # (n,)
+    features = (first.features - second.features).square().mean(1)   # (n,)
+    return weight*(score + feature_weight*features)
+
+
 def consistency(
     first:Scores,             # of real images
     second:Scores,            # of the same images, other dropout masks
@@ -242,10 +255,8 @@ def consistency(
     feature_weight:float=.1,  # of the features beside the score
     margin:float=0.,          # M: what is forgiven
 )->Tensor:                    # scalar
-    "How much two opinions on the same images differ (CT-GAN)."
-    score = (first.score - second.score).square()                    # (n,)
-    features = (first.features - second.features).square().mean(1)   # (n,)
-    return (weight*(score + feature_weight*features) - margin).clamp(min=0).mean()
+    "The mean disagreement on the same images, less what is forgiven (CT-GAN)."
+    return (disagreement(first, second, weight, feature_weight) - margin).clamp(min=0).mean()
 
 # %% ../nbs/18_frameworks.ipynb #77fdc149
 def has_dropout(
@@ -305,18 +316,13 @@ class CAGAN(CTGAN):
     bound:float = 1.  # disagreement on fakes beyond which the critic gains nothing; ours
     looks = dict(fake=2, real=2, own=2)
 
-    def disagreement(self, fakes:list[Scores])->Tensor:
-        "How much two looks at each fake differ, (n,)."
-        first, second = fakes
-        return self.ct_weight*((first.score - second.score).square() + self.feature_weight*(first.features - second.features).square().mean(1))
-
     def critic_losses(self, fakes:list[Scores], reals:list[Scores])->dict[str, Tensor]:
         "CT-GAN's, and what is lacking of disagreement on fakes."
-        return super().critic_losses(fakes, reals) | dict(dis=F.relu(self.bound - self.disagreement(fakes)).mean())
+        return super().critic_losses(fakes, reals) | dict(dis=F.relu(self.bound - disagreement(*fakes, self.ct_weight, self.feature_weight)).mean())
 
     def generator_losses(self, fakes:list[Scores])->dict[str, Tensor]:
         "The score, and the disagreement that gives fakes away."
-        return super().generator_losses(fakes) | dict(dis=self.disagreement(fakes).mean())
+        return super().generator_losses(fakes) | dict(dis=disagreement(*fakes, self.ct_weight, self.feature_weight).mean())
 
 # %% ../nbs/18_frameworks.ipynb #27d080df
 @framework('dcgan')

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['OPTIMISERS', 'GANConfig', 'GANStep', 'average_', 'GANTraining', 'class_count', 'descend', 'draw_images',
-           'with_statistics', 'generator_spec', 'generator_from', 'trained_generator']
+           'with_statistics', 'generator_spec', 'generator_from', 'drawing_generator', 'trained_generator']
 
 # %% ../nbs/19_gan.ipynb #9392a5fe
 import copy
@@ -223,7 +223,13 @@ class GANTraining(Iterator[GANStep]):
         k:int,     # critic updates before this one
     )->Tensor:     # (share, 3, s, s), dequantised
         "The images of critic update `k`."
-        return dequantise(self.images.batch(self.real_index(k), self.device), self.randoms['noise'])
+        return self.dequantised(self.real_index(k))
+
+    def dequantised(self,
+        index:Tensor,  # (n,) int64, which images
+    )->Tensor:         # (n, 3, s, s)
+        "Images as the critic sees them."
+        return dequantise(self.images.batch(index, self.device), self.randoms['noise'])
 
     def noise(self,
         n:int,     # images
@@ -242,9 +248,9 @@ class GANTraining(Iterator[GANStep]):
         k:int,                 # critic updates before this one
     )->dict[str, Tensor]:      # its terms, detached
         "One update of the critic; all terms see the same real batch."
-        real, n = self.real_batch(k), self.share
-        y = None if self.n_classes is None else self.images.labels[self.real_index(k)].to(self.device)
-        with torch.no_grad(), batch_statistics(self.generator): fake = self.generator(self.noise(n), self.wishes(n))
+        index = self.real_index(k)
+        real, y = self.dequantised(index), None if self.n_classes is None else self.images.labels[index].to(self.device)
+        with torch.no_grad(), batch_statistics(self.generator): fake = self.generator(self.noise(self.share), self.wishes(self.share))
         terms = self.framework.critic_terms(self.critic, real, fake, self.randoms['penalty'], y)
         descend(self.critic_optimiser, self.critic, sum(terms.values()), self.ranks)
         self.framework.constrain_(self.critic)
@@ -410,12 +416,21 @@ def generator_from(
         return build_generator(what if isinstance(what, str) else Genotype.from_json(what), spec['img_size'], spec['z_dim'], spec['channels'], spec.get('n_classes'))
 
 
+def drawing_generator(
+    spec:dict,                      # from `generator_spec`
+    state:dict,                     # of a training, from its checkpoint
+    device:str|torch.device='cpu',  # where to compute
+)->nn.Module:
+    "The generator that draws in a checkpoint: the average, if there is one."
+    net = generator_from(spec)
+    net.load_state_dict(state['generator'] if state['average'] is None else state['average'])
+    return net.to(device, memory_format=torch.channels_last)
+
+
 def trained_generator(
     path:Path|str,                  # folder of a run
     device:str|torch.device='cpu',  # where to compute
 )->nn.Module:
     "The generator that draws in a run's last checkpoint; its images aren't needed."
     run = RunFolder.open(path, 'gan')
-    state, net = run.load_checkpoint(), generator_from(run.config['generator'])
-    net.load_state_dict(state['generator'] if state['average'] is None else state['average'])
-    return net.to(device, memory_format=torch.channels_last)
+    return drawing_generator(run.config['generator'], run.load_checkpoint(), device)

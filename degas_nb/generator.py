@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 # %% ../nbs/07_generator.ipynb #baa5053c
 from .genotype import Genotype
-from .ops import BatchNorm, Norm, batch_norm, batch_statistics, build_op, conditional_batch_norm
+from .ops import BatchNorm, Norm, batch_norm, build_op, conditional_batch_norm
 from .show import UserError
 
 # %% ../nbs/07_generator.ipynb #c9954f10

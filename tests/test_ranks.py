@@ -14,7 +14,7 @@ from test_gan import some_images, training
 HEAD = """
 import sys; sys.path.insert(0, 'tests')
 import torch
-from degas_nb.ranks import Ranks
+from degas_nb.ranks import Ranks, exit_at_once
 from test_gan import *
 ranks = Ranks.launched()
 assert ranks.n == {n}
@@ -24,7 +24,7 @@ assert ranks.n == {n}
 def together(tmp_path, code, n=2):
     "Run `code` in `n` processes, as torchrun starts them."
     path = tmp_path/'script.py'
-    path.write_text(HEAD.format(n=n) + code + '\nimport os\nos._exit(0)\n')  # gloo's threads abort a normal exit now and then, after all is done
+    path.write_text(HEAD.format(n=n) + code + '\nexit_at_once()\n')
     env = dict(os.environ, OMP_NUM_THREADS='1', PYTHONPATH=os.getcwd())
     done = subprocess.run([sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc_per_node', str(n), str(path), str(tmp_path)], capture_output=True, text=True, timeout=120, env=env)
     assert done.returncode == 0, done.stderr[-3000:]
@@ -78,18 +78,17 @@ def params(run): return [p.detach() for p in (*run.weights, *run.alphas)]
 def config(**kw): return SearchConfig(**dict(epochs=2, batch_size=8, width=4, z_dim=16) | kw)
 images = some_images(41)
 run = Search.{start}
+own = torch.cat([m for m in (run.own_train, run.own_alpha) if m is not None])
+others = torch.ones(len(images), dtype=torch.bool).index_fill(0, own, False)
+first = run.latents.z.clone()
 for step in run:
     assert ranks.agree(params(run)), step.n
-    others = torch.ones(len(images), dtype=torch.bool)
-    others[run.own_train] = False
-    if run.own_alpha is not None: others[run.own_alpha] = False
     if step.n == 1: assert ranks.n == 1 or torch.equal(run.latents.z[others], first[others])
-    first = run.latents.z.clone() if step.n == 0 else None
     if step.n == {stop}: break
 state = run.state_dict()
 assert ranks.agree([run.latents.z])
 if ranks.main: run.folder(sys.argv[1] + '/run').save_checkpoint(state)
-""".replace("run = Search.{start}\n", "run = Search.{start}\nfirst = run.latents.z.clone()\n").replace("    first = run.latents.z.clone() if step.n == 0 else None\n", "")
+"""
 NEW_SEARCH = "from_config(images, config({kw}), ranks=ranks)"
 OLD_SEARCH = "load(sys.argv[1] + '/run', images, ranks=ranks)"
 

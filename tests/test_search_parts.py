@@ -2,11 +2,15 @@
 import copy
 import io
 import random
+import sys
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+
+sys.path.insert(0, 'benchmarks')
+from measure import kept_bytes
 
 from degas_nb.generator import BASELINES, Generator, build_generator, ctgan_init_
 from degas_nb.data import load
@@ -242,15 +246,6 @@ def test_bf16_is_refused_where_it_would_be_emulated(monkeypatch):
     monkeypatch.setattr('degas_nb.search.bf16_on_cpu', lambda: False)
     with pytest.raises(UserError, match='leave it off'): toy_search(amp='bf16')
     with pytest.raises(UserError, match='--amp fp8 is unknown'): SearchConfig(amp='fp8')
-
-
-def kept_bytes(compute):
-    kept = {}
-    def pack(x):
-        kept[x.untyped_storage().data_ptr()] = x.untyped_storage().nbytes()
-        return x
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda x: x): compute()
-    return sum(kept.values())
 
 
 def test_merging_keeps_less_for_the_backward_pass():

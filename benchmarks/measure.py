@@ -1,6 +1,8 @@
-"""How two things are timed against each other."""
+"""How two things are timed against each other, and what autograd keeps."""
 import statistics
 import time
+
+import torch
 
 ROUNDS = 9
 
@@ -16,3 +18,15 @@ def in_turns(one, other, rounds=ROUNDS, warm_ups=2):
             f()
             seen.append(time.perf_counter() - start)
     return [statistics.median(seen) for seen in times]
+
+
+def kept_bytes(compute):
+    "Bytes of distinct memory that autograd keeps for the backward pass"
+    kept = {}
+
+    def pack(x):
+        kept[x.untyped_storage().data_ptr()] = x.untyped_storage().nbytes()
+        return x
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda x: x): compute()
+    return sum(kept.values())
