@@ -5,18 +5,25 @@
 # %% auto #0
 __all__ = ['INK', 'SOFT', 'REST', 'TRACK', 'BEST', 'LINES', 'DASHES', 'ROW', 'HEAD', 'COLUMN', 'SIDE', 'Curve', 'best_op',
            'as_picture', 'Board', 'pack', 'bar_columns', 'board_picture', 'small_png', 'static_text', 'LiveView',
-           'AlphaView']
+           'AlphaView', 'Explorer']
 
 # %% ../nbs/02_widgets.ipynb #7715f245
 import base64
 import io
+import json
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from html import escape
 from importlib.resources import files
 
 import anywidget
+import ipywidgets
 import numpy as np
+import plotly.graph_objects as go
 import traitlets
 from IPython.display import display
+
+from .show import UserError
 
 # %% ../nbs/02_widgets.ipynb #afad21ed
 class Curve:
@@ -297,3 +304,39 @@ class AlphaView(LiveView):
             if samples is not None:
                 self.size, self.pixels = list(self.board.samples.shape[:2]), self.board.samples.tobytes()
             self.step = self.board.step
+
+# %% ../nbs/02_widgets.ipynb #379e078e
+class Explorer(ipywidgets.VBox):
+    "Controls, a figure that follows them, and a sentence about it."
+    def __init__(
+        self,
+        figure: go.Figure,            # as it is drawn before the first change
+        controls: dict[str, object],  # name -> ipywidget with a `value`
+        follow: Callable[..., str],   # follow(figure, **values) changes the figure in place and gives back the sentence
+    ) -> None:
+        self.figure, self.controls, self.follow = go.FigureWidget(figure), controls, follow
+        self.sentence = ipywidgets.HTML()
+        self.sentence.add_class('dg-sentence')
+        self.update()
+        for control in controls.values(): control.observe(self.update, 'value')
+        super().__init__([*controls.values(), self.figure, self.sentence])
+
+    def update(
+        self,
+        change: object = None,  # of a control; what changed doesn't matter
+    ) -> None:
+        "Bring figure and sentence up to the controls, in one message; what the reader got wrong is said there."
+        values = {name: control.value for name, control in self.controls.items()}
+        try:
+            with self.figure.batch_update(): said = self.follow(self.figure, **values)
+        except (UserError, ValueError) as e: said = f'not possible: {e}'
+        self.said = said
+        self.sentence.value = f'<p role="status">{escape(said)}</p>'
+
+    def __repr__(self) -> str:
+        return f'{type(self).__name__}({self.said})'
+
+    def _repr_mimebundle_(self, **kwargs) -> dict:
+        "Controls for JupyterLab, the figure for everybody else."
+        data = super()._repr_mimebundle_(**kwargs)
+        return {**data, 'application/vnd.plotly.v1+json': json.loads(self.figure.to_json()), 'text/plain': repr(self)}
