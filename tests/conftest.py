@@ -3,6 +3,8 @@ from pathlib import Path
 
 import pytest
 
+from lab import browser, chromium, lab  # noqa: F401
+
 SHARED = Path(__file__).resolve().parents[2] / 'shared'
 
 

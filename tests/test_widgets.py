@@ -1,30 +1,12 @@
 """The live view in a real JupyterLab and a real browser: bars move and the canvas changes while a cell is running."""
-import json
-import os
-import secrets
-import shutil
-import socket
-import subprocess
-import sys
 import time
-import urllib.request
-from pathlib import Path
 
 import nbformat
 import numpy as np
 import pytest
 
 from degas_nb.widgets import AlphaView, Board, Curve, best_op, board_picture, pack
-
-ROOT = Path(__file__).resolve().parents[1]
-CHROMIUM = next((p for p in [os.environ.get('CHROMIUM'), shutil.which('chromium'), shutil.which('chromium-browser'), shutil.which('google-chrome')] if p), None)
-FLAGS = '--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update --disable-sync'.split()
-SETTINGS = {
-    'apputils-extension/notification': {'fetchNews': 'false', 'checkForUpdates': False},
-    'apputils-extension/kernels-settings': {'commsOverSubshells': 'disabled'},
-    'notebook-extension/tracker': {'windowingMode': 'none'},
-    'docmanager-extension/plugin': {'autosave': False},
-}
+from lab import ROOT, Lab, contrast, shoot
 
 # ---- the board, without a browser
 
@@ -65,98 +47,6 @@ def test_pack_says_what_it_holds():
 
 
 # ---- in the browser
-
-
-def free_port():
-    with socket.socket() as s:
-        s.bind(('127.0.0.1', 0))
-        return s.getsockname()[1]
-
-
-@pytest.fixture(scope='module')
-def lab(tmp_path_factory):
-    "A JupyterLab of our own: loopback, random token, its configuration in a temporary folder. (url, token, root)"
-    if CHROMIUM is None: pytest.skip('no chromium on this machine: `apt-get install chromium`, or name one in CHROMIUM')
-    pytest.importorskip('playwright')
-    home, root, port, token = tmp_path_factory.mktemp('lab'), tmp_path_factory.mktemp('nbs'), free_port(), secrets.token_hex(16)
-    for name, value in SETTINGS.items():
-        path = home / 'settings/@jupyterlab' / f'{name}.jupyterlab-settings'
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(value))
-    kinds = dict(JUPYTER_CONFIG_DIR='config', JUPYTER_DATA_DIR='data', JUPYTER_RUNTIME_DIR='runtime', JUPYTERLAB_WORKSPACES_DIR='workspaces',
-                 JUPYTERLAB_SETTINGS_DIR='settings', IPYTHONDIR='ipython')
-    env = os.environ | {k: str(home / v) for k, v in kinds.items()} | dict(OMP_NUM_THREADS='1', PYTHONPATH=str(ROOT))
-    command = [sys.executable, '-m', 'jupyter', 'lab', '--no-browser', '--ip=127.0.0.1', f'--port={port}', '--ServerApp.port_retries=0', '--allow-root',
-               f'--IdentityProvider.token={token}', f'--ServerApp.root_dir={root}', '--expose-app-in-browser', '--LabApp.news_url=None',
-               '--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate', '--LabApp.extension_manager=readonly']
-    url = f'http://127.0.0.1:{port}'
-    with open(home / 'log', 'w') as log: server = subprocess.Popen(command, env=env, stdout=log, stderr=log, cwd=root)
-    try:
-        wait_for(f'{url}/api/status?token={token}', server, home / 'log')
-        yield url, token, root
-    finally:
-        server.terminate()
-        try: server.wait(10)
-        except subprocess.TimeoutExpired: server.kill()
-
-
-def wait_for(address, server, log, seconds=40):
-    for _ in range(seconds * 5):
-        if server.poll() is not None: break
-        try: return urllib.request.urlopen(address, timeout=2)
-        except OSError: time.sleep(.2)
-    raise RuntimeError(f'JupyterLab did not start: {log.read_text()[-800:]}')
-
-
-class Lab:
-    "One notebook, open in the browser."
-    def __init__(self, page, lab, name):
-        self.page, self.base, self.outside, self.errors = page, lab[0], [], []
-        page.route(lambda u: not u.startswith((self.base, self.base.replace('http', 'ws'), 'data:', 'blob:')), self.refuse)
-        page.on('pageerror', lambda e: self.errors.append(str(e)))
-        page.on('console', lambda m: self.errors.append(m.text) if m.type == 'error' else None)
-        page.goto(f'{self.base}/lab/workspaces/auto-{secrets.token_hex(4)}/tree/{name}?token={lab[1]}&reset')
-        page.wait_for_function('() => window.jupyterapp && document.querySelectorAll(".jp-CodeCell").length > 1', timeout=40_000)
-        page.evaluate('''async () => {
-            await jupyterapp.restored;
-            const w = jupyterapp.shell.currentWidget;
-            await w.context.ready; await w.sessionContext.ready;
-            const kernel = w.sessionContext.session.kernel;
-            for (let i = 0; i < 400 && kernel.status !== "idle"; i++) await new Promise(r => setTimeout(r, 50));
-            await kernel.info;
-            await jupyterapp.commands.execute("notebook:clear-all-cell-outputs"); }''')
-
-    def refuse(self, route):
-        self.outside.append(route.request.url)
-        route.abort()
-
-    def run(self, i, wait=True):
-        "Run cell `i`; with `wait` until it has finished."
-        self.page.evaluate('''async ([i, wait]) => {
-            const n = jupyterapp.shell.currentWidget.content;
-            n.activeCellIndex = i; n.deselectAll();
-            const done = jupyterapp.commands.execute("notebook:run-cell");
-            if (wait) await done; }''', [i, wait])
-
-    def outputs(self, i): return self.page.evaluate('i => jupyterapp.shell.currentWidget.content.widgets[i].model.outputs.toJSON()', i)
-
-    def text(self, i): return ' '.join(o.get('text', '') or o.get('evalue', '') for o in self.outputs(i))
-
-
-@pytest.fixture(scope='module')
-def browser():
-    from playwright.sync_api import sync_playwright
-    with sync_playwright() as p:
-        b = p.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield b
-        b.close()
-
-
-def shoot(page, name, **kw):
-    "A screenshot for people to look at: tests/shots is not kept in git."
-    folder = ROOT / 'tests/shots'
-    folder.mkdir(exist_ok=True)
-    page.screenshot(path=folder / f'{name}.png', **kw)
 
 
 @pytest.fixture(scope='module')
@@ -217,8 +107,7 @@ def test_alpha_view_lives_during_a_blocking_loop(lesson):
     it.page.wait_for_function('() => [...document.querySelectorAll(".dg-view")].at(-1).dataset.step === "1100"', timeout=15_000)
     assert view.locator('.dg-edge-name').all_text_contents() == ['new']
     assert view.locator('.dg-nan').count() == 1 and it.text(first + 2).strip() == 'thousand done'
-    assert not it.outside, it.outside
-    assert not it.errors, it.errors
+    it.was_quiet()
 
 
 def watch(it, i, done, seconds=30):
@@ -239,22 +128,11 @@ def check_colours(it):
     ink = '''() => { const s = getComputedStyle([...document.querySelectorAll(".dg-best .dg-op")].at(-1)), v = getComputedStyle([...document.querySelectorAll(".dg-view")].at(-1));
         return [s.color, v.backgroundColor]; }'''
     light = it.page.evaluate(ink)
-    it.page.evaluate('() => jupyterapp.commands.execute("apputils:change-theme", {theme: "JupyterLab Dark"})')
-    it.page.wait_for_function('() => document.body.dataset.jpThemeLight === "false"', timeout=10_000)
-    it.page.wait_for_timeout(500)
+    it.theme('JupyterLab Dark')
     dark = it.page.evaluate(ink)
     shoot(it.page, 'alpha_view_dark')
     for text, paper in (light, dark): assert contrast(text, paper) > 4.5, (text, paper)
     assert light != dark
-
-
-def contrast(a, b):
-    "WCAG contrast of two css colours `rgb(...)`."
-    def luminance(css):
-        rgb = [float(v) / 255 for v in css[css.index('(') + 1:-1].split(',')[:3]]
-        return sum(w * (v / 12.92 if v <= .04045 else ((v + .055) / 1.055)**2.4) for w, v in zip((.2126, .7152, .0722), rgb))
-    high, low = sorted([luminance(a), luminance(b)], reverse=True)
-    return (high + .05) / (low + .05)
 
 
 @pytest.mark.timeout(180)
@@ -268,5 +146,4 @@ def test_the_lesson_runs_and_leaves_its_picture(lesson):
     data = it.outputs(loop)[0]['data']
     assert {'image/png', 'application/vnd.jupyter.widget-view+json'} <= set(data) and 'step 60' in data['text/plain']
     shoot(it.page, 'widgets_lesson')
-    assert not it.outside, it.outside
-    assert not it.errors, it.errors
+    it.was_quiet()

@@ -1,0 +1,170 @@
+"""A real JupyterLab and a real browser for tests: fixtures `chromium`, `lab` and `browser` (conftest.py hands them out), and `Lab`, one open notebook."""
+import json
+import os
+import secrets
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import nbformat
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+CHROMIUM = next((p for p in [os.environ.get('CHROMIUM'), shutil.which('chromium'), shutil.which('chromium-browser'), shutil.which('google-chrome')] if p), None)
+FLAGS = '--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update --disable-sync'.split()
+SETTINGS = {
+    'apputils-extension/notification': {'fetchNews': 'false', 'checkForUpdates': False},
+    'apputils-extension/kernels-settings': {'commsOverSubshells': 'disabled'},
+    'notebook-extension/tracker': {'windowingMode': 'none'},
+    'docmanager-extension/plugin': {'autosave': False},
+}
+
+
+def free_port():
+    with socket.socket() as s:
+        s.bind(('127.0.0.1', 0))
+        return s.getsockname()[1]
+
+
+def jupyter_home(folder):
+    "Environment in which everything that Jupyter reads and writes lies in `folder`, and kernels have one thread."
+    kinds = dict(JUPYTER_CONFIG_DIR='config', JUPYTER_DATA_DIR='data', JUPYTER_RUNTIME_DIR='runtime', JUPYTERLAB_WORKSPACES_DIR='workspaces',
+                 JUPYTERLAB_SETTINGS_DIR='settings', IPYTHONDIR='ipython')
+    return os.environ | {k: str(folder / v) for k, v in kinds.items()} | dict(OMP_NUM_THREADS='1', PYTHONPATH=str(ROOT))
+
+
+def wait_for(address, server, log, seconds=40):
+    "Until `address` answers; what the server logged when it does not."
+    for _ in range(seconds * 5):
+        if server.poll() is not None: break
+        try: return urllib.request.urlopen(address, timeout=2)
+        except OSError: time.sleep(.2)
+    raise RuntimeError(f'the server did not start: {log.read_text()[-800:]}')
+
+
+def end(server):
+    "Ask it to stop, and insist."
+    server.terminate()
+    try: server.wait(10)
+    except subprocess.TimeoutExpired: server.kill()
+
+
+@pytest.fixture(scope='session')
+def chromium():
+    "Path of a Chromium; without one the test is skipped, and says how to get it."
+    if CHROMIUM is None: pytest.skip('no Chromium on this machine: `make browser` installs one (Debian, Ubuntu), or name one in CHROMIUM')
+    pytest.importorskip('playwright')
+    return CHROMIUM
+
+
+@pytest.fixture(scope='session')
+def lab(chromium, tmp_path_factory):
+    "A JupyterLab of our own: loopback, random token, its configuration in a temporary folder. (url, token, root)"
+    home, root, port, token = tmp_path_factory.mktemp('lab'), tmp_path_factory.mktemp('nbs'), free_port(), secrets.token_hex(16)
+    for name, value in SETTINGS.items():
+        path = home / 'settings/@jupyterlab' / f'{name}.jupyterlab-settings'
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(value))
+    command = [sys.executable, '-m', 'jupyter', 'lab', '--no-browser', '--ip=127.0.0.1', f'--port={port}', '--ServerApp.port_retries=0', '--allow-root',
+               f'--IdentityProvider.token={token}', f'--ServerApp.root_dir={root}', '--expose-app-in-browser', '--LabApp.news_url=None',
+               '--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate', '--LabApp.extension_manager=readonly']
+    url = f'http://127.0.0.1:{port}'
+    with open(home / 'log', 'w') as log: server = subprocess.Popen(command, env=jupyter_home(home), stdout=log, stderr=log, cwd=root)
+    try:
+        wait_for(f'{url}/api/status?token={token}', server, home / 'log')
+        yield url, token, root
+    finally: end(server)
+
+
+@pytest.fixture(scope='module')
+def browser(chromium):
+    "Chromium, driven by Playwright; of each module its own, because two at once share no thread."
+    from playwright.sync_api import sync_playwright
+    with sync_playwright() as p:
+        b = p.chromium.launch(executable_path=chromium, args=FLAGS)
+        yield b
+        b.close()
+
+
+class Watched:
+    "A page that may ask nobody but its own server, and whose errors are collected."
+    def __init__(self, page, base):
+        self.page, self.base, self.outside, self.errors = page, base, [], []
+        page.route(lambda u: not u.startswith((base, base.replace('http', 'ws', 1), 'data:', 'blob:')), self.refuse)
+        page.on('pageerror', lambda e: self.errors.append(str(e)))
+        page.on('console', lambda m: self.errors.append(m.text) if m.type == 'error' else None)
+
+    def refuse(self, route):
+        self.outside.append(route.request.url)
+        route.abort()
+
+    def was_quiet(self):
+        "No error on the console, no request to anywhere else."
+        assert not self.outside, self.outside
+        assert not self.errors, self.errors
+
+
+class Lab(Watched):
+    "One notebook, open in the browser."
+    def __init__(self, page, lab, name, attach=False):
+        super().__init__(page, lab[0])
+        self.name, self.token = name, lab[1]
+        page.goto(f'{self.base}/lab/workspaces/auto-{secrets.token_hex(4)}/tree/{name}?token={self.token}&reset')
+        page.wait_for_function('() => window.jupyterapp && document.querySelectorAll(".jp-CodeCell").length > 0', timeout=40_000)
+        page.evaluate('''async attach => {
+            await jupyterapp.restored;
+            const w = jupyterapp.shell.currentWidget;
+            await w.context.ready; await w.sessionContext.ready;
+            const kernel = w.sessionContext.session.kernel;
+            for (let i = 0; i < 400 && kernel.status !== "idle"; i++) await new Promise(r => setTimeout(r, 50));
+            await kernel.info;
+            if (!attach) await jupyterapp.commands.execute("notebook:clear-all-cell-outputs"); }''', attach)
+
+    def run(self, i, wait=True):
+        "Run cell `i`; with `wait` until it has finished."
+        self.page.evaluate('''async ([i, wait]) => {
+            const n = jupyterapp.shell.currentWidget.content;
+            n.activeCellIndex = i; n.deselectAll();
+            const done = jupyterapp.commands.execute("notebook:run-cell");
+            if (wait) await done; }''', [i, wait])
+
+    def outputs(self, i): return self.page.evaluate('i => jupyterapp.shell.currentWidget.content.widgets[i].model.outputs.toJSON()', i)
+
+    def text(self, i): return ' '.join(''.join(o.get('text', '')) or o.get('evalue', '') for o in self.outputs(i))
+
+    def cell(self, i): return self.page.locator('.jp-Notebook .jp-Cell').nth(i)
+
+    def theme(self, name):
+        "'JupyterLab Light' or 'JupyterLab Dark'."
+        self.page.evaluate('theme => jupyterapp.commands.execute("apputils:change-theme", {theme})', name)
+        self.page.wait_for_function('light => document.body.dataset.jpThemeLight === light', arg=str(name.endswith('Light')).lower(), timeout=10_000)
+        self.page.wait_for_timeout(500)
+
+    def save(self): self.page.evaluate('() => jupyterapp.commands.execute("docmanager:save")')
+
+
+def write_notebook(path, *sources):
+    "A notebook of code cells."
+    nb = nbformat.v4.new_notebook(metadata=dict(kernelspec=dict(display_name='python3', language='python', name='python3')))
+    nb.cells = [nbformat.v4.new_code_cell(source) for source in sources]
+    nbformat.write(nb, path)
+
+
+def shoot(page, name, **kw):
+    "A screenshot for people to look at: tests/shots is not kept in git."
+    folder = ROOT / 'tests/shots'
+    folder.mkdir(exist_ok=True)
+    page.screenshot(path=folder / f'{name}.png', **kw)
+
+
+def contrast(a, b):
+    "WCAG contrast of two css colours `rgb(...)`."
+    def luminance(css):
+        rgb = [float(v) / 255 for v in css[css.index('(') + 1:-1].split(',')[:3]]
+        return sum(w * (v / 12.92 if v <= .04045 else ((v + .055) / 1.055)**2.4) for w, v in zip((.2126, .7152, .0722), rgb))
+    high, low = sorted([luminance(a), luminance(b)], reverse=True)
+    return (high + .05) / (low + .05)
