@@ -27,8 +27,9 @@ lab: $(READY)  ## JupyterLab on the notebooks
 docs: $(READY) node_modules/katex  ## the documentation site in _docs/
 	$(PY) tools/docs.py
 
-bench: $(READY)  ## side-by-side ratios on this machine: benchmarks/results.json (let nothing else run)
+bench: $(READY)  ## side-by-side ratios and what a search costs, on this machine: benchmarks/*.json (20 minutes; let nothing else run)
 	$(PY) benchmarks/bench.py
+	$(PY) benchmarks/costs.py
 
 readme: $(READY)  ## README.md from nbs/index.ipynb
 	$(PY) tools/readme.py

@@ -3,8 +3,6 @@
 Writes benchmarks/results.json and prints the table. Nothing else may run meanwhile.
 """
 import json
-import os
-import platform
 import statistics
 import subprocess
 import sys
@@ -12,16 +10,16 @@ from pathlib import Path
 
 import torch
 from torch.profiler import profile
-from torch.utils._python_dispatch import TorchDispatchMode
 
 sys.path.insert(0, str(Path(__file__).parent))
 from baselines import PlainSearch, PlainSuperGenerator, same_weights
 import gan_step
 import scores
-from measure import ROUNDS, in_turns, kept_bytes
+from measure import ConvolutionFlops, ROUNDS, best_matmul, in_turns, kept_bytes, machine
 
 from degas_nb.data import load
 from degas_nb.search import Search, SearchConfig, bf16_on_cpu
+
 
 def a_search(channels, batch, **kw):
     "Our search and its baseline on the same images, weights and latents"
@@ -31,31 +29,6 @@ def a_search(channels, batch, **kw):
     same_weights(plain, ours.net)
     index = torch.arange(batch)
     return ours, PlainSearch(plain, ours.latents.z[index].clone(), images.batch(index).contiguous())
-
-
-class ConvolutionFlops(TorchDispatchMode):
-    "Counts the floating-point operations of all convolutions, forward and backward; two for a multiply-add"
-    flops = 0
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        out = func(*args, **(kwargs or {}))
-        if func is torch.ops.aten.convolution.default:
-            x, kernel, transposed = args[0], args[1], args[6]
-            self.flops += 2*(x if transposed else out).numel()*kernel[0].numel()
-        if func is torch.ops.aten.convolution_backward.default:
-            grad, x, kernel, transposed, wanted = args[0], args[1], args[2], args[7], args[10]
-            self.flops += 2*(x if transposed else grad).numel()*kernel[0].numel()*sum(wanted[:2])
-        return out
-
-
-def best_matmul(dtype=torch.float32, sizes=(512, 1024, 2048)):
-    "Operations a second of the fastest square matrix product"
-    rates = []
-    for n in sizes:
-        a, b = torch.randn(n, n).to(dtype), torch.randn(n, n).to(dtype)
-        seconds, _ = in_turns(lambda: a @ b, lambda: None)
-        rates.append(2*n**3/seconds)
-    return max(rates)
 
 
 def arithmetic_rate(channels, batch):
@@ -100,20 +73,13 @@ def import_time():
 
 
 def main():
-    machine = dict(cpu=cpu(), threads=torch.get_num_threads(), torch=torch.__version__, python=platform.python_version())
     rows = []
     modes = [dict(), dict(joint=True)] + [dict(amp='bf16'), dict(joint=True, amp='bf16')]*bf16_on_cpu()
     searches = [lambda c=c, b=b, kw=kw: search_iteration(c, b, **kw) for kw in modes for c, b in ((32, 64), (64, 32))]
     for bench in (*searches, lambda: strong_baseline(32, 64), lambda: memory(32, 64), lambda: arithmetic_rate(32, 64), import_time, *gan_step.ROWS, *scores.ROWS):
         rows.append(bench())
         print(f"{rows[-1]['ratio']:6.2f}x  {rows[-1]['name']}  against  {rows[-1]['against']}", flush=True)
-    Path(__file__).with_name('results.json').write_text(json.dumps(dict(machine=machine, rounds=ROUNDS, rows=rows), indent=1) + '\n')
-
-
-def cpu():
-    "The processor's name"
-    lines = Path('/proc/cpuinfo').read_text().splitlines() if os.path.exists('/proc/cpuinfo') else []
-    return next((line.split(':')[1].strip() for line in lines if line.startswith('model name')), platform.processor())
+    Path(__file__).with_name('results.json').write_text(json.dumps(dict(machine=machine(), rounds=ROUNDS, rows=rows), indent=1) + '\n')
 
 
 if __name__ == '__main__': main()
