@@ -12,6 +12,7 @@ import base64
 import io
 import json
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from html import escape
 from importlib.resources import files
@@ -310,33 +311,53 @@ class Explorer(ipywidgets.VBox):
     "Controls, a figure that follows them, and a sentence about it."
     def __init__(
         self,
-        figure: go.Figure,            # as it is drawn before the first change
+        figure: go.Figure | str,      # as it is drawn before the first change; a string is an SVG element
         controls: dict[str, object],  # name -> ipywidget with a `value`
-        follow: Callable[..., str],   # follow(figure, **values) changes the figure in place and gives back the sentence
+        follow: Callable[..., str],   # follow(figure, **values) changes the figure in place (of an SVG the `value`) and gives back the sentence
+        shown: list | None = None,    # what stands above the figure, when it isn't just the controls: buttons, a `Stack` of them
     ) -> None:
-        self.figure, self.controls, self.follow = go.FigureWidget(figure), controls, follow
+        self.figure = ipywidgets.HTML(figure) if isinstance(figure, str) else go.FigureWidget(figure)
+        self.controls, self.follow, self.busy = controls, follow, False
         self.sentence = ipywidgets.HTML()
         self.sentence.add_class('dg-sentence')
         self.update()
         for control in controls.values(): control.observe(self.update, 'value')
-        super().__init__([*controls.values(), self.figure, self.sentence])
+        row = ipywidgets.Box(shown or list(controls.values()), layout=ipywidgets.Layout(flex_flow='row wrap'))
+        super().__init__([row, self.figure, self.sentence])
 
     def update(
         self,
         change: object = None,  # of a control; what changed doesn't matter
     ) -> None:
         "Bring figure and sentence up to the controls, in one message; what the reader got wrong is said there."
+        if self.busy: return
         values = {name: control.value for name, control in self.controls.items()}
         try:
-            with self.figure.batch_update(): said = self.follow(self.figure, **values)
-        except (UserError, ValueError) as e: said = f'not possible: {e}'
+            with self.in_one_message(): said = self.follow(self.figure, **values)
+        except (UserError, ValueError) as e: said = f'not possible: {e}; the figure stays as it was'
         self.said = said
         self.sentence.value = f'<p role="status">{escape(said)}</p>'
+
+    def in_one_message(self) -> object:  # context manager
+        "What a plotly figure is told inside is sent together."
+        return nullcontext() if isinstance(self.figure, ipywidgets.HTML) else self.figure.batch_update()
+
+    def move(
+        self,
+        **values: object,  # name of a control = its new value
+    ) -> None:
+        "Set several controls, then draw once."
+        self.busy = True
+        try:
+            for name, value in values.items(): self.controls[name].value = value
+        finally: self.busy = False
+        self.update()
 
     def __repr__(self) -> str:
         return f'{type(self).__name__}({self.said})'
 
     def _repr_mimebundle_(self, **kwargs) -> dict:
         "Controls for JupyterLab, the figure for everybody else."
-        data = super()._repr_mimebundle_(**kwargs)
-        return {**data, 'application/vnd.plotly.v1+json': json.loads(self.figure.to_json()), 'text/plain': repr(self)}
+        svg = isinstance(self.figure, ipywidgets.HTML)
+        kept = {'image/svg+xml': self.figure.value} if svg else {'application/vnd.plotly.v1+json': json.loads(self.figure.to_json())}
+        return {**super()._repr_mimebundle_(**kwargs), **kept, 'text/plain': repr(self)}
