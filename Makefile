@@ -41,15 +41,15 @@ browser:  ## a Chromium for the browser tests (Debian, Ubuntu; needs root)
 	command -v chromium >/dev/null || { apt-get update -qq && apt-get install -y -qq chromium; }
 
 test: $(READY) node_modules/katex  ## everything that CI checks
-	$(MAKE) check-export lesson-test unit-test
+	$(MAKE) check-export unit-test
 
 check-export: $(READY)  ## exported modules, clean notebooks and README are those in git
 	$(PY) tools/check_export.py
 
-lesson-test: $(READY)  ## every lesson cell that is not marked slow
+lesson-test: $(READY)  ## every lesson cell that is not marked slow, without a kernel: for the working loop
 	OMP_NUM_THREADS=1 $(VENV)/bin/nbdev_test --n_workers 2 --timing --do_print
 
-unit-test: $(READY)  ## what only CI gains from
+unit-test: $(READY)  ## every notebook in a kernel (tests/test_lessons.py), widgets in a browser, and what only CI gains from
 	OMP_NUM_THREADS=1 $(PY) -m pytest -q tests --durations=10
 
 clean:  ## remove what can be made again (not the runs)

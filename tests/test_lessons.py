@@ -1,0 +1,82 @@
+"""Every notebook runs once in a kernel of its own, as in JupyterLab; cells marked slow are left out, as `nbdev_test` leaves them out.
+
+`nbdev_test` runs cells in its own process, where a widget has nobody to talk to. Here comms, threads and display are the real ones, and what
+the run leaves behind is what a student would save: it must be without errors, without widget state, and small.
+"""
+import json
+import os
+import re
+import shutil
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import nbformat
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / 'tools'))
+import clean  # noqa: E402
+
+NOTEBOOKS = sorted((ROOT / 'nbs').glob('*.ipynb'))
+LEFT_OUT = re.compile(r'(#\|.*\n)*#\|\s*(slow\b|gpu\b|eval:\s*false\b)')
+WORKERS = min(2, len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else 2)
+
+
+def read_live(path):
+    "The notebook without its stored outputs, and without what is left out."
+    nb = nbformat.read(path, 4)
+    for cell in nb.cells:
+        if cell.cell_type != 'code': continue
+        cell.outputs, cell.execution_count = [], None
+        if LEFT_OUT.match(cell.source): cell.source = ''
+    return nb
+
+
+def run(path, folder):
+    "The notebook as it is after a run in `folder`, and the error that ended it."
+    from nbclient import NotebookClient
+    from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
+    nb = read_live(path)
+    client = NotebookClient(nb, timeout=300, kernel_name='python3', store_widget_state=False, resources=dict(metadata=dict(path=str(folder))))
+    try: client.execute(env=os.environ | dict(OMP_NUM_THREADS='1', PYTHONPATH=str(ROOT)))
+    except (CellExecutionError, CellTimeoutError, DeadKernelError) as e: return nb, re.sub(r'\x1b\[[\d;]*m', '', str(e))
+    return nb, None
+
+
+@pytest.fixture(scope='module')
+def runs(request, tmp_path_factory):
+    "What becomes of the notebooks that are asked for, some at a time, in a copy of nbs/. {path: Future}"
+    copy = tmp_path_factory.mktemp('lessons')
+    shutil.copytree(ROOT / 'nbs', copy / 'nbs', ignore=shutil.ignore_patterns('.ipynb_checkpoints'))
+    (copy / 'benchmarks').symlink_to(ROOT / 'benchmarks')      # records that lessons show
+    asked = [item.callspec.params['path'] for item in request.session.items if item.function is test_runs_in_a_real_kernel]
+    pool = ThreadPoolExecutor(WORKERS)
+    yield {path: pool.submit(run, path, copy / 'nbs') for path in asked}
+    pool.shutdown(cancel_futures=True)
+
+
+@pytest.mark.timeout(480)
+@pytest.mark.parametrize('path', NOTEBOOKS, ids=lambda p: p.stem)
+def test_runs_in_a_real_kernel(runs, path, tmp_path):
+    nb, error = runs[path].result()
+    if error: pytest.fail(f'{path.name}: {error}', pytrace=False)
+    outputs = [(c, o) for c in nb.cells for o in c.get('outputs', [])]
+    assert not [c.source for c, o in outputs if o.output_type == 'error']
+    assert 'widgets' not in nb.metadata, 'the run stored the state of its widgets'
+    bare = [c.source for c, o in outputs if clean.VIEW in o.get('data', {}) and not clean.STATIC & set(o.data)]
+    assert not bare, f'a widget leaves no picture for readers without a kernel: {bare}'
+    left = tmp_path / path.name
+    nbformat.write(nb, left)
+    clean.clean([left])
+    assert left.stat().st_size <= 600_000
+    large = [(c['id'], len(json.dumps(o))) for c in json.loads(left.read_text())['cells'] for o in c.get('outputs', []) if len(json.dumps(o)) > 200_000]
+    assert not large, f'outputs of more than 200 kB: {large}'
+
+
+def test_a_failing_cell_is_shown_with_its_source(tmp_path):
+    nb = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(s) for s in ('#| slow\nbroken', '#| export\n#| eval: false\nbroken', 'x = 3\nassert x == 4, "three is not four"')])
+    nbformat.write(nb, tmp_path / 'a.ipynb')
+    left, error = run(tmp_path / 'a.ipynb', tmp_path)
+    assert 'assert x == 4' in error and 'three is not four' in error and 'broken' not in error and '\x1b' not in error
+    assert [o.ename for c in left.cells for o in c.outputs if o.output_type == 'error'] == ['AssertionError']
