@@ -1,0 +1,228 @@
+"""`degas dashboard` as people use it: one address, behind a token, from any folder; the page moves with the run, asks nothing from outside, and is gone after Ctrl-C."""
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from degas_nb import cli
+from degas_nb.runs import RunFolder
+from lab import ROOT, Watched, shoot
+
+TINY = '--limit 96 --batch-size 32 --width 4 --z-dim 16 --epochs 4'.split()
+
+
+def degas(*words, **kw):
+    "The command in a process of its own, not waited for."
+    env = os.environ | dict(OMP_NUM_THREADS='1', PYTHONPATH=str(ROOT), PYTHONSAFEPATH='1') | kw.pop('env', {})
+    return subprocess.Popen([sys.executable, '-m', 'degas_nb.cli', *map(str, words)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env, **kw)
+
+
+@pytest.fixture(scope='module')
+def searched(tmp_path_factory):
+    "A small search, finished; its name is one that HTML has to quote."
+    out = tmp_path_factory.mktemp('runs') / "a <b>search {of} 'mine'"
+    process = degas('search', '--data', 'emoji', *TINY, '--out', out)
+    assert process.wait(100) == 0, process.stderr.read()
+    return out
+
+
+class Served:
+    "The command, running; `address` is what it printed."
+    def __init__(self, *words, **kw):
+        self.process = degas('dashboard', *words, **kw)
+        self.address = self.process.stdout.readline().strip()
+        self.base, self.token = self.address.split('/?token=') if self.address else (None, None)
+
+    def end(self, how=signal.SIGINT):
+        self.process.send_signal(how)
+        out, err = self.process.communicate(timeout=30)
+        return self.process.returncode, out, err
+
+
+@pytest.fixture
+def serve(tmp_path):
+    "Start a dashboard in a folder full of traps; whatever is left is ended."
+    (tmp_path / 'voila.py').write_text('raise SystemExit("somebody else\'s voila.py was run")')
+    (tmp_path / 'voila.json').write_text('{"Voila": {"ip": "0.0.0.0", "token": ""}}')
+    (tmp_path / 'tmp').mkdir()
+    started = []
+
+    def start(*words):
+        started.append(Served(*words, cwd=tmp_path, env=dict(TMPDIR=str(tmp_path / 'tmp'))))
+        return started[-1]
+
+    yield start
+    for served in started:
+        if served.process.poll() is None: served.process.kill()
+
+
+# ---- what is refused, in one line
+
+def refusal(*words):
+    "What the command says before it ends with 2, having printed nothing else."
+    process = degas('dashboard', *words)
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, out, len(err.splitlines())) == (2, '', 1), err
+    return err
+
+
+def test_refusals(searched, tmp_path):
+    assert 'no folder' in refusal(tmp_path / 'nothing')
+    assert 'holds no run' in refusal(tmp_path)
+    assert 'must be between 1 and 65535' in refusal(searched, '--port', '70000')
+    assert 'must be between 1 and 65535' in refusal(searched, '--port', '-1')
+    assert 'required' in refusal()
+    (tmp_path / 'config.json').write_text('{"format": "degas-run/1", "kind": "search"')
+    assert 'config.json' in refusal(tmp_path)
+    with socket.socket() as taken:
+        taken.bind(('127.0.0.1', 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        assert f'--port {port} cannot be used' in refusal(searched, '--port', port)
+
+
+def test_voila_missing(searched, monkeypatch, capsys):
+    monkeypatch.setattr(cli, 'find_spec', lambda name: None)
+    monkeypatch.setattr(cli, 'exit_at_once', lambda code=0: None)
+    with pytest.raises(SystemExit) as left: cli.main(['dashboard', str(searched)])
+    assert left.value.code == 2
+    assert capsys.readouterr().err.strip() == "degas: degas dashboard needs Voila: pip install 'degas_nb[lab]'"
+
+
+# ---- who may look
+
+def status(url):
+    "Where one gets, and how."
+    try:
+        with urllib.request.urlopen(url, timeout=10) as answer: return answer.status, answer.geturl(), answer.read().decode()
+    except urllib.error.HTTPError as e: return e.code, url, ''
+
+
+@pytest.mark.timeout(120)
+def test_only_with_the_token_and_only_here(searched, serve, tmp_path):
+    served = serve(searched)
+    assert re.fullmatch(r'http://127\.0\.0\.1:\d+/\?token=[0-9a-f]{48}', served.address)
+    for url in (f'{served.base}/', f'{served.base}/?token=', f'{served.base}/?token={"0" * 48}'):
+        code, where, text = status(url)
+        assert '/login' in where and 'Password or token' in text and 'dg-' not in text and searched.name not in text
+    assert status(f'{served.base}/api/kernels/{"0" * 8}-0000-0000-0000-{"0" * 12}')[0] == 403
+    port = int(served.base.rsplit(':', 1)[1])
+    others = {a[4][0] for a in socket.getaddrinfo(socket.gethostname(), None, socket.AF_INET)} - {'127.0.0.1'}
+    for host in others:
+        with socket.socket() as s: assert s.connect_ex((host, port)) != 0, f'{host} answers'
+    assert not list((tmp_path / 'tmp').glob('voila_*/kernel-*')), 'somebody without a token started a kernel'
+    assert served.token not in ' '.join(Path(f'/proc/{served.process.pid}/cmdline').read_text().split('\0')) if Path('/proc').exists() else True
+    code, out, err = served.end()
+    assert (code, out) == (0, '') and 'Traceback' not in err and len(err.splitlines()) == 2
+    assert not list((tmp_path / 'tmp').iterdir()), 'temporary files are left'
+
+
+@pytest.mark.timeout(120)
+def test_another_port_is_the_one_that_was_asked_for(searched, serve):
+    port = cli.free_port(0)
+    served = serve(searched, '--port', port)
+    assert served.base == f'http://127.0.0.1:{port}'
+    assert served.end(signal.SIGTERM)[0] == 0
+
+
+# ---- what is seen
+
+def open_page(browser, served):
+    page = browser.new_page(viewport=dict(width=1280, height=1500))
+    seen = Watched(page, served.base)
+    page.goto(served.address)
+    page.locator('.dg-dashboard').wait_for(timeout=60_000)
+    return seen
+
+
+def data(seen, name): return seen.page.locator('.dg-dashboard').get_attribute(f'data-{name}')
+
+
+def until(seen, name, wanted, seconds=15):
+    "Wait until an attribute of the dashboard has a value."
+    seen.page.wait_for_function('([name, wanted]) => document.querySelector(".dg-dashboard").dataset[name] === wanted', arg=[name, wanted], timeout=seconds * 1000)
+
+
+def moves(page, key):
+    "The slider of the replay, by keyboard: step, bars and sentence follow."
+    shown = lambda: (page.locator('.widget-readout').last.text_content(), page.locator('.dg-sentence').last.text_content(),
+                     page.evaluate('() => [...document.querySelectorAll(".js-plotly-plot .barlayer path")].map(e => e.getAttribute("d")).join()'))
+    before = shown()
+    page.locator('.noUi-handle').last.focus()
+    page.keyboard.press(key)
+    page.wait_for_timeout(1000)
+    assert all(a != b for a, b in zip(before, shown())), (before[:2], shown()[:2])
+
+
+@pytest.mark.timeout(180)
+def test_a_finished_search(searched, serve, browser, tmp_path):
+    before = {p: p.read_bytes() for p in searched.rglob('*') if p.is_file()}
+    served = serve(searched)
+    seen = open_page(browser, served)
+    page = seen.page
+    until(seen, 'step', '12')
+    assert page.locator('h1').text_content() == searched.name
+    assert page.locator('.dg-edge-name').count() == 11
+    page.locator('.js-plotly-plot .barlayer .bars').first.wait_for(timeout=30_000)
+    page.wait_for_timeout(500)
+    shoot(page, 'voila', full_page=True)
+    moves(page, 'ArrowRight')
+    seen.was_quiet()
+    assert {p: p.read_bytes() for p in searched.rglob('*') if p.is_file()} == before, 'watching changed the run'
+    page.close()
+    code, out, err = served.end()
+    assert code == 0 and 'Traceback' not in err, err
+    assert not list((tmp_path / 'tmp').iterdir())
+    left = subprocess.run(['pgrep', '-f', str(tmp_path / 'tmp')], capture_output=True, text=True).stdout
+    assert not left, f'kernels are left: {left}'
+
+
+@pytest.mark.timeout(180)
+def test_a_run_that_goes_on(searched, serve, browser, tmp_path):
+    "It has no trace when the page is opened; then its lines come."
+    run = tmp_path / 'run'
+    shutil.copytree(searched, run)
+    rows = RunFolder.open(searched).trace.read()
+    for name in ('trace.jsonl', 'genotype.json', 'report.html', 'checkpoint.pt', 'checkpoint.prev.pt'): (run / name).unlink(missing_ok=True)
+    served = serve(run)
+    seen = open_page(browser, served)
+    assert data(seen, 'step') in ('-1', '0')   # 0: targets, and no line
+    for row in rows[:5]:
+        with open(run / 'trace.jsonl', 'a') as f: f.write(json.dumps(row) + '\n')
+        time.sleep(.1)
+    until(seen, 'step', '5')
+    bars = seen.page.locator('.dg-fill').first.get_attribute('style')
+    with open(run / 'trace.jsonl', 'a') as f: f.writelines(json.dumps(row) + '\n' for row in rows[5:11])
+    until(seen, 'step', '11')
+    assert seen.page.locator('.dg-fill').first.get_attribute('style') != bars
+    assert 'Nothing to replay yet' in seen.page.locator('.dg-nothing').text_content()
+    seen.was_quiet()
+    seen.page.close()
+    code, out, err = served.end()
+    assert code == 0 and 'recorded no step yet' in err and 'Traceback' not in err
+
+
+@pytest.mark.timeout(180)
+def test_a_training_has_no_alpha(serve, browser, tmp_path):
+    out = tmp_path / 'gan'
+    process = degas('train', '--genotype', 'cifar10_paper', '--data', 'emoji', '--limit', '64', '--framework', 'ctgan', '--steps', '3', '--sample-every', '2',
+                    '--width', '8', '--batch-size', '8', '--out', out)
+    assert process.wait(120) == 0, process.stderr.read()
+    served = serve(out)
+    seen = open_page(browser, served)
+    until(seen, 'step', '3')
+    assert seen.page.locator('.dg-bars:visible, .dg-heat:visible').count() == 0
+    assert seen.page.locator('path.dg-line').count() > 0
+    seen.was_quiet()
+    assert served.end()[0] == 0
