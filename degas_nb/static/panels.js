@@ -150,3 +150,37 @@ function curvePanel(host) {
     }
   };
 }
+
+function copyBytes(view) {
+  if (!view || !view.byteLength) return new Uint8Array(0);
+  return new Uint8Array(view.buffer.slice(view.byteOffset, view.byteOffset + view.byteLength));
+}
+
+// The numbers of one message, given back their names: plan = {edges: [[name, [op]]], curves: [[name, n]]}.
+function unpack(plan, bytes) {
+  const edges = plan.edges || [], curves = plan.curves || [];
+  const needed = edges.reduce((n, [, ops]) => n + ops.length, 0) + curves.reduce((n, [, size]) => n + 2 * size, 0);
+  if (bytes.length !== 4 * needed) return {edges: [], series: []};
+  const numbers = new Float32Array(bytes.buffer);
+  let at = 0;
+  const take = n => numbers.subarray(at, at += n);
+  return {
+    edges: edges.map(([name, ops]) => ({name, ops, values: take(ops.length)})),
+    series: curves.map(([name, size]) => ({name, xs: take(size), ys: take(size)})),
+  };
+}
+
+// One edge in words, for a screen reader.
+function leader({name, ops, values}) {
+  const best = winner(values);
+  return best < 0 ? `${name}: no number` : `${name}: ${ops[best]} ${values[best].toFixed(2)}`;
+}
+
+function figure(parent, className, title) {
+  const node = make('figure', parent, `dg-figure ${className}`);
+  make('figcaption', node, '', title);
+  const body = make('div', node, 'dg-body');
+  body.setAttribute('role', 'img');
+  body.tabIndex = 0;
+  return {node, body};
+}
