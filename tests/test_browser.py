@@ -1,0 +1,394 @@
+"""Live lessons as a student uses them: a real search in a real JupyterLab, its buttons pressed, its explorers moved by keyboard.
+
+DEGAS_PICTURES=nbs/pictures makes the pictures of the page `live_lessons` on the way, from a search that is worth looking at.
+"""
+import ast
+import builtins
+import io
+import json
+import os
+import re
+import time
+from pathlib import Path
+
+import nbformat
+import pytest
+from PIL import Image
+
+from degas_nb.runs import RunFolder
+from lab import ROOT, Lab, shoot, write_notebook
+
+PICTURES = os.environ.get('DEGAS_PICTURES')
+
+
+def picture(place, name):
+    "A screenshot of an element for the documentation, small, where DEGAS_PICTURES says; else for people, in tests/shots."
+    if not PICTURES: return shoot(place, name)
+    image = Image.open(io.BytesIO(place.screenshot())).convert('RGB')
+    assert len(image.getcolors(1 << 24)) > 8, f'{name} is blank'
+    for image in (image, image.quantize(256, dither=0), image.quantize(48, dither=0)):
+        file = io.BytesIO()
+        image.save(file, 'PNG', optimize=True)
+        if len(file.getvalue()) < 150_000: break
+    assert len(file.getvalue()) < 150_000, f'{name}: {len(file.getvalue())} bytes'
+    (ROOT / PICTURES).mkdir(exist_ok=True)
+    (ROOT / PICTURES / f'{name}.png').write_bytes(file.getvalue())
+
+
+# ---- a search with its dashboard
+
+SEARCH = '''import torch
+from degas_nb.dashboard import Dashboard, live
+from degas_nb.data import load
+from degas_nb.prune import explain_prune
+from degas_nb.search import Search, SearchConfig
+from degas_nb.show import image_grid
+
+def search_of(images, shown=16, **settings):
+    search = Search.from_config(images, SearchConfig(**settings))
+    index = torch.linspace(0, len(images) - 1, shown).long()
+    targets = image_grid(images.batch(index), n_cols=8)
+    return search, lambda run: dict(targets=targets, reconstructions=image_grid(run.reconstruct(index), n_cols=8), samples=image_grid(run.sample(shown), n_cols=8))
+
+search, pictures = search_of(load('emoji', limit=256), epochs=500, width=8, batch_size=16)
+dashboard = Dashboard(decide=explain_prune)'''
+CELLS = [SEARCH,
+         "run = live(search, dashboard, pictures=pictures, picture_every=.5, folder='run', save_every=3600)",
+         "print(run.state, search.n)"]
+
+
+class Board:
+    "The dashboard in the output of cell `i` of an open notebook."
+    def __init__(self, it, i):
+        self.it, self.root = it, it.cell(i).locator('.dg-dashboard').first
+        self.root.wait_for(timeout=40_000)
+
+    @property
+    def step(self): return int(self.root.get_attribute('data-step'))
+
+    @property
+    def state(self): return self.root.get_attribute('data-state')
+
+    def says(self): return self.root.locator('.dg-says').text_content()
+
+    def press(self, action):
+        "By keyboard: the button has a name and takes the focus."
+        button = self.root.locator(f'button[data-action="{action}"]')
+        assert button.text_content() and button.get_attribute('aria-disabled') != 'true', f'{action} cannot be pressed'
+        button.focus()
+        self.it.page.keyboard.press('Enter')
+
+    def until(self, what, seconds=20):
+        "Wait for `what(board)`."
+        end = time.time() + seconds
+        while not what(self):
+            assert time.time() < end, f'still {self.state} at step {self.step}: {self.says()}'
+            self.it.page.wait_for_timeout(50)
+
+    def resting(self, seconds=1.):
+        "The step, which stays the same for a second."
+        self.it.page.wait_for_timeout(250)                  # the last message is on its way
+        step = self.step
+        self.it.page.wait_for_timeout(1000 * seconds)
+        assert self.step == step, f'went on from {step} to {self.step}'
+        return step
+
+    def seen(self):
+        "What is drawn, part by part."
+        return self.root.evaluate('''v => {
+            const pixels = c => [...c.getContext("2d").getImageData(0, 0, c.width, c.height).data].reduce((a, b) => (31 * a + b) % 1000003, 7);
+            const all = (what, f) => [...v.querySelectorAll(what)].map(f).join();
+            return {bars: all(".dg-fill", e => e.style.width), lines: all("path.dg-line", e => e.getAttribute("d")),
+                    network: all(".dg-net-op", e => e.textContent), heat: all("canvas.dg-heat-map", pixels), pictures: all(".dg-tile canvas", pixels)}; }''')
+
+
+@pytest.fixture(scope='module')
+def search(lab, browser):
+    "A notebook whose first cell has made a search. (Lab, folder)"
+    folder = lab[2] / 'search'
+    folder.mkdir()
+    write_notebook(folder / 'search.ipynb', *CELLS)
+    it = Lab(browser.new_page(viewport=dict(width=1400, height=1300)), lab, 'search/search.ipynb')
+    it.run(0)
+    it.run(1)
+    yield it, folder
+    it.page.close()
+
+
+@pytest.mark.timeout(120)
+def test_the_cell_returns_and_the_pictures_move(search):
+    it, _ = search
+    board = Board(it, 1)
+    board.until(lambda b: b.step >= 3 and b.root.locator('.dg-tile canvas').count() == 3)
+    first, n = board.seen(), board.step
+    it.run(2)
+    state, step = it.text(2).split()
+    assert state == 'running' and int(step) >= n, 'the kernel does not answer beside the run'
+    board.until(lambda b: b.step >= n + 20 and b.seen()['pictures'] != first['pictures'])
+    now = board.seen()
+    assert {part for part in now if now[part] != first[part]} >= {'bars', 'lines', 'heat', 'pictures'}
+    assert now['network'] and board.state == 'running'
+    assert re.search(r'step \d+ of 8000, [\d.]+ steps a second, [\d:]+ left', board.root.locator('.dg-head').text_content())
+
+
+@pytest.mark.timeout(120)
+def test_pause_step_continue_save(search):
+    it, folder = search
+    board = Board(it, 1)
+    board.press('pause')
+    board.until(lambda b: b.state == 'paused')
+    step = board.resting()
+    it.run(2)
+    assert it.text(2).split() == ['paused', str(step)], 'the page and the search disagree'
+    bars = board.seen()['bars']
+    board.press('step')
+    board.until(lambda b: b.step == step + 1)
+    assert board.resting() == step + 1 and board.state == 'paused' and board.seen()['bars'] != bars
+    for _ in range(3):
+        board.press('step')
+        it.page.wait_for_timeout(150)
+    board.until(lambda b: b.step == step + 4)
+    assert board.resting(.5) == step + 4
+    board.press('save')
+    board.until(lambda b: f'saved at step {step + 4}' in b.says())
+    assert RunFolder.open(folder / 'run', 'search').load_checkpoint()['step'] == step + 4
+    board.press('continue')
+    board.until(lambda b: b.state == 'running' and b.step > step + 8)
+    assert board.root.locator('button[data-action="continue"]').get_attribute('aria-disabled') == 'true'
+
+
+@pytest.mark.timeout(120)
+def test_both_themes_can_be_read(search):
+    it, _ = search
+    board = Board(it, 1)
+    for theme in ('JupyterLab Dark', 'JupyterLab Light'):
+        it.theme(theme)
+        shoot(board.root, 'dashboard_' + theme.split()[1].lower())
+        faint = board.root.evaluate(FAINT)
+        assert not faint, f'{theme}: {faint}'
+
+
+FAINT = '''v => {
+    const lum = css => css.match(/[\\d.]+/g).slice(0, 3).map(s => s / 255).map(c => c <= .04045 ? c / 12.92 : ((c + .055) / 1.055) ** 2.4)
+        .reduce((sum, c, i) => sum + c * [.2126, .7152, .0722][i], 0);
+    const clear = css => css === "rgba(0, 0, 0, 0)" || css === "transparent";
+    const paper = e => { while (e && clear(getComputedStyle(e).backgroundColor)) e = e.parentElement; return getComputedStyle(e || document.body).backgroundColor; };
+    const found = [];
+    for (const e of v.querySelectorAll("span, p, figcaption, h4, svg text, button")) {
+        const off = e.getAttribute("aria-disabled") === "true" || e.children.length || !e.textContent.trim() || !e.getClientRects().length;
+        if (off) continue;
+        const style = getComputedStyle(e), ink = e.tagName === "text" ? style.fill : style.color;
+        const [high, low] = [lum(ink), lum(paper(e))].sort((a, b) => b - a);
+        if ((high + .05) / (low + .05) < 4.5) found.push(`${e.className.baseVal ?? e.className} "${e.textContent}" ${ink} on ${paper(e)}`);
+    }
+    return [...new Set(found)].slice(0, 5); }'''
+
+
+@pytest.mark.timeout(120)
+def test_a_closed_page_leaves_the_run_going_and_finds_it_again(search, lab, browser):
+    it, _ = search
+    n = Board(it, 1).step
+    it.save()
+    it.was_quiet()
+    it.page.close()
+    again = Lab(browser.new_page(viewport=dict(width=1400, height=1300)), lab, it.name, attach=True)
+    try:
+        board = Board(again, 1)
+        board.until(lambda b: b.step > n)
+        now = board.step
+        board.until(lambda b: b.step > now)
+        again.run(2)
+        assert again.text(2).startswith('running')
+        board.press('stop')
+        board.until(lambda b: b.state == 'stopped')
+        step = board.resting()
+        again.run(2)
+        assert again.text(2).split() == ['stopped', str(step)]
+        again.was_quiet()
+    finally: it.page, it.errors, it.outside = again.page, again.errors, again.outside
+
+
+# ---- what goes wrong
+
+BAD = ['''import math
+import time
+from types import SimpleNamespace
+from degas_nb.dashboard import Dashboard, live
+from degas_nb.show import UserError
+
+class Toy:
+    "Steps of 20 ms; `at` says what happens at which step."
+    def __init__(self, total=10_000, **at): self.n, self.total, self.at = 0, total, at
+    def __len__(self): return self.total
+    def __iter__(self): return self
+    def __next__(self):
+        time.sleep(.02)
+        self.n += 1
+        if self.n == self.at.get('raises'): raise UserError('the paint has dried: buy more')
+        if self.n == self.at.get('breaks'): return 1 / 0
+        loss = math.nan if self.n == self.at.get('nan') else 1 / self.n
+        weights = {'s0-s1': dict(a=math.nan if self.n == 4 else .5 + .4*math.sin(self.n), b=.5 - .4*math.sin(self.n))}
+        return SimpleNamespace(n=self.n, losses=dict(mse=loss), weights=weights)''',
+       "run = live(Toy(raises=5))",
+       "run.wait()",
+       "run = live(Toy(breaks=5))",
+       "run = live(Toy(nan=5))",
+       "toy, dashboard = Toy(), Dashboard()\nrun = live(toy, dashboard)",
+       "live(toy, Dashboard())",
+       "dashboard.close()\nn = toy.n\ntime.sleep(.5)\nprint('went on', toy.n > n + 5)\nrun.stop()\nrun.wait()",
+       "empty = Dashboard()\nempty"]
+
+
+@pytest.fixture(scope='module')
+def bad(lab, browser):
+    write_notebook(lab[2] / 'bad.ipynb', *BAD)
+    it = Lab(browser.new_page(viewport=dict(width=1400, height=1000)), lab, 'bad.ipynb')
+    it.run(0)
+    yield it
+    it.page.close()
+
+
+def whole(it, i): return json.dumps(it.outputs(i))
+
+
+@pytest.mark.timeout(120)
+def test_errors_are_seen_in_the_dashboard_and_in_the_cell(bad):
+    it = bad
+    for i, sentence in ((1, 'the paint has dried: buy more'), (3, 'ZeroDivisionError'), (4, 'not finite at step 5')):
+        it.run(i)
+        board = Board(it, i)
+        board.until(lambda b: b.state == 'failed')
+        assert sentence in board.says() and board.root.locator('[role=alert]').text_content() == board.says()
+        board.until(lambda b: sentence in whole(it, i))
+        if i == 1:
+            it.run(2)
+            assert [o['ename'] for o in it.outputs(2) if o['output_type'] == 'error'] == ['UserError'] and sentence in whole(it, 2)
+    assert board.root.locator('.dg-row').count() == 2, 'alphas that are NaN leave no bars'
+    it.was_quiet()
+
+
+@pytest.mark.timeout(120)
+def test_two_dashboards_a_closed_one_and_an_empty_one(bad):
+    it = bad
+    it.run(5)
+    board = Board(it, 5)
+    board.until(lambda b: b.step > 5)
+    it.run(6)
+    assert [o['ename'] for o in it.outputs(6) if o['output_type'] == 'error'] == ['UserError']
+    it.run(7)
+    assert it.text(7).startswith('went on True')
+    it.run(8)
+    empty = Board(it, 8)
+    assert (empty.state, empty.step) == ('idle', -1)
+    assert empty.root.locator('figure:visible').count() == 0
+    it.was_quiet()
+
+
+# ---- half-way through a search
+
+HALF = '''search, pictures = search_of(load('emoji', limit={limit}), epochs={epochs}, width={width}, batch_size={batch})
+run = live(search, Dashboard(decide=explain_prune), pictures=pictures, picture_every=3600, paused=True)
+run.step(len(search) // 2)'''
+
+
+@pytest.mark.timeout(500)
+def test_half_way(lab, browser):
+    "The picture of the page `live_lessons`; without DEGAS_PICTURES from a search of a second."
+    size = dict(limit=1911, epochs=16, width=16, batch=64) if PICTURES else dict(limit=64, epochs=10, width=4, batch=32)
+    write_notebook(lab[2] / 'half.ipynb', SEARCH, HALF.format(**size), 'print(run.state, search.n, len(search))')
+    it = Lab(browser.new_page(viewport=dict(width=1400, height=1400)), lab, 'half.ipynb')
+    it.run(0)
+    it.run(1)
+    board = Board(it, 1)
+    board.until(lambda b: b.state == 'paused', seconds=400)
+    step = board.resting()
+    it.run(2)
+    state, n, total = it.text(2).split()
+    assert state == 'paused' and step == int(n) == int(total) // 2
+    seen = board.seen()
+    assert all(seen.values()), seen
+    it.page.wait_for_timeout(1500)                          # no edge flashes any more
+    picture(board.root, 'dashboard')
+    it.was_quiet()
+    it.page.close()
+
+
+# ---- explorers, from the cells of the lessons
+
+EXPLORERS = {'explore_pyramid': '08_pyramid', 'explore_mixture': '09_mixed', 'explore_prune': '14_prune', 'edit_genotype': '07_generator',
+             'explore_latents': '12_glo', 'explore_penalty': '18_frameworks', 'explore_frechet': '21_metrics'}
+
+
+def bound_and_used(source):
+    "Names that a cell binds at its top level, and names that it reads anywhere."
+    tree, bound = ast.parse(source), set()
+    todo = list(tree.body)
+    while todo:
+        node = todo.pop()
+        if isinstance(node, (ast.FunctionDef, ast.ClassDef)): bound.add(node.name)
+        elif isinstance(node, (ast.Import, ast.ImportFrom)): bound |= {(a.asname or a.name).split('.')[0] for a in node.names}
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store): bound.add(node.id)
+        elif not isinstance(node, (ast.Lambda, ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)): todo += ast.iter_child_nodes(node)
+    return bound, {n.id for n in ast.walk(tree) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)}
+
+
+def lesson_cells(function):
+    "The cell of a lesson that shows an explorer, and in front of it the cells that it needs, in one."
+    code = [c.source for c in nbformat.read(ROOT / f'nbs/{EXPLORERS[function]}.ipynb', 4).cells if c.cell_type == 'code' and not c.source.startswith('%%')]
+    at = next(i for i, source in enumerate(code) if f'{function}(' in source)
+    needed, wanted = set(), bound_and_used(code[at])[1] - set(dir(builtins))
+    for i in reversed(range(at)):
+        bound, used = bound_and_used(code[i])
+        if bound & wanted: needed, wanted = needed | {i}, (wanted - bound) | (used - set(dir(builtins)))
+    return '\n\n'.join(code[i] for i in sorted(needed)), code[at]
+
+
+@pytest.fixture(scope='module')
+def explorers(lab, browser):
+    "One notebook with what all explorers need, and their cells."
+    write_notebook(lab[2] / 'explorers.ipynb', *(source for function in EXPLORERS for source in lesson_cells(function)))
+    it = Lab(browser.new_page(viewport=dict(width=1300, height=1100)), lab, 'explorers.ipynb')
+    yield it
+    it.page.close()
+
+
+# all that is drawn in an output: figures, pictures, the sentence
+DRAWN = '''e => [...e.querySelectorAll(".js-plotly-plot path, .js-plotly-plot image, .jp-OutputArea-output svg path, svg text, img, .dg-sentence")]
+    .map(n => (n.getAttribute("d") || n.getAttribute("href") || n.getAttribute("src") || n.textContent) + (n.getAttribute("style") || "")).join()'''
+
+
+def follows(it, cell, act, what):
+    "Does the picture change when `act` is done?"
+    before = cell.evaluate(DRAWN)
+    act()
+    end = time.time() + 8
+    while cell.evaluate(DRAWN) == before:
+        assert time.time() < end, f'{what} changes nothing'
+        it.page.wait_for_timeout(50)
+    it.page.wait_for_timeout(300)
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize('function', EXPLORERS)
+def test_explorer(explorers, function):
+    it, i = explorers, 2 * list(EXPLORERS).index(function)
+    for k in (i, i + 1):
+        it.run(k)
+        errors = [o for o in it.outputs(k) if o['output_type'] == 'error']
+        assert not errors, '\n'.join(errors[0]['traceback'])
+    cell = it.cell(i + 1)
+    cell.locator('.dg-sentence').first.wait_for(timeout=30_000)
+    if function != 'edit_genotype': cell.locator('.js-plotly-plot .main-svg').first.wait_for(timeout=30_000)
+    it.page.wait_for_timeout(800)
+    output = cell.locator('.jp-Cell-outputWrapper').first
+    output.scroll_into_view_if_needed()
+    names = cell.locator('.widget-label:visible').all_text_contents()
+    for slider in cell.locator('.noUi-handle:visible').all():
+        label = slider.get_attribute('aria-label') or str(names)
+        press = 'ArrowRight' if slider.get_attribute('aria-valuenow') != slider.get_attribute('aria-valuemax') else 'ArrowLeft'
+        follows(it, cell, lambda: (slider.focus(), [it.page.keyboard.press(press) for _ in range(3)]), f'slider {label}')
+    assert cell.locator('.noUi-handle, textarea, input[type=checkbox], select').count(), 'nothing to move'
+    picture(output, function)
+    data = next(o['data'] for o in it.outputs(i + 1) if 'application/vnd.jupyter.widget-view+json' in o.get('data', {}))
+    assert {'application/vnd.plotly.v1+json', 'image/svg+xml', 'text/html', 'image/png'} & set(data), 'nothing stays in the saved notebook'
+    it.was_quiet()
