@@ -357,15 +357,39 @@ DRAWN = '''e => [...e.querySelectorAll(".js-plotly-plot path, .js-plotly-plot im
     .map(n => (n.getAttribute("d") || n.getAttribute("href") || n.getAttribute("src") || n.textContent) + (n.getAttribute("style") || "")).join()'''
 
 
-def follows(it, cell, act, what):
-    "Does the picture change when `act` is done?"
-    before = cell.evaluate(DRAWN)
-    act()
-    end = time.time() + 8
+def changes(it, cell, before, seconds):
+    "Is something else drawn, soon?"
+    end = time.time() + seconds
     while cell.evaluate(DRAWN) == before:
-        assert time.time() < end, f'{what} changes nothing'
-        it.page.wait_for_timeout(50)
-    it.page.wait_for_timeout(300)
+        if time.time() > end: return False
+        it.page.wait_for_timeout(40)
+    return True
+
+
+def moves(it, cell, slider):
+    "By keyboard: three steps change what is drawn; where a small change decides nothing, going to the end does. The slider stays at the other end."
+    before, value = cell.evaluate(DRAWN), slider.get_attribute('aria-valuetext')
+    near, far, back = ('ArrowRight', 'End', 'Home') if slider.get_attribute('aria-valuenow') != slider.get_attribute('aria-valuemax') else ('ArrowLeft', 'Home', 'End')
+    slider.focus()
+    for _ in range(3): it.page.keyboard.press(near)
+    if not changes(it, cell, before, 1.5):
+        it.page.keyboard.press(far)
+        assert changes(it, cell, before, 8), f'a slider changes nothing: {value} to {slider.get_attribute("aria-valuetext")}'
+        it.page.keyboard.press(back)
+    assert slider.get_attribute('aria-valuetext') != value
+
+
+def edits(it, cell, text):
+    "What is typed is drawn; what is wrong is said, and the last good drawing stays."
+    drawing, good = cell.locator('svg, img').first, text.input_value()
+    text.fill(good.replace('up_conv_3', 'deconv_4', 1))
+    it.page.wait_for_timeout(1500)
+    before = cell.evaluate(DRAWN)
+    text.fill(good.replace('up_conv_3', 'up_conv_9', 1))
+    cell.locator('.dg-sentence', has_text='up_conv_9').wait_for(timeout=8000)
+    assert drawing.is_visible()
+    text.fill(good)
+    assert changes(it, cell, before, 8), 'what is typed is not drawn'
 
 
 @pytest.mark.timeout(120)
@@ -382,13 +406,12 @@ def test_explorer(explorers, function):
     it.page.wait_for_timeout(800)
     output = cell.locator('.jp-Cell-outputWrapper').first
     output.scroll_into_view_if_needed()
-    names = cell.locator('.widget-label:visible').all_text_contents()
-    for slider in cell.locator('.noUi-handle:visible').all():
-        label = slider.get_attribute('aria-label') or str(names)
-        press = 'ArrowRight' if slider.get_attribute('aria-valuenow') != slider.get_attribute('aria-valuemax') else 'ArrowLeft'
-        follows(it, cell, lambda: (slider.focus(), [it.page.keyboard.press(press) for _ in range(3)]), f'slider {label}')
-    assert cell.locator('.noUi-handle, textarea, input[type=checkbox], select').count(), 'nothing to move'
     picture(output, function)
+    sliders = cell.locator('.noUi-handle:visible').all()
+    for slider in sliders: moves(it, cell, slider)
+    text = cell.locator('textarea')
+    if function == 'edit_genotype': edits(it, cell, text)
+    else: assert sliders
     data = next(o['data'] for o in it.outputs(i + 1) if 'application/vnd.jupyter.widget-view+json' in o.get('data', {}))
     assert {'application/vnd.plotly.v1+json', 'image/svg+xml', 'text/html', 'image/png'} & set(data), 'nothing stays in the saved notebook'
     it.was_quiet()

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from degas_nb import cli
+from degas_nb.gan import GANConfig
 from degas_nb.runs import RunFolder
 from lab import ROOT, Watched, shoot
 
@@ -69,15 +70,21 @@ def serve(tmp_path):
 
 # ---- what is refused, in one line
 
-def refusal(*words):
+@pytest.fixture
+def refusal(monkeypatch, capsys):
     "What the command says before it ends with 2, having printed nothing else."
-    process = degas('dashboard', *words)
-    out, err = process.communicate(timeout=60)
-    assert (process.returncode, out, len(err.splitlines())) == (2, '', 1), err
-    return err
+    monkeypatch.setattr(cli, 'exit_at_once', lambda code=0: None)
+
+    def refused(*words):
+        with pytest.raises(SystemExit) as left: cli.main(['dashboard', *map(str, words)])
+        out, err = capsys.readouterr()
+        assert (left.value.code, out, len(err.splitlines())) == (2, '', 1), err
+        return err
+
+    return refused
 
 
-def test_refusals(searched, tmp_path):
+def test_refusals(searched, tmp_path, refusal):
     assert 'no folder' in refusal(tmp_path / 'nothing')
     assert 'holds no run' in refusal(tmp_path)
     assert 'must be between 1 and 65535' in refusal(searched, '--port', '70000')
@@ -92,12 +99,9 @@ def test_refusals(searched, tmp_path):
         assert f'--port {port} cannot be used' in refusal(searched, '--port', port)
 
 
-def test_voila_missing(searched, monkeypatch, capsys):
+def test_voila_missing(searched, monkeypatch, refusal):
     monkeypatch.setattr(cli, 'find_spec', lambda name: None)
-    monkeypatch.setattr(cli, 'exit_at_once', lambda code=0: None)
-    with pytest.raises(SystemExit) as left: cli.main(['dashboard', str(searched)])
-    assert left.value.code == 2
-    assert capsys.readouterr().err.strip() == "degas: degas dashboard needs Voila: pip install 'degas_nb[lab]'"
+    assert refusal(searched).strip() == "degas: degas dashboard needs Voila: pip install 'degas_nb[lab]'"
 
 
 # ---- who may look
@@ -126,14 +130,6 @@ def test_only_with_the_token_and_only_here(searched, serve, tmp_path):
     code, out, err = served.end()
     assert (code, out) == (0, '') and 'Traceback' not in err and len(err.splitlines()) == 2
     assert not list((tmp_path / 'tmp').iterdir()), 'temporary files are left'
-
-
-@pytest.mark.timeout(120)
-def test_another_port_is_the_one_that_was_asked_for(searched, serve):
-    port = cli.free_port(0)
-    served = serve(searched, '--port', port)
-    assert served.base == f'http://127.0.0.1:{port}'
-    assert served.end(signal.SIGTERM)[0] == 0
 
 
 # ---- what is seen
@@ -167,8 +163,9 @@ def moves(page, key):
 
 @pytest.mark.timeout(180)
 def test_a_finished_search(searched, serve, browser, tmp_path):
-    before = {p: p.read_bytes() for p in searched.rglob('*') if p.is_file()}
-    served = serve(searched)
+    before, port = {p: p.read_bytes() for p in searched.rglob('*') if p.is_file()}, cli.free_port(0)
+    served = serve(searched, '--port', port)
+    assert served.base == f'http://127.0.0.1:{port}'
     seen = open_page(browser, served)
     page = seen.page
     until(seen, 'step', '12')
@@ -181,7 +178,7 @@ def test_a_finished_search(searched, serve, browser, tmp_path):
     seen.was_quiet()
     assert {p: p.read_bytes() for p in searched.rglob('*') if p.is_file()} == before, 'watching changed the run'
     page.close()
-    code, out, err = served.end()
+    code, out, err = served.end(signal.SIGTERM)
     assert code == 0 and 'Traceback' not in err, err
     assert not list((tmp_path / 'tmp').iterdir())
     left = subprocess.run(['pgrep', '-f', str(tmp_path / 'tmp')], capture_output=True, text=True).stdout
@@ -216,9 +213,8 @@ def test_a_run_that_goes_on(searched, serve, browser, tmp_path):
 @pytest.mark.timeout(180)
 def test_a_training_has_no_alpha(serve, browser, tmp_path):
     out = tmp_path / 'gan'
-    process = degas('train', '--genotype', 'cifar10_paper', '--data', 'emoji', '--limit', '64', '--framework', 'ctgan', '--steps', '3', '--sample-every', '2',
-                    '--width', '8', '--batch-size', '8', '--out', out)
-    assert process.wait(120) == 0, process.stderr.read()
+    run = RunFolder.create(out, 'gan', GANConfig(steps=3).to_dict(), dict(name='emoji'))
+    for step in range(1, 4): run.trace.append(dict(step=step, critic=dict(wass=-1. / step, gp=.1), generator=dict(adv=.5)))
     served = serve(out)
     seen = open_page(browser, served)
     until(seen, 'step', '3')
