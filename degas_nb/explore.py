@@ -4,13 +4,12 @@
 
 # %% auto #0
 __all__ = ['NOW', 'Mixture', 'Levels', 'Values', 'LOOKS', 'slider', 'panels', 'bars', 'heat_map', 'square_panel',
-           'mixture_limits', 'explore_mixture', 'mixture_figure', 'draw_mixture', 'png_source', 'explore_pyramid',
-           'pyramid_figure', 'draw_pyramid', 'curve', 'graph_figure', 'compared_edges', 'edge_states', 'draw_pruning',
-           'draw_rivals', 'explore_prune', 'table_lines', 'read_table', 'edit_genotype']
+           'mixture_limits', 'explore_mixture', 'finite', 'mixture_figure', 'draw_mixture', 'as_bytes',
+           'explore_pyramid', 'pyramid_figure', 'draw_pyramid', 'curve', 'label_shift', 'graph_figure',
+           'compared_edges', 'edge_states', 'draw_pruning', 'draw_rivals', 'explore_prune', 'table_lines', 'read_table',
+           'edit_genotype']
 
-# %% ../nbs/02c_explore.ipynb #32432c25
-import base64
-import io
+# %% ../nbs/02c_explore.ipynb #99a04f64
 import json
 from collections.abc import Callable
 
@@ -22,7 +21,7 @@ from plotly.subplots import make_subplots
 from .show import UserError
 from .widgets import BEST, INK, REST, SOFT, Explorer
 
-# %% ../nbs/02c_explore.ipynb #b2e10849
+# %% ../nbs/02c_explore.ipynb #757cfcc7
 NOW = '#d55e00'  # what is looked at, or was decided last
 
 
@@ -41,11 +40,12 @@ def panels(
     titles: list[str],    # one above each panel
     widths: list[float],  # relative
     height: int = 330,    # pixels
+    gap: float = .04,     # between panels, of the whole width
 ) -> go.Figure:
     "An empty row of panels, white, with small titles."
-    figure = make_subplots(1, len(titles), subplot_titles=titles, column_widths=widths, horizontal_spacing=.04)
+    figure = make_subplots(1, len(titles), subplot_titles=titles, column_widths=widths, horizontal_spacing=gap)
     figure.update_annotations(font_size=13)
-    return figure.update_layout(height=height, template='plotly_white', showlegend=False, margin=dict(l=10, r=10, t=40, b=10), font_color=INK)
+    return figure.update_layout(height=height, template='none', showlegend=False, margin=dict(l=10, r=10, t=40, b=30), font_color=INK)
 
 
 def bars(
@@ -57,8 +57,8 @@ def bars(
     "Horizontal bars in a panel, all of length 0."
     zeros = np.zeros(len(names), np.float32)
     figure.add_bar(y=list(range(len(names))), x=zeros, orientation='h', marker_color=REST, textposition='outside', cliponaxis=False, row=1, col=column, hoverinfo='skip')
-    figure.update_xaxes(range=span, row=1, col=column, zeroline=True, zerolinecolor=INK, nticks=4)
-    figure.update_yaxes(range=[len(names) - .4, -.6], tickvals=list(range(len(names))), ticktext=names, row=1, col=column, showgrid=False, automargin=True)
+    figure.update_xaxes(range=span, row=1, col=column, zeroline=True, zerolinecolor=INK, zerolinewidth=1, nticks=4)
+    figure.update_yaxes(range=[len(names) - .4, -.6], tickvals=list(range(len(names))), ticktext=names, row=1, col=column, showgrid=False, automargin=True, ticklabelstandoff=4)
 
 
 def heat_map(
@@ -81,7 +81,7 @@ def square_panel(
     figure.update_xaxes(visible=False, range=[-.5, side - .5], constrain='domain', row=1, col=column)
     figure.update_yaxes(visible=False, range=[side - .5, -.5], constrain='domain', scaleanchor=f"x{column if column > 1 else ''}", row=1, col=column)
 
-# %% ../nbs/02c_explore.ipynb #7a09b570
+# %% ../nbs/02c_explore.ipynb #2108df02
 Mixture = dict[str, object]  # weights (n_ops,), gradient (n_ops,) of the loss by alpha, loss (a number), output (h, h), kernel (k, k) or None
 
 
@@ -93,7 +93,8 @@ def mixture_limits(
     "Where axes and colours end: looked up with all alphas equal, and with each in turn half-way and all the way up."
     probes = [np.zeros(n_ops)] + [row*share for share in (.5, 1) for row in reach*np.eye(n_ops)]
     seen = [mix(alpha) for alpha in probes]
-    return {name: max(float(np.abs(s[name]).max()) for s in seen) or 1. for name in ('gradient', 'output', 'kernel') if seen[0].get(name) is not None}
+    share = dict(gradient=1., output=.95, kernel=1.)    # a few bright pixels may be cut off
+    return {name: max(float(np.quantile(np.abs(s[name]), q)) for s in seen) or 1. for name, q in share.items() if seen[0].get(name) is not None}
 
 
 def explore_mixture(
@@ -106,15 +107,28 @@ def explore_mixture(
     "Drag the alphas of one mixed operation; watch weights, gradient, output, and the merged kernel where there is one."
     sliders = {op: slider(op, a, reach) for op, a in zip(ops, alpha or [0.]*len(ops), strict=True)}
     downhill, level = ipywidgets.Button(description='one step downhill'), ipywidgets.Button(description='all alphas 0')
-    explorer = Explorer(mixture_figure(mix, ops, reach), sliders, lambda figure, **values: draw_mixture(figure, mix(np.array([values[op] for op in ops])), ops), [*sliders.values(), downhill, level])
+
+    def state(**values): return finite(mix(np.array([values[op] for op in ops])))
 
     def step(_):
-        alpha = np.array([sliders[op].value for op in ops])
-        explorer.move(**dict(zip(ops, np.clip(alpha - rate*np.asarray(mix(alpha)['gradient']), -reach, reach).tolist())))
+        alpha = {op: s.value for op, s in sliders.items()}
+        try: down = -rate*np.asarray(state(**alpha)['gradient'])
+        except (UserError, ValueError): return explorer.update()        # which says what is wrong
+        explorer.move(**{op: float(np.clip(alpha[op] + d, -reach, reach)) for op, d in zip(ops, down)})
 
+    explorer = Explorer(mixture_figure(mix, ops, reach), sliders, lambda figure, **values: draw_mixture(figure, state(**values), ops), [*sliders.values(), downhill, level])
     downhill.on_click(step)
     level.on_click(lambda _: explorer.move(**dict.fromkeys(ops, 0.)))
     return explorer
+
+
+def finite(
+    state: Mixture,
+) -> Mixture:  # the same
+    "Refuse what no bar can show."
+    for name in ('weights', 'gradient', 'loss'):
+        if not np.isfinite(state[name]).all(): raise UserError(f'the {name} is not a finite number there')
+    return state
 
 
 def mixture_figure(
@@ -127,7 +141,7 @@ def mixture_figure(
     kernel = first.get('kernel')
     figure = panels(['mixing weight', 'downhill: −∂loss/∂α', 'output'] + ['merged kernel']*(kernel is not None), [.3, .3, .22] + [.18]*(kernel is not None), max(300, 90 + 28*len(ops)))
     bars(figure, 1, ops, (0, 1.15))
-    bars(figure, 2, ops, (-1.3*limits['gradient'], 1.3*limits['gradient']))
+    bars(figure, 2, ops, (-1.2*limits['gradient'], 1.2*limits['gradient']))
     figure.update_yaxes(showticklabels=False, row=1, col=2)
     heat_map(figure, 3, len(first['output']), limits['output'])
     if kernel is not None: heat_map(figure, 4, len(kernel), limits['kernel'])
@@ -141,23 +155,22 @@ def draw_mixture(
 ) -> str:  # what is to be seen
     "Bring the panels up to `state`."
     weights, down = np.asarray(state['weights'], np.float32), -np.asarray(state['gradient'], np.float32)
-    top, up = int(weights.argmax()), int(down.argmax())
-    for trace, values, best, form in zip(figure.data, (weights, down), (top, up), ('.2f', '+.3f')):
-        trace.update(x=values, text=[format(float(v), form) for v in values], marker_color=[BEST if i == best else REST for i in range(len(ops))])
+    for trace, values, form in zip(figure.data, (weights, down), ('.2f', '+.3f')):
+        best = np.isclose(values, values.max()) & (np.ptp(values) > 1e-6)    # none when all are equal
+        trace.update(x=values, text=[format(float(v), form) for v in values], marker_color=[BEST if b else REST for b in best])
     for trace, name in zip(figure.data[2:], ('output', 'kernel')): trace.z = np.asarray(state[name], np.float32).round(3)
-    return f"loss {state['loss']:.4f}: {ops[top]} has the largest weight ({weights[top]:.2f}), gradient descent raises {ops[up]} most ({down[up]:+.3f})"
+    top, up = int(weights.argmax()), int(down.argmax())
+    leads = f'{ops[top]} has the largest weight ({weights[top]:.2f})' if np.ptp(weights) > 1e-6 else f'all weights are {weights[0]:.2f}'
+    return f"loss {state['loss']:.4f}: {leads}, gradient descent raises {ops[up]} most ({down[up]:+.3f})"
 
-# %% ../nbs/02c_explore.ipynb #4856b465
-def png_source(
-    pixels: np.ndarray,  # (h, h, 3) floats in [-1, 1], clipped
-    side: int,           # of the picture: each pixel is repeated side/h times
-) -> str:  # data address
-    "A picture for plotly, as PNG."
-    from PIL import Image
-    exact = ((np.clip(np.asarray(pixels), -1, 1) + 1)*127.5).round().astype(np.uint8)
-    file = io.BytesIO()
-    Image.fromarray(exact.repeat(side//len(exact), 0).repeat(side//len(exact), 1)).save(file, 'PNG')
-    return 'data:image/png;base64,' + base64.b64encode(file.getvalue()).decode()
+# %% ../nbs/02c_explore.ipynb #d79407ca
+def as_bytes(
+    picture: np.ndarray,  # (h, h, 3) floats in [-1, 1], clipped
+    side: int,            # of what is shown: each pixel is repeated side/h times
+) -> np.ndarray:  # (side, side, 3) uint8
+    "A picture for a panel, however coarse it is."
+    exact = ((np.clip(np.asarray(picture), -1, 1) + 1)*127.5).round().astype(np.uint8)
+    return exact.repeat(side//len(exact), 0).repeat(side//len(exact), 1)
 
 
 Levels = list[np.ndarray]  # each (h_j, h_j, 3), fine to coarse
@@ -189,13 +202,13 @@ def pyramid_figure(
     contents: list[float],  # mean |value| of each level of the whole picture
 ) -> go.Figure:
     "The empty figure of `explore_pyramid`: three pictures, and bars."
-    figure = panels(['this level alone', 'all kept levels up to it', 'all kept levels', 'mean |difference| from the whole'], [.24, .24, .24, .28])
+    figure = panels(['this level alone', 'kept levels up to it', 'all kept levels', 'what is missing, mean |value|'], [.24, .24, .24, .28], 290, .05)
     for column in 1, 2, 3:
-        figure.add_image(source=png_source(np.zeros((side, side, 3)), side), hoverinfo='skip', row=1, col=column)
+        figure.add_image(z=as_bytes(np.zeros((side, side, 3)), side), hoverinfo='skip', row=1, col=column)
         square_panel(figure, column, side)
-    bars(figure, 4, names, (0, 1.5*max(contents)))
+    bars(figure, 4, names, (0, 1.6*max(contents)))
     figure.data[3].update(marker_color=NOW, width=.5)
-    figure.add_bar(y=list(range(len(names))), x=np.float32(contents), orientation='h', marker=dict(color='rgba(0,0,0,0)', line=dict(color=SOFT, width=1)), hoverinfo='skip', row=1, col=4)
+    figure.add_bar(y=list(range(len(names))), x=np.float32(contents), orientation='h', textposition='outside', cliponaxis=False, marker=dict(color='rgba(0,0,0,0)', line=dict(color=SOFT, width=1)), hoverinfo='skip', row=1, col=4)
     return figure.update_layout(barmode='overlay')
 
 
@@ -210,15 +223,16 @@ def draw_pyramid(
     "Bring the pictures and bars up to the kept levels."
     side, coarsest = len(levels[0]), level == len(levels) - 1
     pictures = [levels[level]*(1 if coarsest else 2), collapse(kept[level:]), collapse(kept)]
-    for trace, picture in zip(figure.data, pictures): trace.source = png_source(picture, side)
+    for trace, picture in zip(figure.data, pictures): trace.z = as_bytes(picture, side)
     total = sum(missing)
-    figure.data[3].update(x=np.float32(missing), text=[f'{m:.3f} ({m/total:.0%})' if total > 1e-6 else '0' for m in missing])
+    figure.data[3].x = np.float32(missing)
+    figure.data[4].text = [f'{m:.3f} ({m/total:.0%})' if total > 1e-6 else '0' for m in missing]
     removed = [f'{len(band)}×{len(band)}' for band, left in zip(levels, kept) if not left.any()]
     seen = f"looking at level {len(levels[level])}×{len(levels[level])}; "
     if not removed: return seen + f'nothing is removed, so the picture is whole: distance {total:.4f}'
     return seen + f"without {', '.join(removed)} the pyramid distance is {total:.4f}, {max(missing)/total:.0%} of it at {len(levels[int(np.argmax(missing))])}×{len(levels[int(np.argmax(missing))])}"
 
-# %% ../nbs/02c_explore.ipynb #bbc33805
+# %% ../nbs/02c_explore.ipynb #dd220f51
 Values = dict[str, dict[str, float]]  # {edge: {op: number}}, edges named 's0-s1'
 
 
@@ -233,8 +247,19 @@ def curve(
     bow = .3*(rank.index(dst) - rank.index(src) > 1)*np.array([-along[1], along[0]])
     t = np.linspace(0, 1, 41)[:, None]
     points = (1 - t)**2*a + 2*t*(1 - t)*((a + b)/2 + bow) + t**2*b
-    clear = [np.hypot(*((points - node)/[.27, .3]).T) > 1 for node in (a, b)]  # outside of both nodes
+    room = [.04*len(rank), .065*(1.1 + np.ptp(np.log2(list(sides.values()))))]  # of a node, in units of the axes
+    clear = [np.hypot(*((points - node)/room).T) > 1 for node in (a, b)]
     return points[clear[0] & clear[1]].T.astype(np.float32).round(3)
+
+
+def label_shift(
+    x: np.ndarray,  # of a curve
+    y: np.ndarray,
+) -> tuple[int, int]:  # pixels to the right and up
+    "Beside a straight line, where it leaves the nodes room; above a bow."
+    if np.ptp(y) == 0: return 0, -36
+    straight = np.allclose(np.interp(x, x[[0, -1]], y[[0, -1]]), y, atol=1e-2)
+    return (36, -12) if straight else (-22, 10)
 
 
 def graph_figure(
@@ -243,11 +268,12 @@ def graph_figure(
     most: int,              # candidates in one comparison at most
 ) -> go.Figure:
     "The graph of Figure 2, nodes as high as their maps are large, and room for the bars of a comparison."
-    figure = panels(['', 'compared now'], [.72, .28], 460)
+    figure = panels(['', 'compared now'], [.74, .26], 460, .13)
     for edge in edges:
         x, y = curve(sides, edge)
+        across, up = label_shift(x, y)
         figure.add_scatter(x=x, y=y, mode='lines+markers', hoverinfo='skip', row=1, col=1, marker=dict(symbol='arrow', size=[0]*(len(x) - 1) + [13], angleref='previous', opacity=1))
-        figure.add_annotation(x=x[len(x)//2], y=y[len(x)//2], text='', showarrow=False, font_size=11, bgcolor='rgba(255,255,255,.85)', borderpad=1, row=1, col=1)
+        figure.add_annotation(x=x[len(x)//2], y=y[len(x)//2], text='', showarrow=False, font_size=11, bgcolor='rgba(255,255,255,.85)', borderpad=1, xshift=across, yshift=up, row=1, col=1)
     names = list(sides)
     figure.add_scatter(x=list(range(len(names))), y=[float(np.log2(s)) for s in sides.values()], mode='markers+text', hoverinfo='skip', row=1, col=1,
                        text=[f'<b>{n}</b><br>{s}×{s}' for n, s in sides.items()], textfont=dict(size=11, color=INK), marker=dict(symbol='square', size=40, color='#f4f4f4', opacity=1))
@@ -257,7 +283,7 @@ def graph_figure(
     bars(figure, 2, ['']*most, (0, 1.2))
     return figure
 
-# %% ../nbs/02c_explore.ipynb #940dfca2
+# %% ../nbs/02c_explore.ipynb #adcc6b49
 LOOKS = dict(open=(SOFT, 1.5, 'solid'), compared=(NOW, 2, 'solid'), kept=(BEST, 4.5, 'solid'), new=(NOW, 6, 'solid'), lost=(REST, 1.5, 'dot'))  # state -> colour, width, dash
 
 
@@ -295,7 +321,7 @@ def draw_pruning(
     for trace, label, (name, state) in zip(figure.data, labels, states.items()):
         colour, width, dash = LOOKS[state]
         op = kept.get(name, max(weights[name], key=weights[name].get))
-        trace.update(line=dict(color=colour, width=width, dash=dash), marker_color=colour)
+        trace.update(line=dict(color=colour, width=width, dash=dash), marker=dict(color=colour, size=[0]*(len(trace.x) - 1) + [9 + 2*width]))
         label.update(text='' if state == 'lost' else f'<b>{op}</b><br>{weights[name][op]:.2f}' if name in kept else f'{op}<br>{weights[name][op]:.2f}', font_color=INK if name in kept else SOFT)
     last = decisions[step - 1] if step else None
     nodes = figure.data[len(states)]

@@ -1,0 +1,248 @@
+"""The explorers of the search: controls, what they say, bad input, and what stays in a saved notebook; no browser here."""
+import json
+
+import ipywidgets
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from degas_nb.explore import LOOKS, compared_edges, curve, edge_states, edit_genotype, explore_mixture, explore_prune, explore_pyramid, read_table, table_lines
+from degas_nb.genotype import DEGAS, Genotype, svg
+from degas_nb.merged import MergedOp
+from degas_nb.mixed import candidates
+from degas_nb.ops import batch_norm
+from degas_nb.prune import explain_prune, mixing_weights
+from degas_nb.pyramid import band_means, collapse, laplacian_pyramid
+from degas_nb.show import UserError
+
+PLOTLY = 'application/vnd.plotly.v1+json'
+SIDES = {f's{i}': side for i, side in enumerate([4, 4, 8, 8, 16, 16, 32])}
+
+
+def buttons(explorer):
+    "Button label -> button."
+    return {w.description: w for w in explorer.children[0].children if isinstance(w, ipywidgets.Button)}
+
+
+def stays(explorer):
+    "What a saved notebook keeps of it."
+    data = explorer._repr_mimebundle_()
+    kept = {k: v for k, v in data.items() if 'widget' not in k}
+    assert len(json.dumps(kept)) < 60_000
+    return kept
+
+
+# ---- mixture
+
+
+def linear(alpha):
+    "A mixture of constants 0, 1, 2 whose target is 2."
+    w = np.exp(alpha - alpha.max())/np.exp(alpha - alpha.max()).sum()
+    o = np.arange(3.)
+    m = w @ o
+    return dict(weights=w, gradient=2*(m - 2)*w*(o - m), loss=(m - 2)**2, output=np.full((4, 4), m), kernel=None)
+
+
+def test_downhill_goes_down_and_stays_on_the_sliders():
+    explorer = explore_mixture(linear, ['zero', 'one', 'two'], rate=5.)
+    loss = [linear(np.zeros(3))['loss']]
+    for _ in range(10):
+        buttons(explorer)['one step downhill'].click()
+        alpha = [explorer.controls[o].value for o in ('zero', 'one', 'two')]
+        assert max(map(abs, alpha)) <= 4
+        loss.append(linear(np.array(alpha))['loss'])
+    assert loss == sorted(loss, reverse=True) and loss[-1] < .1 < loss[0]
+    buttons(explorer)['all alphas 0'].click()
+    assert 'all weights are 0.33' in explorer.said
+
+
+def test_axes_stay_while_sliders_move():
+    explorer = explore_mixture(linear, ['zero', 'one', 'two'])
+    axes = lambda: [(explorer.figure.layout[f'{x}axis{i}'].range) for x in 'xy' for i in ('', 2, 3)] + [explorer.figure.data[2].zmax]
+    before = axes()
+    explorer.move(zero=4., two=-4.)
+    assert axes() == before
+    assert all(s.description and s.min == -4 and s.max == 4 for s in explorer.controls.values())
+
+
+def test_one_evaluation_for_a_move_of_all():
+    calls = []
+    explorer = explore_mixture(lambda alpha: calls.append(1) or linear(alpha), ['zero', 'one', 'two'])
+    calls.clear()
+    explorer.move(zero=1., one=2., two=3.)
+    assert len(calls) == 1
+    explorer.controls['zero'].value = 2.
+    assert len(calls) == 2
+
+
+def test_the_kernel_shown_is_the_stencil():
+    torch.manual_seed(0)
+    mix, h = MergedOp(candidates('up', 1, batch_norm(affine=False), 4)).requires_grad_(False), torch.rand(1, 1, 4, 4)
+
+    def state(logits):
+        alpha = torch.tensor(logits, dtype=torch.float32, requires_grad=True)
+        output = mix(h, h, alpha.softmax(0))
+        loss = output.square().mean()
+        return dict(weights=alpha.softmax(0).detach().numpy(), gradient=torch.autograd.grad(loss, alpha)[0].numpy(), loss=loss.item(),
+                    output=output[0, 0].detach().numpy(), kernel=mix.stencil(alpha.softmax(0))[0, 0].detach().numpy())
+
+    explorer = explore_mixture(state, list(mix.ops))
+    explorer.move(deconv_6=3.)
+    assert explorer.figure.data[3].z.shape == (6, 6) and explorer.figure.data[2].z.shape == (16, 16)
+    assert np.allclose(explorer.figure.data[3].z, state([0, 3., 0, 0])['kernel'], atol=1e-3)
+    assert len(stays(explorer)[PLOTLY]['data']) == 4
+
+
+@pytest.mark.parametrize('what', ['weights', 'gradient', 'loss'])
+def test_a_mixture_that_diverged_says_so(what):
+    broken = []
+    explorer = explore_mixture(lambda a: linear(a) | ({what: linear(a)[what]*float('nan')} if broken else {}), ['zero', 'one', 'two'])
+    before = explorer.figure.data[0].x.copy()
+    broken.append(True)
+    for act in (lambda: explorer.move(zero=1.2), buttons(explorer)['one step downhill'].click):
+        act()
+        assert explorer.said == f'not possible: the {what} is not a finite number there; the figure stays as it was'
+        assert (explorer.figure.data[0].x == before).all() and explorer.controls['zero'].value == 1.2
+
+
+def test_alpha_must_fit_the_ops():
+    with pytest.raises(ValueError): explore_mixture(linear, ['zero', 'one', 'two'], alpha=[0.])
+
+
+# ---- pyramid
+
+
+def tensor(x): return torch.as_tensor(x).permute(2, 0, 1)[None]
+
+
+def array(x): return x[0].permute(1, 2, 0).numpy()
+
+
+@pytest.fixture
+def pyramid():
+    picture = np.random.default_rng(0).uniform(-1, 1, (32, 32, 3))
+    return picture, explore_pyramid(picture, lambda x: [array(b) for b in laplacian_pyramid(tensor(x))], lambda ls: array(collapse([tensor(b) for b in ls])))
+
+
+def test_every_level_can_be_looked_at_and_removed(pyramid):
+    picture, explorer = pyramid
+    for level in range(4):
+        explorer.move(level=level, **{f'keep_{j}': j != level for j in range(4)})
+        bands = laplacian_pyramid(tensor(picture))
+        bands[level] = 0*bands[level]
+        missing = band_means(tensor(picture) - collapse(bands))[0]
+        assert np.allclose(explorer.figure.data[3].x, missing, atol=1e-6)
+        assert f'without {32 >> level}×{32 >> level} ' in explorer.said
+        assert [t.z.shape for t in explorer.figure.data[:3]] == [(32, 32, 3)]*3
+
+
+def test_nothing_left_and_everything_back(pyramid):
+    picture, explorer = pyramid
+    explorer.move(**{f'keep_{j}': False for j in range(4)})
+    assert np.allclose(explorer.figure.data[3].x, explorer.figure.data[4].x, atol=1e-6)     # all of it is missing
+    explorer.move(**{f'keep_{j}': True for j in range(4)})
+    assert 'the picture is whole' in explorer.said
+    assert np.abs(explorer.figure.data[2].z.astype(int) - ((picture + 1)*127.5).round()).max() <= 1
+    assert stays(explorer)['text/plain'].startswith('Explorer(looking at')
+
+
+# ---- pruning
+
+
+def random_alpha(seed):
+    rng = np.random.default_rng(seed)
+    return {e.name: {op: round(float(rng.normal()), 1) for op in DEGAS.ops(e)} for e in DEGAS.edges}
+
+
+@pytest.mark.parametrize('seed', range(5))
+def test_decisions_come_one_by_one(seed):
+    alpha = random_alpha(seed)
+    explorer, records = explore_prune(SIDES, alpha, mixing_weights, explain_prune), explain_prune(mixing_weights(alpha))
+    assert explorer.said.startswith(f'0 of {len(records)} decisions')
+    for n, record in enumerate(records, 1):
+        buttons(explorer)['next decision'].click()
+        assert explorer.said == f"decision {n} of {len(records)}, stage {record['stage']}: {record['says']}"
+        bars = explorer.figure.data[-1]
+        assert list(bars.marker.color).count('#d55e00') == 1 and bars.x[list(bars.marker.color).index('#d55e00')] == pytest.approx(record['value'], abs=1e-6)
+    buttons(explorer)['next decision'].click()
+    assert explorer.said.startswith('0 of ')                       # and round again
+
+
+def test_who_saw_all_goes_on_seeing_all():
+    alpha = random_alpha(1)
+    explorer = explore_prune(SIDES, alpha, mixing_weights, explain_prune)
+    explorer.move(step_=explorer.controls['step_'].max)
+    for value in (4., -4.):
+        explorer.move(**{f's0-s2 {op}': value*(i == 0) for i, op in enumerate(alpha['s0-s2'])} | {f's0-s4 {op}': value*(i == 0) for i, op in enumerate(alpha['s0-s4'])})
+        n = explorer.controls['step_'].max
+        assert explorer.controls['step_'].value == n and explorer.said.startswith(f'decision {n} of {n}')
+
+
+@pytest.mark.parametrize('seed', range(5))
+def test_states_are_the_decisions(seed):
+    records, edges = explain_prune(mixing_weights(random_alpha(seed))), [e.name for e in DEGAS.edges]
+    for step in range(len(records) + 1):
+        states = edge_states(edges, records, step)
+        assert set(states.values()) <= set(LOOKS)
+        assert {e for e, s in states.items() if s in ('kept', 'new')} == {r['edge'] for r in records[:step]}
+        decided = {r['node'] for r in records[:step]} - {r['node'] for r in records[step:]}
+        assert {e for e, s in states.items() if s == 'lost'} == {e for e in edges if e.split('-')[1] in decided} - {r['edge'] for r in records}
+    assert compared_edges(records[0], edges) == ['s0-s1']
+
+
+def test_the_dropdown_shows_the_sliders_of_its_edge():
+    explorer = explore_prune(SIDES, random_alpha(0), mixing_weights, explain_prune)
+    stack = next(w for w in explorer.children[0].children if isinstance(w, ipywidgets.Stack))
+    for i, edge in enumerate(e.name for e in DEGAS.edges):
+        explorer.controls['edge'].value = edge
+        assert stack.selected_index == i
+        assert [s.description for s in stack.children[i].children] == list(DEGAS.ops(DEGAS.edges[i])) and edge in explorer.said
+
+
+def test_alpha_that_is_nan_is_said():
+    alpha, broken = random_alpha(0), []
+    explorer = explore_prune(SIDES, alpha, lambda a: {e: dict.fromkeys(ops, float('nan')) for e, ops in a.items()} if broken else mixing_weights(a), explain_prune)
+    broken.append(True)
+    explorer.controls['s0-s1 conv_1'].value = 2.
+    assert explorer.said.startswith('not possible: conv_1 on s0-s1 is nan: the search diverged')
+
+
+def test_curves_end_beside_the_nodes():
+    for e in DEGAS.edges:
+        x, y = curve(SIDES, e.name)
+        assert len(x) > 10 and (np.diff(x) > 0).all() and DEGAS.nodes.index(e.src) < x[0] and x[-1] < DEGAS.nodes.index(e.dst)
+        flat = y.min() == y.max()
+        assert flat == (e.kind == 'normal')
+
+
+# ---- genotype
+
+
+@pytest.fixture
+def editor():
+    def draw(value):
+        genotype = Genotype.from_json(value)
+        return svg(genotype), f'{len(genotype.edges)} edges'
+    return edit_genotype(Genotype.named('cifar10_paper').to_json(), draw)
+
+
+@pytest.mark.parametrize('text', ['', '{', '[]', '"x"', 'null', '[' * 100_000, '{"format": 1}', '{"a": 1e999}', '1' * 5000, '\ud800', '{"format": "degas-genotype/1", "nodes": [[]], "edges": []}'])
+def test_what_is_no_genotype_is_said_and_the_drawing_stays(editor, text):
+    before = editor.figure.value
+    editor.controls['text'].value = text
+    assert editor.said.startswith('not possible: ') and '\n' not in editor.said and len(editor.said) < 200
+    assert editor.figure.value == before
+
+
+def test_the_text_is_drawn_and_read_back(editor):
+    genotype = Genotype.named('cifar10_paper')
+    assert Genotype.from_json(read_table(table_lines(genotype.to_json()))) == genotype
+    assert editor.said == f'{len(genotype.edges)} edges'
+    editor.controls['text'].value = editor.controls['text'].value.replace('deconv_6', 'up_conv_1')
+    assert 'deconv_6' not in editor.figure.value and stays(editor)['image/svg+xml'] == editor.figure.value
+
+
+def test_hostile_names_are_escaped(editor):
+    editor.controls['text'].value = editor.controls['text'].value.replace('s0', '<script>')
+    assert '<script>' not in editor.figure.value and '<script>' not in editor.sentence.value
