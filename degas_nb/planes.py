@@ -456,7 +456,7 @@ def explore_frechet(
     controls['shape'] = ipywidgets.Dropdown(options=SHAPES, description='fake points', style=NAMED, layout=WIDE)
     buttons = [ipywidgets.Button(description=name, tooltip=f'the fake cloud {name}, the real one at the origin') for name in CASES]
     columns = [ipywidgets.VBox([control for name, control in controls.items() if name.startswith(who)]) for who in WHOSE]
-    explorer = PlaneExplorer(gaussian_figure(), controls, TwoGaussians(distance).follow, [*columns, controls['shape'], *buttons])
+    explorer = PlaneExplorer(gaussian_figure(), controls, TwoGaussians(distance).follow, [*columns, controls['shape'], ipywidgets.HBox(buttons)])
     for button in buttons: button.on_click(lambda button: explorer.move(**case(button.description)))
     let_drag(explorer)
     return explorer
