@@ -13,6 +13,7 @@ from torch.profiler import profile
 
 sys.path.insert(0, str(Path(__file__).parent))
 from baselines import PlainSearch, PlainSuperGenerator, same_weights
+import dashboard
 import gan_step
 import scores
 from measure import ConvolutionFlops, ROUNDS, best_matmul, in_turns, kept_bytes, machine
@@ -76,7 +77,7 @@ def main():
     rows = []
     modes = [dict(), dict(joint=True)] + [dict(amp='bf16'), dict(joint=True, amp='bf16')]*bf16_on_cpu()
     searches = [lambda c=c, b=b, kw=kw: search_iteration(c, b, **kw) for kw in modes for c, b in ((32, 64), (64, 32))]
-    for bench in (*searches, lambda: strong_baseline(32, 64), lambda: memory(32, 64), lambda: arithmetic_rate(32, 64), import_time, *gan_step.ROWS, *scores.ROWS):
+    for bench in (*searches, lambda: strong_baseline(32, 64), lambda: memory(32, 64), lambda: arithmetic_rate(32, 64), import_time, *gan_step.ROWS, *scores.ROWS, *dashboard.ROWS):
         rows.append(bench())
         print(f"{rows[-1]['ratio']:6.2f}x  {rows[-1]['name']}  against  {rows[-1]['against']}", flush=True)
     Path(__file__).with_name('results.json').write_text(json.dumps(dict(machine=machine(), rounds=ROUNDS, rows=rows), indent=1) + '\n')

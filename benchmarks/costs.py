@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch.profiler import profile
 
 sys.path.insert(0, str(Path(__file__).parent))
 from measure import ConvolutionFlops, best_matmul, kept_bytes, machine
@@ -51,8 +52,26 @@ def step_cost(**kw):
     return dict(**settings, seconds=statistics.median(times), flops=counted.flops, kept=kept, n_weights=n_weights, sent=4*(n_weights + 59 + 4))
 
 
+KINDS = {'convolutions': ('convolution',), 'batch norm': ('batch_norm',), 'pooling': ('pool',), 'optimisers': ('Optimizer', '_foreach', 'addcdiv', 'addcmul'),
+         'relu and sums': ('clamp', 'threshold', 'aten::add', 'aten::mul', 'aten::sub', 'aten::div', 'aten::sum')}
+
+
+def shares(**kw):
+    "Which part of a step's own time goes where, by torch's profiler"
+    search = Search.from_config(noise(256), SearchConfig(epochs=1000, z_init='random', **kw))
+    for _ in range(3): next(search)
+    with profile() as profiled:
+        for _ in range(5): next(search)
+    spent = {e.key: e.self_cpu_time_total for e in profiled.key_averages()}
+    kind = lambda key: next((kind for kind, parts in KINDS.items() if any(p in key for p in parts)), 'the rest')
+    found = {}
+    for key, t in spent.items(): found[kind(key)] = found.get(kind(key), 0) + t/sum(spent.values())
+    return dict(sorted(found.items(), key=lambda item: -item[1]))
+
+
 def steps():
-    found = dict(matmul=best_matmul(), steps=[])
+    found = dict(matmul=best_matmul(), shares=shares(width=32), steps=[])
+    print(found, flush=True)
     for kw in GRID:
         found['steps'].append(step_cost(**kw))
         print(found['steps'][-1], flush=True)
