@@ -21,7 +21,7 @@ from plotly.subplots import make_subplots
 from .show import UserError
 from .widgets import BEST, INK, REST, SOFT, Explorer
 
-# %% ../nbs/02c_explore.ipynb #757cfcc7
+# %% ../nbs/02c_explore.ipynb #0947eda5
 NOW = '#d55e00'  # what is looked at, or was decided last
 
 
@@ -45,7 +45,7 @@ def panels(
     "An empty row of panels, white, with small titles."
     figure = make_subplots(1, len(titles), subplot_titles=titles, column_widths=widths, horizontal_spacing=gap)
     figure.update_annotations(font_size=13)
-    return figure.update_layout(height=height, template='none', showlegend=False, margin=dict(l=10, r=10, t=40, b=30), font_color=INK)
+    return figure.update_layout(height=height, autosize=True, template='none', showlegend=False, margin=dict(l=10, r=10, t=40, b=30), font_color=INK)
 
 
 def bars(
@@ -232,7 +232,7 @@ def draw_pyramid(
     if not removed: return seen + f'nothing is removed, so the picture is whole: distance {total:.4f}'
     return seen + f"without {', '.join(removed)} the pyramid distance is {total:.4f}, {max(missing)/total:.0%} of it at {len(levels[int(np.argmax(missing))])}×{len(levels[int(np.argmax(missing))])}"
 
-# %% ../nbs/02c_explore.ipynb #dd220f51
+# %% ../nbs/02c_explore.ipynb #564355d2
 Values = dict[str, dict[str, float]]  # {edge: {op: number}}, edges named 's0-s1'
 
 
@@ -259,7 +259,7 @@ def label_shift(
     "Beside a straight line, where it leaves the nodes room; above a bow."
     if np.ptp(y) == 0: return 0, -36
     straight = np.allclose(np.interp(x, x[[0, -1]], y[[0, -1]]), y, atol=1e-2)
-    return (36, -12) if straight else (-22, 10)
+    return (40, -20) if straight else (-22, 10)
 
 
 def graph_figure(
@@ -283,7 +283,7 @@ def graph_figure(
     bars(figure, 2, ['']*most, (0, 1.2))
     return figure
 
-# %% ../nbs/02c_explore.ipynb #adcc6b49
+# %% ../nbs/02c_explore.ipynb #2a893332
 LOOKS = dict(open=(SOFT, 1.5, 'solid'), compared=(NOW, 2, 'solid'), kept=(BEST, 4.5, 'solid'), new=(NOW, 6, 'solid'), lost=(REST, 1.5, 'dot'))  # state -> colour, width, dash
 
 
@@ -326,7 +326,7 @@ def draw_pruning(
     last = decisions[step - 1] if step else None
     nodes = figure.data[len(states)]
     at = [last is not None and text.startswith(f"<b>{last['node']}</b>") for text in nodes.text]
-    nodes.marker.line = dict(color=[NOW if here else SOFT for here in at], width=[3 if here else 1 for here in at])
+    nodes.update(marker_line_color=[NOW if here else SOFT for here in at], marker_line_width=[3 if here else 1 for here in at])
     draw_rivals(figure, weights, compared_edges(last, list(weights)) if last else [edge], last)
     if not last: return f'0 of {len(decisions)} decisions: all edges are there, each with all its operations; {edge} is shown on the right'
     return f"decision {step} of {len(decisions)}, stage {last['stage']}: {last['says']}"

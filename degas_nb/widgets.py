@@ -5,14 +5,14 @@
 # %% auto #0
 __all__ = ['INK', 'SOFT', 'REST', 'TRACK', 'BEST', 'LINES', 'DASHES', 'ROW', 'HEAD', 'COLUMN', 'SIDE', 'Curve', 'best_op',
            'as_picture', 'Board', 'pack', 'bar_columns', 'board_picture', 'small_png', 'static_text', 'LiveView',
-           'AlphaView', 'Explorer']
+           'AlphaView', 'whole_batch', 'Explorer']
 
 # %% ../nbs/02_widgets.ipynb #7715f245
 import base64
 import io
 import json
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from html import escape
 from importlib.resources import files
@@ -307,6 +307,21 @@ class AlphaView(LiveView):
             self.step = self.board.step
 
 # %% ../nbs/02_widgets.ipynb #379e078e
+@contextmanager
+def whole_batch(
+    figure: go.FigureWidget,
+) -> object:  # context manager
+    "`figure.batch_update()` without holes: the page (plotly 7.1) forgets the x of a trace whose neighbour got a new x."
+    with figure.batch_update():
+        yield
+        edits = figure._batch_trace_edits                       # {trace: {property: new value}}
+        touched = {prop for edit in edits.values() for prop in edit}
+        for i, edit in edits.items():
+            for prop in touched - set(edit):
+                now = figure.data[i][prop] if prop in figure.data[i] else None
+                if now is not None: edit[prop] = now.to_plotly_json() if hasattr(now, 'to_plotly_json') else now
+
+
 class Explorer(ipywidgets.VBox):
     "Controls, a figure that follows them, and a sentence about it."
     def __init__(
@@ -340,7 +355,7 @@ class Explorer(ipywidgets.VBox):
 
     def in_one_message(self) -> object:  # context manager
         "What a plotly figure is told inside is sent together."
-        return nullcontext() if isinstance(self.figure, ipywidgets.HTML) else self.figure.batch_update()
+        return nullcontext() if isinstance(self.figure, ipywidgets.HTML) else whole_batch(self.figure)
 
     def move(
         self,

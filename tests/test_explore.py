@@ -246,3 +246,23 @@ def test_the_text_is_drawn_and_read_back(editor):
 def test_hostile_names_are_escaped(editor):
     editor.controls['text'].value = editor.controls['text'].value.replace('s0', '<script>')
     assert '<script>' not in editor.figure.value and '<script>' not in editor.sentence.value
+
+
+# ---- what the page is told
+
+MAKERS = dict(mixture=lambda: explore_mixture(linear, ['zero', 'one', 'two']), prune=lambda: explore_prune(SIDES, random_alpha(0), mixing_weights, explain_prune))
+
+
+@pytest.mark.parametrize('make, move', [(MAKERS['mixture'], dict(two=2.)), (MAKERS['prune'], dict(step_=3)), (MAKERS['prune'], {'s0-s2 deconv_4': 4.})])
+def test_one_message_without_holes(make, move):
+    "A hole in a batch makes the page forget what it shows: seen in JupyterLab as lines that were gone."
+    explorer, sent = make(), []
+    figure = explorer.figure
+    figure._send_update_msg = lambda restyle_data, relayout_data, trace_indexes=None, **kw: sent.append((restyle_data, trace_indexes))
+    explorer.move(**move)
+    (restyled, traces), = sent
+    assert restyled
+    for prop, values in restyled.items():
+        for trace, value in zip(traces, values):
+            known = prop in figure.data[trace] and figure.data[trace][prop] is not None
+            assert not known or type(value).__name__ != '_Undefined' and value is not None and 'ndefined' not in repr(value), (prop, trace)
