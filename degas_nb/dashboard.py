@@ -37,7 +37,7 @@ from IPython.display import display
 
 from .runs import RunFolder
 from .show import UserError
-from .widgets import (BEST, COLUMN, HEAD, INK, REST, ROW, SOFT, Board, Curve, Explorer, LiveView, _draw_curves, _draw_edge,
+from .widgets import (BEST, COLUMN, HEAD, INK, LINES, REST, ROW, SOFT, Board, Curve, Explorer, LiveView, _draw_curves, _draw_edge,
                               as_picture, bar_columns, best_op, pack, small_png, static_text)
 
 # %% ../nbs/04c_dashboard.ipynb #6059e89e
@@ -393,11 +393,11 @@ class Dashboard(LiveView):
     def _soon(self):
         "Send now, or when the last message is old enough."
         wait = self._sent + 1/PER_SECOND - time.monotonic()
+        if self._timer is not None: return
         if wait <= 0: return self.flush()
-        if self._timer is None:
-            self._timer = threading.Timer(wait, self.flush)
-            self._timer.daemon = True
-            self._timer.start()
+        self._timer = threading.Timer(wait, self.flush)
+        self._timer.daemon = True
+        self._timer.start()
 
     def flush(self) -> None:
         "Send what is new, in one message. A page that can't be reached never stops a run."
@@ -921,25 +921,27 @@ def replay_figure(
     curves: dict,      # {name: Curve}
     decide: Callable[[dict], list],  # weights -> decisions
 ) -> go.Figure:
-    "Bars of every edge, losses with a mark, a sentence; one frame a moment."
+    "Bars of every edge, losses with a line at the moment, a sentence; one frame a moment."
     from plotly.subplots import make_subplots
     edges, columns = list(seen[-1][1]), 3
     full = max(.25, math.ceil(4*max((w for _, weights in seen for ops in weights.values() for w in ops.values() if math.isfinite(w)), default=0))/4)
     height = -(-(len(edges) + 1)//columns)
     figure = make_subplots(height, columns, subplot_titles=[*edges, *['']*(height*columns - len(edges) - 1), 'losses'], horizontal_spacing=.11, vertical_spacing=.28/height)
     place = [(i//columns + 1, i % columns + 1) for i in range(len(edges))]
-    first = frame_of(*seen[0], decide)
+    axis = height*columns
+    first = frame_of(*seen[0], decide, axis)
     for (row, column), trace in zip(place, first.data): figure.add_trace(trace, row, column)
     for i, (name, curve) in enumerate(curves.items()):
         x, y = curve.points()
-        figure.add_trace(go.Scatter(x=[round(v) for v in x.tolist()], y=three(y.tolist()), name=name, mode='lines'), height, columns)
-    said = [first.layout.title.text]
+        line = dict(color=LINES[i % 6], dash=('solid', 'dash', 'dot', 'dashdot', 'longdash', 'longdashdot')[i % 6])
+        figure.add_trace(go.Scatter(x=[round(v) for v in x.tolist()], y=three(y.tolist()), name=name, mode='lines', line=line), height, columns)
+    figure.update_annotations(font_size=12)
     figure.update_xaxes(range=[0, full], showgrid=False, tickfont_size=9, nticks=3)
     figure.update_yaxes(autorange='reversed', tickfont_size=9)
     figure.update_xaxes(range=[0, max(seen[-1][0], 1)], row=height, col=columns)
     figure.update_yaxes(autorange=True, row=height, col=columns)
-    figure.frames = [frame_of(step, weights, decide) for step, weights in seen]
-    return figure.update_layout(**replay_layout(seen, said[0], height))
+    figure.frames = [frame_of(step, weights, decide, axis) for step, weights in seen]
+    return figure.update_layout(**replay_layout(seen, height)).update_layout(first.layout)
 
 
 def three(
@@ -953,14 +955,16 @@ def frame_of(
     step: int,      # when
     weights: dict,  # {edge: {op: weight}}
     decide: Callable[[dict], list],  # weights -> decisions
+    axis: int,      # number of the panel with the losses, where a line marks the moment
 ) -> go.Frame:
     "One moment: bars, those that are kept in blue, and what is kept in words."
     try: kept, why = {d['edge']: d['op'] for d in decide(weights)}, ''
     except ValueError as e: kept, why = {}, f'no decision: {e}'
     bars = [go.Bar(x=three(ops.values()), y=list(ops), orientation='h', showlegend=False,
                    marker=dict(color=[int(kept.get(edge) == op) for op in ops], colorscale=[[0, REST], [1, BEST]], cmin=0, cmax=1)) for edge, ops in weights.items()]
+    mark = dict(type='line', x0=step, x1=step, y0=0, y1=1, xref=f'x{axis}', yref=f'y{axis} domain', line=dict(color=SOFT, width=1))
     said = f'step {step}: ' + (why or 'kept ' + ', '.join(f'{edge} {op}' for edge, op in kept.items()))
-    return go.Frame(name=str(step), data=bars, traces=list(range(len(bars))), layout=dict(title_text=wrapped(said)))
+    return go.Frame(name=str(step), data=bars, traces=list(range(len(bars))), layout=dict(title_text=wrapped(said), shapes=[mark]))
 
 
 def wrapped(
@@ -974,15 +978,14 @@ def wrapped(
 
 def replay_layout(
     seen: list,   # (step, weights)
-    said: str,    # the first title
     height: int,  # rows of panels
 ) -> dict:
     "Size, slider and buttons."
     steps = [dict(label=str(step), method='animate', args=[[str(step)], dict(mode='immediate', frame=dict(duration=0, redraw=True), transition=dict(duration=0))]) for step, _ in seen]
     play = dict(label='Play', method='animate', args=[None, dict(frame=dict(duration=120, redraw=True), transition=dict(duration=0), fromcurrent=True)])
     pause = dict(label='Pause', method='animate', args=[[None], dict(mode='immediate', frame=dict(duration=0, redraw=False), transition=dict(duration=0))])
-    return dict(template='none', width=1000, height=150*height + 170, margin=dict(l=95, r=20, t=90, b=95), title=dict(text=said, font_size=12, x=.01), bargap=.25, font_size=11,
-                sliders=[dict(steps=steps, active=0, pad=dict(t=45), currentvalue_prefix='step ')], legend=dict(font_size=9),
+    return dict(template='none', width=1000, height=150*height + 170, margin=dict(l=95, r=20, t=90, b=95), title=dict(font_size=12, x=.01), bargap=.25, font_size=11,
+                sliders=[dict(steps=steps, active=0, pad=dict(t=45), currentvalue=dict(prefix='step ', xanchor='right'))], legend=dict(font_size=9),
                 updatemenus=[dict(type='buttons', direction='right', buttons=[play, pause], x=0, y=0, xanchor='left', yanchor='top', pad=dict(t=20))])
 
 

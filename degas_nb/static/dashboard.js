@@ -61,7 +61,7 @@ function networkPanel(host) {
       const group = draw('g', root, {class: `dg-net-edge${kept ? '' : ' dg-lost'}${changed ? ' dg-flash' : ''}`, 'data-edge': name});
       draw('path', group, {d: `M${from}${to.length > 1 ? 'C' : 'L'}${to.join(' ')}`, class: 'dg-net-line', 'marker-end': `url(#${id})`, ...(kept ? {style: `stroke: ${colour}`} : {})});
       if (!kept) continue;
-      const half = 3.6 * op.length + 5;
+      const half = 3.3 * op.length + 3;
       draw('rect', group, {x: x - half, y: y - 9, width: 2 * half, height: 18, rx: 3, class: 'dg-net-ground'});
       draw('text', group, {x, y: y + 4, 'text-anchor': 'middle', class: 'dg-net-op'}, op);
     }
