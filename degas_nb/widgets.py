@@ -374,5 +374,6 @@ class Explorer(ipywidgets.VBox):
     def _repr_mimebundle_(self, **kwargs) -> dict:
         "Controls for JupyterLab, the figure for everybody else."
         svg = isinstance(self.figure, ipywidgets.HTML)
+        if not svg: self.figure._repr_mimebundle_()  # plotly sends its newest state here, and nobody calls this for a figure inside a box
         kept = {'image/svg+xml': self.figure.value} if svg else {'application/vnd.plotly.v1+json': json.loads(self.figure.to_json())}
         return {**super()._repr_mimebundle_(**kwargs), **kept, 'text/plain': repr(self)}
