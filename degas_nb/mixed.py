@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterable
 from functools import reduce
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .ops import KINDS, Norm, Op

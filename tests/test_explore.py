@@ -14,7 +14,6 @@ from degas_nb.mixed import candidates
 from degas_nb.ops import batch_norm
 from degas_nb.prune import explain_prune, mixing_weights
 from degas_nb.pyramid import band_means, collapse, laplacian_pyramid
-from degas_nb.show import UserError
 
 PLOTLY = 'application/vnd.plotly.v1+json'
 SIDES = {f's{i}': side for i, side in enumerate([4, 4, 8, 8, 16, 16, 32])}
