@@ -9,12 +9,12 @@ import json
 import os
 import re
 import time
-from pathlib import Path
 
 import nbformat
 import pytest
 from PIL import Image
 
+from degas_nb.gan import GANConfig
 from degas_nb.runs import RunFolder
 from lab import ROOT, Lab, shoot, write_notebook
 
@@ -52,9 +52,17 @@ def search_of(images, shown=16, **settings):
 
 search, pictures = search_of(load('emoji', limit=256), epochs=500, width=8, batch_size=16)
 dashboard = Dashboard(decide=explain_prune)'''
+HALF = '''run.stop()
+run.wait()
+search, pictures = search_of(load('emoji', limit={limit}), epochs={epochs}, width={width}, batch_size={batch})
+run = live(search, Dashboard(decide=explain_prune), pictures=pictures, picture_every=3600, paused=True)
+run.step(len(search) // 2)'''
+SIZE = dict(limit=1911, epochs=16, width=16, batch=64) if PICTURES else dict(limit=64, epochs=10, width=4, batch=32)
 CELLS = [SEARCH,
          "run = live(search, dashboard, pictures=pictures, picture_every=.5, folder='run', save_every=3600)",
-         "print(run.state, search.n)"]
+         "print(run.state, search.n)",
+         HALF.format(**SIZE),
+         "print(run.state, search.n, len(search))"]
 
 
 class Board:
@@ -208,6 +216,25 @@ def test_a_closed_page_leaves_the_run_going_and_finds_it_again(search, lab, brow
     finally: it.page, it.errors, it.outside = again.page, again.errors, again.outside
 
 
+# ---- half-way through a search
+
+@pytest.mark.timeout(500)
+def test_half_way(search):
+    "The picture of the page `live_lessons`; without DEGAS_PICTURES from a search of a second."
+    it, _ = search
+    it.run(3)
+    board = Board(it, 3)
+    board.until(lambda b: b.state == 'paused', seconds=400)
+    step = board.resting()
+    it.run(4)
+    state, n, total = it.text(4).split()
+    assert state == 'paused' and step == int(n) == int(total) // 2
+    assert all(board.seen().values()), board.seen()
+    it.page.wait_for_timeout(1500)                          # no edge flashes any more
+    picture(board.root, 'dashboard')
+    it.was_quiet()
+
+
 # ---- what goes wrong
 
 BAD = ['''import math
@@ -236,7 +263,8 @@ class Toy:
        "toy, dashboard = Toy(), Dashboard()\nrun = live(toy, dashboard)",
        "live(toy, Dashboard())",
        "dashboard.close()\nn = toy.n\ntime.sleep(.5)\nprint('went on', toy.n > n + 5)\nrun.stop()\nrun.wait()",
-       "empty = Dashboard()\nempty"]
+       "empty = Dashboard()\nempty",
+       "from degas_nb.dashboard import watch\nwatching = watch('gan')"]
 
 
 @pytest.fixture(scope='module')
@@ -284,33 +312,16 @@ def test_two_dashboards_a_closed_one_and_an_empty_one(bad):
     it.was_quiet()
 
 
-# ---- half-way through a search
-
-HALF = '''search, pictures = search_of(load('emoji', limit={limit}), epochs={epochs}, width={width}, batch_size={batch})
-run = live(search, Dashboard(decide=explain_prune), pictures=pictures, picture_every=3600, paused=True)
-run.step(len(search) // 2)'''
-
-
-@pytest.mark.timeout(500)
-def test_half_way(lab, browser):
-    "The picture of the page `live_lessons`; without DEGAS_PICTURES from a search of a second."
-    size = dict(limit=1911, epochs=16, width=16, batch=64) if PICTURES else dict(limit=64, epochs=10, width=4, batch=32)
-    write_notebook(lab[2] / 'half.ipynb', SEARCH, HALF.format(**size), 'print(run.state, search.n, len(search))')
-    it = Lab(browser.new_page(viewport=dict(width=1400, height=1400)), lab, 'half.ipynb')
-    it.run(0)
-    it.run(1)
-    board = Board(it, 1)
-    board.until(lambda b: b.state == 'paused', seconds=400)
-    step = board.resting()
-    it.run(2)
-    state, n, total = it.text(2).split()
-    assert state == 'paused' and step == int(n) == int(total) // 2
-    seen = board.seen()
-    assert all(seen.values()), seen
-    it.page.wait_for_timeout(1500)                          # no edge flashes any more
-    picture(board.root, 'dashboard')
-    it.was_quiet()
-    it.page.close()
+@pytest.mark.timeout(120)
+def test_a_training_is_watched_without_alpha(bad, lab):
+    run = RunFolder.create(lab[2] / 'gan', 'gan', GANConfig(steps=3).to_dict(), dict(name='emoji'))
+    for step in range(1, 4): run.trace.append(dict(step=step, critic=dict(wass=-1. / step, gp=.1), generator=dict(adv=.5)))
+    bad.run(9)
+    board = Board(bad, 9)
+    board.until(lambda b: b.state == 'done' and b.step == 3)
+    assert board.root.locator('.dg-bars:visible, .dg-heat:visible, .dg-network:visible').count() == 0
+    assert board.root.locator('path.dg-line').count() > 0
+    bad.was_quiet()
 
 
 # ---- explorers, from the cells of the lessons
