@@ -203,3 +203,8 @@ PROSE = [ROOT/'README.md', ROOT/'Makefile', ROOT/'settings.ini', ROOT/'setup.py'
 def test_no_registry_hosts(path):
     text = '\n'.join(source(c) for c in cells(path)) if path.suffix == '.ipynb' else path.read_text()
     assert not REGISTRY_HOSTS.findall(text)
+
+
+def test_nothing_is_imported_in_vain():
+    found = subprocess.run([sys.executable, '-m', 'ruff', 'check', '--isolated', '--select', 'F', '--output-format', 'concise', *map(str, (ROOT/p for p in ('nbs', 'degas_nb', 'tests', 'tools', 'benchmarks')))], capture_output=True, text=True)
+    assert found.returncode == 0, found.stdout

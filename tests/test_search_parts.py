@@ -14,13 +14,14 @@ from measure import kept_bytes
 
 from degas_nb.generator import BASELINES, Generator, build_generator, ctgan_init_
 from degas_nb.data import load
-from degas_nb.genotype import DEGAS
+from degas_nb.genotype import DEGAS, Genotype
 from degas_nb.glo import Gaussian, Latents, pca_init, principal_axes
 from degas_nb.merged import MergedOp, node_sum, weighted_norm
 from degas_nb.mixed import MixedOp, candidates
 from degas_nb.ops import batch_norm
 from degas_nb.prune import PRUNING_RULES, mixing_weights, prune
 from degas_nb.pyramid import KERNELS, collapse, laplacian_pyramid, lap1, reconstruction_loss
+from degas_nb.runs import RunFolder, shipped_run
 from degas_nb.search import Search, SearchConfig, bf16_on_cpu
 from degas_nb.show import UserError
 
@@ -253,3 +254,14 @@ def test_merging_keeps_less_for_the_backward_pass():
     merged, summed = (toy_search(impl=impl) for impl in ('merged', 'sum'))
     less, more = (kept_bytes(lambda s=s: s.per_image_loss(s.latents.gather(index), index)) for s in (merged, summed))
     assert less < 0.55*more
+
+
+def test_the_shipped_search_is_what_its_trace_says():
+    folder = RunFolder.open(shipped_run('cifar10'), 'search')
+    rows = folder.trace.read()
+    found = prune(rows[-1]['weights'])
+    assert rows[-1]['step'] == 7810 and found == Genotype.load(folder.path) == Genotype.named('cifar10_found')
+    assert not any('/' in str(v) for v in folder.data.values()) and 'source' not in folder.data
+    config = SearchConfig.from_dict(folder.config)
+    assert (config.epochs, config.width, config.batch_size, folder.data['n']) == (10, 32, 64, 50_000)
+    for kind in ('weights', 'alpha'): assert all(set(row[kind]) == {e.name for e in DEGAS.edges} for row in rows if kind in row)
