@@ -8,8 +8,9 @@ from measure import ROUNDS
 
 CODE = f"""
 import json, statistics, time
-from degas_nb.dashboard import Dashboard, live
+from degas_nb.dashboard import Dashboard
 from degas_nb.data import load
+from degas_nb.live import live
 from degas_nb.search import Search, SearchConfig
 
 images = load('emoji', limit=512)

@@ -864,8 +864,9 @@ def free_port(
         return s.getsockname()[1]
 
 
-WATCH = """from degas_nb.dashboard import Dashboard, scrub, watch
+WATCH = """from degas_nb.dashboard import Dashboard
 from degas_nb.prune import explain_prune
+from degas_nb.replay import scrub, watch
 from degas_nb.show import UserError
 watching = watch({folder!r}, Dashboard(decide=explain_prune))"""
 

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['INK', 'SOFT', 'REST', 'TRACK', 'BEST', 'LINES', 'DASHES', 'ROW', 'HEAD', 'COLUMN', 'SIDE', 'Curve', 'best_op',
-           'as_picture', 'Board', 'pack', 'bar_columns', 'board_picture', 'small_png', 'static_text', 'LiveView',
-           'AlphaView', 'whole_batch', 'Explorer']
+           'as_picture', 'Board', 'pack', 'bar_columns', 'draw_edge', 'draw_curves', 'board_picture', 'small_png',
+           'static_text', 'LiveView', 'AlphaView', 'whole_batch', 'Explorer']
 
 # %% ../nbs/02_widgets.ipynb #7715f245
 import base64
@@ -144,8 +144,15 @@ def bar_columns(
     return columns
 
 # %% ../nbs/02_widgets.ipynb #e5e58a26
-def _draw_edge(ax, edge: str, weights: dict, x: float, y: float, limit: float):
-    "One edge: its name, and a bar for each op; `x, y` is the upper left corner in pixels."
+def draw_edge(
+    ax: object,     # matplotlib axes, in pixels, y downwards
+    edge: str,      # its name
+    weights: dict,  # {op: weight}
+    x: float,       # of the upper left corner
+    y: float,
+    limit: float,   # weight of a full bar
+) -> None:
+    "One edge: its name, and a bar for each op."
     from matplotlib.patches import Rectangle
     best, left, width = best_op(weights), x + 88, COLUMN - 142
     ax.text(x, y + 11, edge, fontsize=7.6, weight='bold', family='monospace', color=INK)
@@ -165,7 +172,7 @@ def _draw_bars(ax, board: Board, columns: list):
     for i, edges in enumerate(columns):
         y = 22
         for edge in edges:
-            _draw_edge(ax, edge, board.alpha[edge], 12 + COLUMN * i, y, board.limit)
+            draw_edge(ax, edge, board.alpha[edge], 12 + COLUMN * i, y, board.limit)
             y += HEAD + ROW * len(board.alpha[edge])
 
 
@@ -176,7 +183,10 @@ def _spread(ys: list[float], gap: float) -> list[float]:
     return out
 
 
-def _draw_curves(ax, curves: dict):
+def draw_curves(
+    ax: object,    # matplotlib axes
+    curves: dict,  # {name: Curve}
+) -> None:
     "Loss curves, each labelled at its end; a log axis when one is needed to see them all."
     points = {name: curve.points() for name, curve in curves.items()}
     known = np.concatenate([p[1][np.isfinite(p[1])] for p in points.values()])
@@ -245,7 +255,7 @@ def _draw_side(fig, board: Board, place: tuple[int, int, int]):
     if curves:
         top = 28 + room + (16 if seen else 0)
         height = min(h - top - 26, 260)
-        _draw_curves(fig.add_axes([(left + 46) / w, 1 - (top + height) / h, (SIDE - 160) / w, height / h]), board.curves)
+        draw_curves(fig.add_axes([(left + 46) / w, 1 - (top + height) / h, (SIDE - 160) / w, height / h]), board.curves)
 
 # %% ../nbs/02_widgets.ipynb #f85d9f36
 def static_text(

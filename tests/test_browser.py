@@ -38,8 +38,9 @@ def picture(place, name):
 # ---- a search with its dashboard
 
 SEARCH = '''import torch
-from degas_nb.dashboard import Dashboard, live
+from degas_nb.dashboard import Dashboard
 from degas_nb.data import load
+from degas_nb.live import live
 from degas_nb.prune import explain_prune
 from degas_nb.search import Search, SearchConfig
 from degas_nb.show import image_grid
@@ -240,7 +241,8 @@ def test_half_way(search):
 BAD = ['''import math
 import time
 from types import SimpleNamespace
-from degas_nb.dashboard import Dashboard, live
+from degas_nb.dashboard import Dashboard
+from degas_nb.live import live
 from degas_nb.show import UserError
 
 class Toy:
@@ -264,7 +266,7 @@ class Toy:
        "live(toy, Dashboard())",
        "dashboard.close()\nn = toy.n\ntime.sleep(.5)\nprint('went on', toy.n > n + 5)\nrun.stop()\nrun.wait()",
        "empty = Dashboard()\nempty",
-       "from degas_nb.dashboard import watch\nwatching = watch('gan')"]
+       "from degas_nb.replay import watch\nwatching = watch('gan')"]
 
 
 @pytest.fixture(scope='module')

@@ -12,8 +12,9 @@ from dataclasses import dataclass, field
 import numpy as np
 import pytest
 
-from degas_nb.dashboard import (ALIVE, PER_SECOND, Dashboard, Desk, Heat, Pace, Tail, best_of_each, desk_picture, live, network_plan,
-                                ordered_nodes, replay, row_losses, scrub, thinned, watch)
+from degas_nb.dashboard import PER_SECOND, Dashboard, Desk, Heat, Pace, best_of_each, desk_picture, network_plan, ordered_nodes
+from degas_nb.live import ALIVE, live
+from degas_nb.replay import Tail, replay, row_losses, scrub, thinned, watch
 from degas_nb.runs import RunFolder
 from degas_nb.show import UserError
 
@@ -381,7 +382,7 @@ def test_a_removed_folder_is_told_and_the_run_goes_on(tmp_path):
 def test_the_kernel_goes_away_and_the_run_is_saved(tmp_path):
     code = f'''if True:
         import time
-        from degas_nb.dashboard import live
+        from degas_nb.live import live
         from test_dashboard import Kept
         handle = live(Kept(10**6, pause=.002), folder={str(tmp_path/'run')!r})
         while handle.n < 20: time.sleep(.01)'''
