@@ -517,3 +517,20 @@ def test_a_gan_training_has_no_alpha_and_is_shown(tmp_path):
     handle = live(training, folder=tmp_path/'run', pictures=lambda t: dict(samples=t.sample(2)[0].permute(1, 2, 0).numpy()))
     assert handle.wait(60) == 'done' and 'critic wass' in handle.dashboard.board.curves and not handle.dashboard.board.alpha
     with pytest.raises(UserError, match='has no alpha'): replay(tmp_path/'run')
+
+
+def test_workers_are_given_back():
+    "GNU's OpenMP counts sleeping workers of other threads, and a run in a thread would take twice as long."
+    code = '''
+import os, torch
+from degas_nb.live import give_back_workers
+x = torch.randn(600, 600)
+threads = lambda: len(os.listdir('/proc/self/task'))
+first = (x @ x).relu_()
+before, asked = threads(), give_back_workers()
+print(asked, before - threads(), bool(((x @ x).relu_() == first).all()))
+'''
+    done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, env=os.environ | dict(OMP_NUM_THREADS='2'))
+    assert done.returncode == 0, done.stderr
+    asked, gone, same = done.stdout.split()
+    assert same == 'True' and int(gone) == int(asked)
