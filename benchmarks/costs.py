@@ -86,12 +86,11 @@ def peak_memory():
 def epoch_cost(n, width=16):
     "Seconds of a whole epoch over n images and the memory beyond images and latents; for a process of its own"
     search = Search.from_config(noise(n), SearchConfig(epochs=2, width=width, z_init='random'))
-    held, per_image = search.images.pixels.numel() + 4*search.latents.z.numel(), 3*32*32 + 4*search.latents.z.shape[1]
+    held = search.images.pixels.numel() + 4*search.latents.z.numel()
     for _ in range(5): next(search)
     start = time.perf_counter()
     for _ in range(search.per_epoch): next(search)
-    return dict(n=n, width=width, seconds=time.perf_counter() - start, steps=search.per_epoch, held=held, per_image=per_image,
-                peak=peak_memory())
+    return dict(n=n, width=width, seconds=time.perf_counter() - start, held=held, peak=peak_memory())
 
 
 def images():

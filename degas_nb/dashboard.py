@@ -7,7 +7,6 @@ __all__ = ['ACTIONS', 'PER_SECOND', 'Heat', 'best_of_each', 'ordered_nodes', 'ne
            'Dashboard']
 
 # %% ../nbs/04c_dashboard.ipynb #b079eddc
-import base64
 import copy
 import math
 import threading
@@ -16,7 +15,6 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-import anywidget
 import numpy as np
 import traitlets
 from IPython import get_ipython
@@ -51,7 +49,7 @@ class Heat(Curve):
 
     def columns(self) -> tuple[list[int], np.ndarray]:  # steps (m,); uint8 (rows, m): 127 is an equal share, 0 and 254 are `most` times less and more, 255 no number
         "The picture, on a log scale."
-        kept = self.kept + [self.last]*(self.last is not None and self.kept[-1][0] != self.last[0])
+        kept = self.pairs()
         if not kept: return [], np.zeros((0, 0), np.uint8)
         shares = np.stack([s for _, s in kept], 1)
         known = np.isfinite(shares)
@@ -327,6 +325,7 @@ class Dashboard(LiveView):
     says = traitlets.Unicode('').tag(sync=True)        # a sentence for the reader
     actions = traitlets.List([]).tag(sync=True)        # buttons that can be pressed now
     heard = traitlets.Int(0).tag(sync=True)            # presses that arrived
+    draw = staticmethod(desk_picture)
 
     def __init__(
         self,
@@ -417,15 +416,10 @@ class Dashboard(LiveView):
         try: self.driver.press(action)
         except UserError as e: self.tell(says=str(e))
 
-    def _repr_mimebundle_(self, **kwargs) -> tuple[dict, dict]:
-        "Live view for JupyterLab, PNG and words for everybody else."
+    def frozen(self) -> Desk:
+        "A copy that no push changes while it is drawn."
         self.drawn = True
-        with self.lock: board = copy.deepcopy(self.board)
-        bundle = anywidget.AnyWidget._repr_mimebundle_(self, **kwargs)
-        data, meta = bundle if isinstance(bundle, tuple) else (bundle or {}, {})
-        png, (width, height) = desk_picture(board)
-        return ({**data, 'image/png': base64.b64encode(png).decode(), 'text/plain': f'Dashboard({board.words()})'},
-                {**meta, 'image/png': dict(width=width, height=height, alt=board.words())})
+        with self.lock: return copy.deepcopy(self.board)
 
     def show(self) -> None:
         "Display it, unless it has been; outside of a notebook there is nowhere to."

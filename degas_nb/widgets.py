@@ -48,10 +48,14 @@ class Curve:
             self.kept = self.kept[::2]
             self.stride *= 2
 
-    def points(self) -> np.ndarray:  # (2, m) float32: x, y
+    def pairs(self) -> list[tuple]:  # (x, y), in order
         "What is kept, and always the newest point."
         behind = self.last is not None and self.kept[-1][0] != self.last[0]
-        return np.array(self.kept + [self.last] * behind, dtype=np.float32).reshape(-1, 2).T
+        return self.kept + [self.last] * behind
+
+    def points(self) -> np.ndarray:  # (2, m) float32: x, y
+        "The pairs as two rows."
+        return np.array(self.pairs(), dtype=np.float32).reshape(-1, 2).T
 
 # %% ../nbs/02_widgets.ipynb #b5981c91
 def best_op(
@@ -277,16 +281,22 @@ class LiveView(anywidget.AnyWidget):
         super().__init__()
         self.board, self._shown = Board(), None
 
+    draw = staticmethod(board_picture)                   # board -> PNG, (width, height)
+
+    def frozen(self) -> Board:
+        "The board as it is now, to be drawn."
+        return self.board
+
     def __repr__(self) -> str:
         return f'{type(self).__name__}({self.board.words()})'
 
     def _repr_mimebundle_(self, **kwargs) -> tuple[dict, dict]:
         "Live view for JupyterLab, PNG and words for everybody else."
-        bundle = super()._repr_mimebundle_(**kwargs)
+        bundle, board = super()._repr_mimebundle_(**kwargs), self.frozen()
         data, meta = bundle if isinstance(bundle, tuple) else (bundle or {}, {})
-        png, (width, height) = board_picture(self.board)
-        return ({**data, 'image/png': base64.b64encode(png).decode(), 'text/plain': repr(self)},
-                {**meta, 'image/png': dict(width=width, height=height, alt=self.board.words())})
+        png, (width, height) = self.draw(board)
+        return ({**data, 'image/png': base64.b64encode(png).decode(), 'text/plain': f'{type(self).__name__}({board.words()})'},
+                {**meta, 'image/png': dict(width=width, height=height, alt=board.words())})
 
     def __enter__(self):
         self._shown = display(self, display_id=True)

@@ -4,7 +4,6 @@ import http.server
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 import threading
@@ -17,9 +16,9 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
-CHROMIUM = next((p for p in [os.environ.get('CHROMIUM'), shutil.which('chromium'), shutil.which('chromium-browser'), shutil.which('google-chrome')] if p), None)
 sys.path.insert(0, str(ROOT / 'tools'))
 import docs  # noqa: E402
+from lab import Watched  # noqa: E402
 
 
 class Links(HTMLParser):
@@ -139,26 +138,20 @@ def test_outputs_that_a_page_cannot_show():
 
 
 @pytest.mark.timeout(120)
-@pytest.mark.skipif(CHROMIUM is None, reason='no chromium on this machine: `apt-get install chromium`, or name one in CHROMIUM')
-def test_in_the_browser(site, pages):
-    sync_api = pytest.importorskip('playwright.sync_api')
+def test_in_the_browser(site, pages, browser):
     handler = functools.partial(Quiet, directory=site[0])
-    with http.server.ThreadingHTTPServer(('127.0.0.1', 0), handler) as server, sync_api.sync_playwright() as p:
+    with http.server.ThreadingHTTPServer(('127.0.0.1', 0), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         base = f'http://127.0.0.1:{server.server_port}'
-        browser = p.chromium.launch(executable_path=CHROMIUM, args=['--no-sandbox', '--disable-gpu'])
-        page, outside, errors = browser.new_page(viewport=dict(width=1300, height=900)), [], []
-        page.on('request', lambda r: outside.append(r.url) if not r.url.startswith((base, 'data:', 'blob:')) else None)
-        page.on('pageerror', lambda e: errors.append(str(e)))
-        page.on('console', lambda m: errors.append(m.text) if m.type == 'error' else None)
+        page = browser.new_page(viewport=dict(width=1300, height=900))
+        watched = Watched(page, base)
         for name in sorted(n for n in pages if '/' not in n):
             page.goto(f'{base}/{name}')
             check_alive(page, (site[0] / name).read_text(), name)
         search_box(page)
-        browser.close()
+        page.close()
         server.shutdown()
-    assert not outside, outside
-    assert not errors, errors
+    watched.was_quiet()
 
 
 class Quiet(http.server.SimpleHTTPRequestHandler):

@@ -1,11 +1,12 @@
 """The report: one file that fetches nothing, says what is missing, and cannot be broken by what stands in the files."""
 import json
-import os
 import re
 import shutil
 from html.parser import HTMLParser
 
 import pytest
+
+from lab import Watched
 
 from degas_nb.report import demo_report, run_report, toy_runs
 from degas_nb.show import UserError
@@ -113,26 +114,16 @@ def test_missing_and_damaged_parts_are_said(toy, tmp_path):
         with pytest.raises(UserError): run_report(tmp_path / folder)
 
 
-CHROMIUM = next((p for p in [os.environ.get('CHROMIUM'), shutil.which('chromium'), shutil.which('chromium-browser'), shutil.which('google-chrome')] if p), None)
-
-
-@pytest.mark.skipif(CHROMIUM is None, reason='no chromium on this machine')
-def test_in_the_browser(report):
-    sync_api = pytest.importorskip('playwright.sync_api')
-    with sync_api.sync_playwright() as p:
-        browser = p.chromium.launch(executable_path=CHROMIUM, args=['--no-sandbox', '--disable-gpu'])
-        for width, scheme in ((1280, 'light'), (390, 'dark')):
-            page, asked, errors = browser.new_page(viewport=dict(width=width, height=900), color_scheme=scheme), [], []
-            page.on('request', lambda r: asked.append(r.url) if not r.url.startswith(('file:', 'data:')) else None)
-            page.on('console', lambda m: errors.append(m.text) if m.type == 'error' else None)
-            page.on('pageerror', lambda e: errors.append(str(e)))
-            page.goto(report.as_uri())
-            before = page.locator('.panel h3 span').all_text_contents()
-            page.locator('.slider input').focus()
-            page.keyboard.press('Home')
-            assert page.locator('.slider output').text_content() == 'step 0'
-            assert page.locator('.panel h3 span').all_text_contents() != before
-            assert page.evaluate('() => document.documentElement.scrollWidth <= innerWidth'), f'wider than a screen of {width}'
-            assert not asked and not errors, (asked, errors)
-            page.close()
-        browser.close()
+def test_in_the_browser(report, browser):
+    for width, scheme in ((1280, 'light'), (390, 'dark')):
+        page = browser.new_page(viewport=dict(width=width, height=900), color_scheme=scheme)
+        watched = Watched(page, 'file:')
+        page.goto(report.as_uri())
+        before = page.locator('.panel h3 span').all_text_contents()
+        page.locator('.slider input').focus()
+        page.keyboard.press('Home')
+        assert page.locator('.slider output').text_content() == 'step 0'
+        assert page.locator('.panel h3 span').all_text_contents() != before
+        assert page.evaluate('() => document.documentElement.scrollWidth <= innerWidth'), f'wider than a screen of {width}'
+        watched.was_quiet()
+        page.close()

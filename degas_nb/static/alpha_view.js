@@ -9,10 +9,9 @@ function render({model, el}) {
   const picture = figure(side, 'dg-picture', 'samples');
   const losses = figure(side, 'dg-curves', 'losses');
   const drawBars = barPanel(bars.body), drawPicture = picturePanel(picture.body), drawCurves = curvePanel(losses.body);
-  let frames = 0, due = 0;
+  let frames = 0;
 
   function paint() {
-    due = 0;
     const plan = model.get('plan') || {}, step = model.get('step'), [height, width] = model.get('size') || [0, 0];
     const {edges, series} = unpack(plan, copyBytes(model.get('numbers')));
     drawBars(edges, plan.limit || 1);
@@ -30,10 +29,7 @@ function render({model, el}) {
     root.dataset.frames = ++frames;
   }
 
-  const later = () => { if (!due) due = requestAnimationFrame(paint); };
-  model.on('change', later);
-  paint();
-  return () => { model.off('change', later); cancelAnimationFrame(due); };
+  return follow(model, paint);
 }
 
 export default { render };

@@ -148,10 +148,9 @@ function render({model, el}) {
   const drawGallery = galleryPanel(gallery.body), drawCurves = curvePanel(losses.body);
   const label = (panel, text) => panel.body.setAttribute('aria-label', text);
   const set = (node, text) => { if (node.textContent !== text) node.textContent = text; };
-  let frames = 0, due = 0;
+  let frames = 0;
 
   function paint() {
-    due = 0;
     const get = name => model.get(name), plan = get('plan') || {}, step = get('step'), total = get('total'), now = get('state');
     const {edges, series} = unpack(plan, copyBytes(get('numbers')));
     const tiles = get('gallery') || [], over = get('heat_plan') || {}, net = get('network') || {};
@@ -184,10 +183,7 @@ function render({model, el}) {
     root.dataset.frames = ++frames;
   }
 
-  const later = () => { if (!due) due = requestAnimationFrame(paint); };
-  model.on('change', later);
-  paint();
-  return () => { model.off('change', later); cancelAnimationFrame(due); };
+  return follow(model, paint);
 }
 
 export default { render };

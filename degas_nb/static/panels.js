@@ -184,3 +184,13 @@ function figure(parent, className, title) {
   body.tabIndex = 0;
   return {node, body};
 }
+
+// Draws now and after every change of the model, once a frame however many messages came; gives back how to stop.
+function follow(model, paint) {
+  let due = 0;
+  const now = () => { due = 0; paint(); };
+  const later = () => { if (!due) due = requestAnimationFrame(now); };
+  model.on('change', later);
+  paint();
+  return () => { model.off('change', later); cancelAnimationFrame(due); };
+}
