@@ -69,7 +69,7 @@ def signalled(step, signals, *argv):
     append = Trace.append
     def append_and_signal(self, record):
         append(self, record)
-        for s in signals if record['step'] == step else (): os.kill(os.getpid(), s)
+        for s in signals if record['step'] == step else (): signal.raise_signal(s)  # to this thread; another one may get `os.kill`'s late, and two signals become one
     def work():
         Trace.append = append_and_signal
         cli.main([*map(str, argv)])
