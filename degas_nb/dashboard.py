@@ -288,8 +288,9 @@ class Pace:
     def __init__(
         self,
         seconds: float = 10.,  # how far it looks back
+        once: float = .05,     # steps that come within so many seconds came together, from a file perhaps
     ) -> None:
-        self.seconds, self.seen = seconds, deque()
+        self.seconds, self.once, self.seen = seconds, once, deque()
 
     def tick(
         self,
@@ -297,6 +298,7 @@ class Pace:
         now: float,   # seconds, of any clock that only goes forward
     ) -> None:
         "A step was done."
+        if self.seen and now - self.seen[-1][0] < self.once: now = self.seen.pop()[0]
         self.seen.append((now, step))
         while now - self.seen[0][0] > self.seconds and len(self.seen) > 2: self.seen.popleft()
 
@@ -321,7 +323,7 @@ class Dashboard(LiveView):
     total = traitlets.Int(0).tag(sync=True)            # steps; 0: nobody knows
     rate = traitlets.Float(0.).tag(sync=True)          # steps a second
     left = traitlets.Float(-1.).tag(sync=True)         # seconds; -1: nobody knows
-    state = traitlets.Unicode('idle').tag(sync=True)   # idle, waiting, running, paused, stopped, done, failed
+    state = traitlets.Unicode('idle').tag(sync=True)   # idle, waiting, running, resting, paused, stopped, done, failed
     says = traitlets.Unicode('').tag(sync=True)        # a sentence for the reader
     actions = traitlets.List([]).tag(sync=True)        # buttons that can be pressed now
     heard = traitlets.Int(0).tag(sync=True)            # presses that arrived
@@ -334,6 +336,7 @@ class Dashboard(LiveView):
     ) -> None:
         super().__init__()
         self.board, self.decide, self.pace = Desk(sides=sides or {}), decide or best_of_each, Pace()
+        self.title = 'the network that pruning would give now' if decide else 'the best operation of every edge now; no rule leaves any out'
         self.lock, self.driver, self.drawn = threading.RLock(), None, False
         self._timer, self._sent, self._told, self._new = None, -math.inf, {}, set()
         self.on_msg(self._pressed)
@@ -361,7 +364,7 @@ class Dashboard(LiveView):
         "Say how the run is."
         with self.lock:
             self._told |= told
-            if told.get('state', 'running') != 'running': self.pace.rest()
+            if 'state' in told: self.pace.rest()
             self._soon()
 
     def clear(self) -> None:
@@ -398,7 +401,7 @@ class Dashboard(LiveView):
             steps, columns = board.heat.columns()
             self.heat, self.heat_plan = columns.tobytes(), dict(columns=len(steps), first=steps[0], last=steps[-1], limit=board.heat.most) if steps else {}
             plan = network_plan(list(board.alpha), board.decisions, board.sides) if board.alpha else {}
-            self.network = dict(plan, change=board.change, undecided=board.undecided, words=board.kept())
+            self.network = dict(plan, title=self.title, change=board.change, undecided=board.undecided, words=board.kept())
             self.total, self.step = board.total, board.step
         if 'pixels' in new:
             self.gallery = [[name, *p.shape[:2]] for name, p in board.pictures.items()]

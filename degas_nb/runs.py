@@ -4,18 +4,18 @@
 
 # %% auto #0
 __all__ = ['FULL', 'FORMAT', 'CHECKPOINTS', 'OWNED', 'SHIPPED_RUNS', 'room_for', 'atomic_write', 'write_json', 'read_json',
-           'refuse', 'Trace', 'RunFolder', 'check_free', 'clear_run', 'undamaged', 'differences', 'checked_fields',
-           'fits', 'check_least', 'stream_seed', 'Randoms', 'epoch_permutation', 'shipped_run']
+           'refuse', 'Trace', 'RunFolder', 'taken', 'check_free', 'clear_run', 'undamaged', 'differences',
+           'checked_fields', 'fits', 'check_least', 'stream_seed', 'Randoms', 'epoch_permutation', 'shipped_run']
 
 # %% ../nbs/04_runs.ipynb #10da4a2b
-import errno, fcntl, hashlib, io, json, math, os, pickle, shutil, zipfile
+import errno, fcntl, hashlib, io, json, math, os, pickle, shutil, time, zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import fields
 from importlib.resources import files
 from pathlib import Path
 from types import UnionType
-from typing import get_args, get_origin, get_type_hints
+from typing import IO, get_args, get_origin, get_type_hints
 
 import torch
 from torch import Generator, Tensor
@@ -222,10 +222,31 @@ class RunFolder:
         "Keep other processes out of this folder; a `UserError` when one is in it."
         with room_for(self.path/'.lock'): f = open(self.path/'.lock', 'a')
         with f:
-            try: fcntl.flock(f, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError: raise UserError(f"another process is working in {self.path}: wait for it or choose another --out") from None
+            if not taken(f, fcntl.LOCK_EX, patience=.2): raise UserError(f"another process is working in {self.path}: wait for it or choose another --out")
             for part in self.path.glob('.checkpoint*.part'): part.unlink()  # of a process that was killed while saving
             yield
+
+    def busy(self) -> bool:
+        "Is a process working here? For an instant this shares its lock, which is why `lock` asks more than once."
+        try: f = open(self.path/'.lock')
+        except OSError: return False  # nobody ever worked here
+        with f: return not taken(f, fcntl.LOCK_SH)
+
+
+def taken(
+    f: IO,  # open file
+    kind: int,  # LOCK_EX, alone; or LOCK_SH, with others of that kind
+    patience: float = 0.,  # seconds to go on asking
+) -> bool:
+    "Lock the file, unless another process keeps it for longer than that."
+    end = time.monotonic() + patience
+    while True:
+        try:
+            fcntl.flock(f, kind | fcntl.LOCK_NB)
+            return True
+        except OSError:
+            if time.monotonic() >= end: return False
+            time.sleep(.01)
 
 
 def check_free(

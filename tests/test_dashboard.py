@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from degas_nb.dashboard import PER_SECOND, Dashboard, Desk, Heat, Pace, best_of_each, desk_picture, network_plan, ordered_nodes
-from degas_nb.live import ALIVE, live
+from degas_nb.live import ALIVE, live, stop_all
 from degas_nb.replay import Tail, replay, row_losses, scrub, thinned, watch
 from degas_nb.runs import RunFolder
 from degas_nb.show import UserError
@@ -163,6 +163,25 @@ def test_pace_forgets_a_rest():
     assert pace.rate() == 0
     pace.tick(51, 1000.5)
     assert pace.rate() == pytest.approx(2)
+
+
+def test_pace_of_steps_that_come_in_heaps():
+    "Ten steps a second, read from a file twice a second: the speed of reading is not the speed of the run."
+    pace = Pace()
+    for look in range(20):
+        for i in range(5): pace.tick(100 + 5*look + i, .5*look + 1e-4*i)
+        assert look == 0 or pace.rate() == pytest.approx(10, rel=.01)
+    assert Pace().rate() == 0
+
+
+def test_the_caption_says_who_decides():
+    titles = []
+    for decide in (None, best_of_each):
+        view = Dashboard(decide)
+        view.push(1, weights(1))
+        view.flush()
+        titles.append(view.network['title'])
+    assert 'no rule' in titles[0] and titles[1] == 'the network that pruning would give now'
 
 
 def test_a_picture_is_repeatable():
@@ -319,6 +338,17 @@ def test_two_drivers_two_dashboards():
     assert live(Run(5), view).wait(10) == 'done' and view.board.curves['mse'].kept[0][0] == 1 and view.board.step == 5
 
 
+def test_a_cell_that_is_run_twice(tmp_path):
+    "The first run goes on, and the second says so; in the same folder it is refused, by its name."
+    first = live(Run(10**6, pause=.01), folder=tmp_path/'run')
+    second = live(Run(10**6, pause=.01))
+    assert 'another run is there in this kernel, Live(running at step' in second.says and 'stop_all()' in second.says
+    until(lambda: second.says == second.dashboard.says)
+    with pytest.raises(UserError, match=r'run is in use by another run of this kernel, Live\(running.*stop_all\(\) ends it'): live(Run(), folder=tmp_path/'x'/'..'/'run')
+    assert stop_all() == [first, second] and (first.state, second.state) == ('stopped', 'stopped') and first.run.saved
+    assert stop_all() == [] and live(Run(), folder=tmp_path/'run').wait(10) == 'done'
+
+
 def test_runs_that_are_none():
     for thing in ([1, 2], None, Run, 3):
         with pytest.raises(UserError, match='live needs a run'): live(thing)
@@ -351,7 +381,9 @@ def test_checkpoints(tmp_path):
 def test_a_folder_in_use(tmp_path):
     handle = live(Kept(), folder=tmp_path/'run', paused=True)
     handle.wait(10)
-    with pytest.raises(UserError, match='another process is working'): live(Kept(), folder=tmp_path/'run')
+    with pytest.raises(UserError, match='in use by another run of this kernel'): live(Kept(), folder=tmp_path/'run')
+    with pytest.raises(UserError, match='another process is working'):
+        with RunFolder.open(tmp_path/'run').lock(): pass
     handle.save()
     handle.stop()
     assert handle.wait(10) == 'stopped' and 'saved at step 0' in handle.says
@@ -460,13 +492,46 @@ def test_tail_reads_only_what_is_new_and_whole(tmp_path):
 def test_watch_follows_to_the_end(tmp_path):
     from PIL import Image
     run = recorded(tmp_path/'run', 5, 10)
+    with run.lock():
+        handle = watch(run.path, every=.01)
+        until(lambda: handle.n == 5 and handle.looks)
+        assert (handle.state, handle.dashboard.rate) == ('running', 0)       # five steps were read, none was seen to be done
+        Image.fromarray(np.full((4, 4, 3), 7, np.uint8)).save(run.samples/'samples_0001.png')
+        until(lambda: 'samples' in handle.dashboard.board.pictures)
+        for step in range(6, 11): run.trace.append(dict(step=step, mse=1., weights=weights(step)))
+        assert handle.wait(10) == 'done' and handle.dashboard.board.alpha == weights(10)
+
+
+def test_watch_knows_a_run_that_nobody_works_on(tmp_path, monkeypatch):
+    run = recorded(tmp_path/'run', 5, 10)
     handle = watch(run.path, every=.01)
-    until(lambda: handle.n == 5)
-    assert handle.state == 'running'
-    Image.fromarray(np.full((4, 4, 3), 7, np.uint8)).save(run.samples/'samples_0001.png')
-    until(lambda: 'samples' in handle.dashboard.board.pictures)
-    for step in range(6, 11): run.trace.append(dict(step=step, mse=1., weights=weights(step)))
-    assert handle.wait(10) == 'done' and handle.dashboard.board.alpha == weights(10)
+    assert handle.wait(10) == 'resting' and 'rests at step 5 of 10; degas search --resume --out' in handle.says
+    with run.lock():                                                          # it is taken up again
+        until(lambda: handle.state == 'waiting' and 'no step since 5' in handle.says)
+        run.trace.append(dict(step=6, mse=1., weights=weights(6)))
+        until(lambda: (handle.state, handle.says) == ('running', ''))
+    until(lambda: handle.state == 'resting')                                  # and killed: known at once, by the lock
+    monkeypatch.setattr('degas_nb.replay.QUIET', .2)
+    handle.dashboard.pace.rest()
+    other = watch(recorded(tmp_path/'free', 2, 10, kind='gan').path, every=.01)   # written by a loop that takes no lock
+    until(lambda: other.state == 'resting' and 'degas train --resume' in other.says)
+    other.run.trace.append(dict(step=3, mse=1.))
+    until(lambda: other.state == 'running')
+    until(lambda: other.state == 'resting' and 'at step 3' in other.says)
+
+
+def test_a_lock_waits_for_somebody_who_only_asks(tmp_path):
+    "Whoever asks whether a run is at work shares its lock for an instant; that must not keep a run from starting."
+    run, on = recorded(tmp_path/'run', 1), threading.Event()
+    def ask():
+        while not on.is_set(): run.busy()
+    asking = [threading.Thread(target=ask) for _ in range(2)]
+    for a in asking: a.start()
+    for _ in range(50):
+        with run.lock(): pass
+    on.set()
+    for a in asking: a.join()
+    assert not run.busy()
 
 
 def test_watch_of_odd_folders(tmp_path):
@@ -479,6 +544,7 @@ def test_watch_of_odd_folders(tmp_path):
     (run.samples/'samples_000001.png').write_bytes(b'half a pict')
     time.sleep(.05)
     shutil.rmtree(run.path)
+    until(lambda: handle.state == 'failed')
     with pytest.raises(UserError, match='is gone'): handle.wait(10)
     assert handle.state == 'failed'
 

@@ -122,6 +122,12 @@ function buttonRow(host, model) {
     });
     return button;
   });
+  row.addEventListener('keydown', event => {
+    const by = {ArrowRight: 1, ArrowLeft: -1}[event.key], at = buttons.indexOf(document.activeElement);
+    if (!by || at < 0) return;
+    buttons[(at + by + buttons.length) % buttons.length].focus();
+    event.preventDefault();
+  });
   const silent = make('p', host, 'dg-silent');
   silent.setAttribute('role', 'status');
   model.on('change:heard', () => note(''));
@@ -130,15 +136,18 @@ function buttonRow(host, model) {
   });
 }
 
+const GONE = 'The kernel of this run was restarted or shut down, and the run with it: this is the last that was heard. If it had a folder, its checkpoint is there to go on from.';
+
 function render({model, el}) {
   const root = make('div', el, 'dg-view dg-dashboard');
+  root.dataset.lmSuppressShortcuts = 'true';                // JupyterLab's keys, such as d d for a cell, mean something else here
   const top = make('div', root, 'dg-top');
   const state = make('span', top, 'dg-state'), head = make('span', top, 'dg-head'), bar = make('progress', top, 'dg-progress');
   state.setAttribute('role', 'status');
   bar.setAttribute('aria-label', 'steps done');
   const setButtons = buttonRow(top, model);
   const says = make('p', root, 'dg-says');
-  const network = figure(root, 'dg-network', 'the network that pruning would give now');
+  const network = figure(root, 'dg-network', '');
   const changes = make('p', network.node, 'dg-changes');
   const parts = make('div', root, 'dg-parts');
   const bars = figure(parts, 'dg-bars', 'mixing weights: the mark is an equal share');
@@ -148,10 +157,10 @@ function render({model, el}) {
   const drawGallery = galleryPanel(gallery.body), drawCurves = curvePanel(losses.body);
   const label = (panel, text) => panel.body.setAttribute('aria-label', text);
   const set = (node, text) => { if (node.textContent !== text) node.textContent = text; };
-  let frames = 0;
+  let frames = 0, gone = false;
 
   function paint() {
-    const get = name => model.get(name), plan = get('plan') || {}, step = get('step'), total = get('total'), now = get('state');
+    const get = name => model.get(name), plan = get('plan') || {}, step = get('step'), total = get('total'), now = gone ? 'gone' : get('state');
     const {edges, series} = unpack(plan, copyBytes(get('numbers')));
     const tiles = get('gallery') || [], over = get('heat_plan') || {}, net = get('network') || {};
     drawBars(edges, plan.limit || 1);
@@ -165,14 +174,15 @@ function render({model, el}) {
     gallery.node.hidden = !seen;
     set(state, now);
     set(head, progress(step, total, now, get('rate'), get('left')));
-    set(says, get('says'));
-    says.setAttribute('role', now === 'failed' ? 'alert' : 'status');
+    set(says, gone ? GONE : get('says'));
+    says.setAttribute('role', gone || now === 'failed' ? 'alert' : 'status');
+    set(network.node.firstChild, net.title || '');
     set(changes, net.undecided || net.change || '');
     set(heat.node.firstChild, `weights over steps: blue above an equal share, orange below; full colour at ${over.limit} times and 1/${over.limit}`);
     bar.hidden = !(total > 0);
     bar.max = Math.max(1, total);
     bar.value = Math.max(0, step);
-    setButtons(get('actions') || []);
+    setButtons(gone ? [] : get('actions') || []);
     label(network, net.words || 'nothing decided');
     label(bars, `Mixing weights at step ${step}. ${edges.map(leader).join(', ')}`);
     label(heat, `Weights from step ${over.first} to ${over.last}. Now: ${edges.map(leader).join(', ')}`);
@@ -183,6 +193,7 @@ function render({model, el}) {
     root.dataset.frames = ++frames;
   }
 
+  model.on('comm_live_update', () => { gone = true; paint(); });   // said by JupyterLab when the kernel restarts
   return follow(model, paint);
 }
 
