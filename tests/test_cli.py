@@ -49,6 +49,7 @@ def forked(work):
             code = 1
             try:
                 for f, fd in ((out, 1), (err, 2)): os.dup2(f.fileno(), fd)
+                signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell starts what runs in its background with Ctrl-C ignored
                 sys.stdout, sys.stderr = os.fdopen(1, 'w'), os.fdopen(2, 'w')
                 work()
                 code = 0
