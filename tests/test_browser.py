@@ -167,6 +167,38 @@ def test_pause_step_continue_save(search):
 
 
 @pytest.mark.timeout(120)
+def test_keys_belong_to_the_dashboard(search):
+    "`d d` deletes a cell in JupyterLab, but not while a button has the focus; the arrows walk along the buttons, which never hide the focus."
+    it, _ = search
+    board, cells = Board(it, 1), it.page.locator('.jp-Notebook .jp-Cell').count()
+    focus = lambda: it.page.evaluate('() => document.activeElement.dataset.action')
+    board.root.locator('button[data-action="pause"]').focus()
+    for key in 'dd': it.page.keyboard.press(key)
+    assert it.page.locator('.jp-Notebook .jp-Cell').count() == cells and focus() == 'pause'
+    walked = []
+    for key in ['ArrowRight'] * 5 + ['ArrowLeft'] * 2:
+        it.page.keyboard.press(key)
+        walked.append(focus())
+    assert walked == ['step', 'continue', 'stop', 'save', 'pause', 'save', 'stop']
+    board.root.locator('.dg-heat [role=img]').focus()
+    for key in 'dd': it.page.keyboard.press(key)
+    assert it.page.locator('.jp-Notebook .jp-Cell').count() == cells
+
+
+@pytest.mark.timeout(120)
+def test_a_narrow_window_keeps_the_network_legible(search):
+    it, _ = search
+    board, wide = Board(it, 1), it.page.viewport_size
+    it.page.set_viewport_size(dict(width=760, height=1000))
+    it.page.wait_for_timeout(600)
+    width, inside, letters = board.root.evaluate('v => [v.querySelector(".dg-net").getBoundingClientRect().width, v.clientWidth, Math.min(...[...v.querySelectorAll(".dg-net-op")].map(e => e.getBoundingClientRect().height))]')
+    shoot(board.root, 'dashboard_narrow')
+    assert inside < width and width >= 640 and letters > 8, (width, inside, letters)
+    assert board.root.evaluate('v => v.scrollWidth <= v.clientWidth'), 'the dashboard itself is wider than its cell'
+    it.page.set_viewport_size(wide)
+
+
+@pytest.mark.timeout(120)
 def test_both_themes_can_be_read(search):
     it, _ = search
     board = Board(it, 1)
@@ -266,7 +298,8 @@ class Toy:
        "live(toy, Dashboard())",
        "dashboard.close()\nn = toy.n\ntime.sleep(.5)\nprint('went on', toy.n > n + 5)\nrun.stop()\nrun.wait()",
        "empty = Dashboard()\nempty",
-       "from degas_nb.replay import watch\nwatching = watch('gan')"]
+       "from degas_nb.replay import watch\nwatching = watch('gan')",
+       "run = live(Toy())"]
 
 
 @pytest.fixture(scope='module')
@@ -324,6 +357,21 @@ def test_a_training_is_watched_without_alpha(bad, lab):
     assert board.root.locator('.dg-bars:visible, .dg-heat:visible, .dg-network:visible').count() == 0
     assert board.root.locator('path.dg-line').count() > 0
     bad.was_quiet()
+
+
+@pytest.mark.timeout(120)
+def test_a_kernel_that_is_restarted(bad):
+    "The run is gone with it, and the dashboard says so instead of standing still."
+    it = bad
+    it.run(10)
+    board = Board(it, 10)
+    board.until(lambda b: b.step > 5)
+    it.page.evaluate('() => { jupyterapp.shell.currentWidget.sessionContext.session.kernel.restart(); }')
+    board.until(lambda b: b.state == 'gone')
+    step = board.resting()
+    assert step > 5 and 'restarted or shut down' in board.root.locator('[role=alert]').text_content()
+    assert board.root.locator('button[aria-disabled="false"]').count() == 0
+    it.was_quiet()
 
 
 # ---- explorers, from the cells of the lessons

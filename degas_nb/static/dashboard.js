@@ -111,7 +111,7 @@ function buttonRow(host, model) {
   row.setAttribute('role', 'toolbar');
   row.setAttribute('aria-label', 'The run');
   const buttons = ACTIONS.map(([action, text]) => {
-    const button = make('button', row, 'dg-button', text);
+    const button = own(make('button', row, 'dg-button', text));
     button.type = 'button';
     button.dataset.action = action;
     button.addEventListener('click', () => {
@@ -140,7 +140,6 @@ const GONE = 'The kernel of this run was restarted or shut down, and the run wit
 
 function render({model, el}) {
   const root = make('div', el, 'dg-view dg-dashboard');
-  root.dataset.lmSuppressShortcuts = 'true';                // JupyterLab's keys, such as d d for a cell, mean something else here
   const top = make('div', root, 'dg-top');
   const state = make('span', top, 'dg-state'), head = make('span', top, 'dg-head'), bar = make('progress', top, 'dg-progress');
   state.setAttribute('role', 'status');

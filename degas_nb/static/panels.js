@@ -176,10 +176,16 @@ function leader({name, ops, values}) {
   return best < 0 ? `${name}: no number` : `${name}: ${ops[best]} ${values[best].toFixed(2)}`;
 }
 
+// An element that takes the focus keeps JupyterLab's keys from it: d d would delete the cell.
+function own(element) {
+  element.dataset.lmSuppressShortcuts = 'true';
+  return element;
+}
+
 function figure(parent, className, title) {
   const node = make('figure', parent, `dg-figure ${className}`);
   make('figcaption', node, '', title);
-  const body = make('div', node, 'dg-body');
+  const body = own(make('div', node, 'dg-body'));
   body.setAttribute('role', 'img');
   body.tabIndex = 0;
   return {node, body};
