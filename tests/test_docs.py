@@ -18,7 +18,7 @@ import yaml
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / 'tools'))
 import docs  # noqa: E402
-from lab import Watched  # noqa: E402
+from lab import Watched, shoot  # noqa: E402
 
 
 class Links(HTMLParser):
@@ -149,6 +149,8 @@ def test_in_the_browser(site, pages, browser):
             page.goto(f'{base}/{name}')
             check_alive(page, (site[0] / name).read_text(), name)
         search_box(page)
+        page.goto(f'{base}/{next(n for n in pages if n.startswith("prune"))}')
+        replay_by_keyboard(page)
         page.close()
         server.shutdown()
     watched.was_quiet()
@@ -165,6 +167,29 @@ def check_alive(page, text, name):
         assert page.locator('.katex-error').count() == 0, f'{name}: a formula that KaTeX cannot read'
     figures = text.count('class="plotly-static"')
     if figures: page.wait_for_function('n => document.querySelectorAll(".plotly-static .main-svg").length >= n', arg=figures, timeout=20_000)
+
+
+def replay_by_keyboard(page):
+    "The recorded search is scrubbed with the arrow keys, says where it is, and plays and pauses with the space bar."
+    bar, slider = page.locator('.replay-controls').first, page.locator('.replay-controls input[type=range]').first
+    bars = lambda: page.evaluate('() => [...document.querySelectorAll(".barlayer path")].map(e => e.getAttribute("d")).join()')
+    page.wait_for_function('() => document.querySelector(".replay-controls output").textContent', timeout=10_000)
+    first, step = bars(), bar.locator('output').text_content()
+    slider.focus()
+    page.keyboard.press('End')
+    page.wait_for_timeout(300)
+    last = bars()
+    assert last != first and slider.get_attribute('aria-valuetext') == f"step {bar.locator('output').text_content()}" != f'step {step}'
+    assert 'kept ' in bar.locator('[aria-live]').text_content()
+    bar.scroll_into_view_if_needed()
+    shoot(page, 'replay_on_the_site')
+    bar.locator('button').focus()
+    page.keyboard.press('Space')                            # from the end: from the start again
+    page.wait_for_timeout(700)
+    page.keyboard.press('Space')
+    page.wait_for_timeout(300)
+    assert bar.locator('button').text_content() == 'Play' and bars() not in (first, last)
+    assert page.locator('.plotly-static .slider-group, .plotly-static .updatemenu-button').count() == 0
 
 
 def search_box(page):

@@ -60,12 +60,15 @@ def in_script(value):
 
 
 def plotly_html(figure, key):
-    "A plotly output as a live figure; plotly.js comes with the site."
-    layout = {k: v for k, v in figure.get('layout', {}).items() if k != 'width'}
-    config = dict(responsive=True, displaylogo=False) | figure.get('config', {})
+    "A plotly output as a live figure; plotly.js comes with the site, and a slider for one with frames."
     frames = figure.get('frames') or []
+    layout = {k: v for k, v in figure.get('layout', {}).items() if k != 'width' and not (frames and k in ('sliders', 'updatemenus'))}
+    if frames: layout['margin'] = layout.get('margin', {}) | dict(b=40)
+    config = dict(responsive=True, displaylogo=False) | figure.get('config', {})
+    moments = [[f['name'], f.get('layout', {}).get('title', {}).get('text', '').replace('<br>', ' ')] for f in frames]
+    then = f'.then(graph => withControls(graph, {in_script(moments)}))' if frames else ''
     return (f'<div id="{key}" class="plotly-static" style="width:100%;min-height:{layout.get("height", 420)}px"></div>'
-            f'<script>addEventListener("load",()=>Plotly.newPlot("{key}",{in_script(dict(data=figure["data"], layout=layout, config=config, frames=frames))}))</script>')
+            f'<script>addEventListener("load",()=>Plotly.newPlot("{key}",{in_script(dict(data=figure["data"], layout=layout, config=config, frames=frames))}){then})</script>')
 
 
 def fix_outputs(nb):
@@ -167,7 +170,7 @@ def localise(built, host, math):
         text = text.replace(f'href="{host}/', f'href="{up}')
         if 'plotly-static' in text:
             add_plotly(libraries)
-            text = text.replace('</head>', f'<script src="{up}site_libs/plotly.min.js"></script></head>', 1)
+            text = text.replace('</head>', ''.join(f'<script src="{up}site_libs/{name}"></script>' for name in ('plotly.min.js', 'replay.js')) + '</head>', 1)
         page.write_text(text.replace('</head>', '<link rel="icon" href="data:,"></head>', 1))
     for sheet in built.rglob('*.css'): sheet.write_text(re.sub(r'@import url\([^)]*https?:[^)]*\);?', '', sheet.read_text()))
 
@@ -188,9 +191,10 @@ def write_sources(built, repository):
 
 
 def add_plotly(libraries):
-    "plotly.js, once."
+    "plotly.js and what drives its frames, once."
     if (libraries / 'plotly.min.js').exists(): return
     import plotly
+    shutil.copy(Path(__file__).parent / 'replay.js', libraries)
     shutil.copy(Path(plotly.__file__).parent / 'package_data/plotly.min.js', libraries)
 
 
