@@ -1,4 +1,5 @@
 """The dashboard without a browser: what is sent, what drives a run, and everything that can go wrong with it."""
+import io
 import json
 import math
 import os
@@ -465,6 +466,24 @@ def test_scrub_moves_the_same_bars(tmp_path):
     assert explorer.figure.data[0].x == pytest.approx(list(weights(50)['a-b'].values()), abs=1e-3) and 'step 50' in explorer.said
 
 
+def test_scrub_shows_the_pictures_of_that_time(tmp_path):
+    "A search makes pictures at the end of each epoch: at a step the newest are those of the last whole epoch."
+    from PIL import Image
+    run = RunFolder.create(tmp_path/'run', 'search', dict(epochs=3, batch_size=4), dict(n=8))
+    for step in range(1, 7): run.trace.append(dict(step=step, epoch=(step + 1)//2, mse=1/step, weights=weights(step)))
+    for name, tone in (('targets', 9), ('samples_0001', 1), ('samples_0002', 2), ('samples_0003', 3), ('samples_0009', 4)):
+        Image.new('RGB', (8, 8), (tone,)*3).save(run.samples/f'{name}.png')
+    explorer = scrub(run.path)
+    targets, samples = (box.children[1] for box in explorer.children[0].children[1].children)
+    seen = lambda image: np.asarray(Image.open(io.BytesIO(image.value)))[0, 0, 0] if image.value else None
+    for step, tone in ((1, None), (2, 1), (3, 1), (4, 2), (6, 3)):
+        explorer.controls['step'].value = str(step)
+        assert (seen(targets), seen(samples)) == (9, tone), step
+    (run.samples/'samples_0001.png').unlink()
+    explorer.controls['step'].value = '2'
+    assert 'cannot be read' in explorer.said
+
+
 def test_thinned_keeps_the_ends():
     for n in range(1, 200): assert len(t := thinned(list(range(n)), 60)) == min(n, 60) and (t[0], t[-1]) == (0, n - 1) and len(set(t)) == len(t)
 
@@ -511,7 +530,7 @@ def test_watch_knows_a_run_that_nobody_works_on(tmp_path, monkeypatch):
         run.trace.append(dict(step=6, mse=1., weights=weights(6)))
         until(lambda: (handle.state, handle.says) == ('running', ''))
     until(lambda: handle.state == 'resting')                                  # and killed: known at once, by the lock
-    monkeypatch.setattr('degas_nb.replay.QUIET', .2)
+    monkeypatch.setattr('degas_nb.replay.STILL', .2)
     handle.dashboard.pace.rest()
     other = watch(recorded(tmp_path/'free', 2, 10, kind='gan').path, every=.01)   # written by a loop that takes no lock
     until(lambda: other.state == 'resting' and 'degas train --resume' in other.says)
