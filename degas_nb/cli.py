@@ -907,7 +907,7 @@ def run_cells(
     "Where it is, how it goes, and how it came there."
     what = dict(search='A search', gan='A training')[run.kind]
     about = text_cell(f"<p>{what} of {escape(str(run.data.get('name')))}, read from <code>{escape(str(run.path))}</code>. Watching changes nothing in it.</p>")
-    replay = [text_cell('<h2>How it came there</h2>'), code_cell(REPLAY.format(folder=str(run.path)))]
+    replay = [text_cell('<h2>How it came there</h2><p>Up to the moment when this page was opened: reload it for more.</p>'), code_cell(REPLAY.format(folder=str(run.path)))]
     return [about, code_cell(WATCH.format(folder=str(run.path))), *replay*(run.kind == 'search')]
 
 
@@ -954,17 +954,27 @@ def serve(
     port: int,  # free
     folder: Path,  # of the run, in full
 ) -> None:
-    "Voila on 127.0.0.1 behind a random token, with our page template and nothing of the folder that it was called from; SIGINT and SIGTERM end it."
-    os.environ['JUPYTER_PATH'] = os.pathsep.join([str(files('degas_nb')/'static'/'voila'), *filter(None, [os.environ.get('JUPYTER_PATH')])])
+    "Voila on 127.0.0.1 behind a random token, with our page template and nothing of the folder that it was called from; SIGINT, SIGTERM and a shell that is closed end it."
+    ours = files('degas_nb')/'static'/'voila'
+    os.environ['JUPYTER_PATH'] = os.pathsep.join([str(ours), *filter(None, [os.environ.get('JUPYTER_PATH')])])
+    from jinja2 import ChoiceLoader, FileSystemLoader
     from nbformat import from_dict
     from tornado.ioloop import IOLoop
     from voila.app import Voila
 
     class Page(Voila):
+        def init_settings(self) -> dict:
+            "Who comes without a token reads where it is, in our words."
+            settings = super().init_settings()
+            pages = settings['jinja2_env']
+            pages.loader = ChoiceLoader([FileSystemLoader(str(ours/'pages')), pages.loader])
+            return settings
+
         def launch_browser(self) -> None:  # called as soon as somebody could connect
             "Nobody's browser is started: the address goes to stdout."
             self.ioloop = IOLoop.current()
             signal.signal(signal.SIGINT, self._handle_signal_stop)
+            if signal.getsignal(signal.SIGHUP) == signal.SIG_DFL: signal.signal(signal.SIGHUP, self._handle_signal_stop)
             print(f"http://127.0.0.1:{port}/?token={token}", flush=True)
             say("this address opens on this machine only, and only with its token; Ctrl-C ends it")
 

@@ -134,7 +134,7 @@ def test_only_with_the_token_and_only_here(searched, serve, tmp_path):
     assert re.fullmatch(r'http://127\.0\.0\.1:\d+/\?token=[0-9a-f]{48}', served.address)
     for url in (f'{served.base}/', f'{served.base}/?token=', f'{served.base}/?token={"0" * 48}'):
         code, where, text = status(url)
-        assert '/login' in where and 'Password or token' in text and 'dg-' not in text and searched.name not in text
+        assert '/login' in where and 'Open the whole address' in text and 'dg-' not in text and searched.name not in text
     assert status(f'{served.base}/api/kernels/{"0" * 8}-0000-0000-0000-{"0" * 12}')[0] == 403
     visitor = HTTPConnection(served.base.removeprefix('http://'), timeout=10)
     visitor.request('GET', f'/login?token={served.token}')
@@ -296,7 +296,7 @@ def test_a_run_that_goes_on(searched, serve, browser, tmp_path):
     seen.was_quiet()
     code, out, err = served.end()
     assert (code, out, len(err.splitlines())) == (0, '', 3) and 'recorded no step yet' in err, err
-    seen.page.get_by_text('The dashboard does not answer: it was closed in its shell.').wait_for(timeout=15_000)
+    seen.page.get_by_text('The dashboard does not answer any more').wait_for(timeout=15_000)
     assert not kernels(tmp_path) and not list((tmp_path / 'tmp').iterdir())
 
 

@@ -31,7 +31,7 @@
     vain = answer?.ok ? 0 : vain + 1;
     if (vain < 2) say('');
     else if (answer?.status === 404) say('The process behind this page has ended, so it stands still. Reload it for a new one.');
-    else say('The dashboard does not answer: it was closed in its shell. The page shows what it knew last. Start degas dashboard again for a new address.');
+    else say('The dashboard does not answer any more: most likely it was closed in its shell. The page shows what it knew last. Start degas dashboard again for a new address.');
     setTimeout(look, vain < 2 ? 2000 : 20000);
   };
   setTimeout(look, 2000);
