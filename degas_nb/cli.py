@@ -9,8 +9,9 @@ __all__ = ['WATCH', 'REPLAY', 'COMMANDS', 'say', 'talks', 'Source', 'reading', '
            'PruneCommand', 'DrawCommand', 'write_to', 'TrainCommand', 'run_training', 'rows_of', 'at_start',
            'settings_of', 'SampleCommand', 'of_run', 'class_number', 'draw_classes', 'png', 'write_images',
            'check_empty', 'ScoreCommand', 'first_side', 'same_images', 'some', 'score_run', 'one_record', 'keep_score',
-           'scores_of', 'DemoCommand', 'DashboardCommand', 'free_port', 'dashboard_page', 'serve', 'one_line', 'parse',
-           'check_numbers', 'overview', 'main', 'system_line', 'leave']
+           'scores_of', 'DemoCommand', 'DashboardCommand', 'free_port', 'watchable', 'dashboard_page', 'run_cells',
+           'text_cell', 'code_cell', 'page_kernels', 'serve', 'one_line', 'parse', 'check_numbers', 'overview', 'main',
+           'system_line', 'leave']
 
 # %% ../nbs/25_cli.ipynb #a2038a5d
 import io, json, logging, math, os, shlex, shutil, signal, secrets, socket, sys, tempfile, time
@@ -841,14 +842,14 @@ class DashboardCommand:
 
     def run(self) -> None:
         "Serve the page until somebody stops it."
-        run = RunFolder.open(self.dir)
+        run = watchable(self.dir)
         if find_spec('voila') is None: raise UserError("degas dashboard needs Voila: pip install 'degas_nb[lab]'")
         port = free_port(self.port)
         if not run.trace.path.exists(): say(f"{run.path} has recorded no step yet: the page waits for the first one")
         with tempfile.TemporaryDirectory() as folder:
             page = Path(folder)/'dashboard.ipynb'
-            write_json(page, dashboard_page(run))
-            serve(page, port)
+            write_json(page, dashboard_page(run.path.resolve()))
+            serve(page, port, run.path.resolve())
         say("dashboard closed; the run itself was only watched")
 
 
@@ -864,6 +865,17 @@ def free_port(
         return s.getsockname()[1]
 
 
+def watchable(
+    folder: Path,  # of a search or a training, whoever made it
+) -> RunFolder:
+    "The run in a folder; a `UserError` when there is none (any more), or its config.json has been damaged."
+    run = RunFolder.open(folder)
+    kinds = dict(search=SearchConfig, gan=GANConfig)
+    if run.kind not in kinds: raise UserError(f"{folder} holds a {run.kind} run: a search or a training can be watched")
+    checked_fields(kinds[run.kind], {k: v for k, v in run.config.items() if k != 'generator'}, f"{folder}/config.json")
+    return run
+
+# %% ../nbs/25_cli.ipynb #a6579661
 WATCH = """from degas_nb.dashboard import Dashboard
 from degas_nb.prune import explain_prune
 from degas_nb.replay import scrub, watch
@@ -874,45 +886,108 @@ REPLAY = """try: shown = scrub({folder!r}, decide=explain_prune)
 except UserError as e:
     from html import escape
     from IPython.display import HTML
-    shown = HTML(f'<p class="dg-nothing" role="status">Nothing to replay yet ({{escape(str(e))}}): open this page again later.</p>')
+    shown = HTML(f'<p class="dg-nothing" role="status">Nothing to replay: {{escape(str(e))}}. Reload this page to look again.</p>')
 shown"""
 
 
 def dashboard_page(
-    run: RunFolder,  # of any kind
+    folder: Path,  # of a run of any kind; in full, because a kernel may be somewhere else
 ) -> dict:  # a notebook, as JSON
-    "What the browser shows: the run as it is now, and of a search also how it came there."
-    folder = str(run.path.resolve())
-    def cell(kind: str, source: str) -> dict:
-        return dict(id=f'{kind}{len(source)}', cell_type=kind, metadata={}, source=source) | (dict(outputs=[], execution_count=None) if kind == 'code' else {})
+    "What the browser shows: the run as it is now, and of a search also how it came there; or why there is nothing to show."
+    try: cells = run_cells(watchable(folder))
+    except UserError as e:
+        why = str(e) if folder.is_dir() else f'{folder} is gone'
+        cells = [text_cell(f'<p role="alert">There is nothing to watch: {escape(why)}. When the run is back, reload this page.</p>')]
+    return dict(cells=[text_cell(f'<h1>{escape(folder.name)}</h1>'), *cells], metadata=dict(title=f"degas: {folder.name}", kernelspec=dict(name='degas', display_name='degas', language='python')), nbformat=4, nbformat_minor=4)
+
+
+def run_cells(
+    run: RunFolder,  # with its path in full
+) -> list[dict]:  # cells of a notebook
+    "Where it is, how it goes, and how it came there."
     what = dict(search='A search', gan='A training')[run.kind]
-    head = cell('markdown', f"<h1>{escape(run.path.resolve().name)}</h1><p>{what} of {escape(str(run.data.get('name')))}, read from <code>{escape(folder)}</code>. Watching changes nothing in it.</p>")
-    replay = [cell('markdown', '<h2>How it came there</h2>'), cell('code', REPLAY.format(folder=folder))]
-    cells = [head, cell('code', WATCH.format(folder=folder)), *replay*(run.kind == 'search')]
-    return dict(cells=cells, metadata=dict(title=f"degas: {run.path.resolve().name}", kernelspec=dict(name='degas', display_name='degas', language='python')), nbformat=4, nbformat_minor=5)
+    about = text_cell(f"<p>{what} of {escape(str(run.data.get('name')))}, read from <code>{escape(str(run.path))}</code>. Watching changes nothing in it.</p>")
+    replay = [text_cell('<h2>How it came there</h2><p>Up to the moment when this page was opened: reload it for more.</p>'), code_cell(REPLAY.format(folder=str(run.path)))]
+    return [about, code_cell(WATCH.format(folder=str(run.path))), *replay*(run.kind == 'search')]
+
+
+def text_cell(
+    source: str,  # HTML
+) -> dict:
+    "A markdown cell."
+    return dict(cell_type='markdown', metadata={}, source=source)
+
+
+def code_cell(
+    source: str,  # Python
+) -> dict:
+    "A code cell that has not run yet."
+    return dict(cell_type='code', metadata={}, source=source, outputs=[], execution_count=None)
+
+# %% ../nbs/25_cli.ipynb #a1508941
+def page_kernels() -> type:
+    "A manager of kernels that live no longer than their pages; Voila is imported when it is needed, because not everybody has it."
+    from jupyter_server.services.kernels.kernelmanager import AsyncMappingKernelManager
+
+    class PageKernels(AsyncMappingKernelManager):
+        async def cull_kernel_if_idle(self, kernel_id: str) -> None:  # called every second
+            "End a kernel that has died, or whose page is gone: 8 looks without a connection, or 60 before the first."
+            kernel = self.get_kernel(kernel_id)
+            if not hasattr(kernel, 'last_activity') or kernel.shutting_down: return  # starts or ends at this moment
+            connected = self.kernel_model(kernel_id)['connections'] > 0
+            kernel.alone = 0 if connected else getattr(kernel, 'alone', -52) + 1
+            if kernel.alone >= 8 or not await kernel.is_alive(): await self.shutdown_kernel(kernel_id)
+
+        async def shutdown_kernel(self, kernel_id: str, now: bool = True, restart: bool = False) -> None:
+            "At once, whoever asks, and asking twice is no mistake: a kernel that only watches has nothing to save."
+            if kernel_id in self: await super().shutdown_kernel(kernel_id, now=True, restart=restart)
+
+        async def shutdown_all(self, now: bool = True) -> None:
+            "At once, also those that are still starting."
+            await super().shutdown_all(now=True)
+
+    return PageKernels
 
 
 def serve(
     page: Path,  # a notebook
     port: int,  # free
+    folder: Path,  # of the run, in full
 ) -> None:
-    "Voila on 127.0.0.1 behind a random token, with our page template and nothing of the folder that it was called from; SIGINT and SIGTERM end it."
-    os.environ['JUPYTER_PATH'] = os.pathsep.join([str(files('degas_nb')/'static'/'voila'), *filter(None, [os.environ.get('JUPYTER_PATH')])])
+    "Voila on 127.0.0.1 behind a random token, with our page template and nothing of the folder that it was called from; SIGINT, SIGTERM and a shell that is closed end it."
+    ours = files('degas_nb')/'static'/'voila'
+    os.environ['JUPYTER_PATH'] = os.pathsep.join([str(ours), *filter(None, [os.environ.get('JUPYTER_PATH')])])
+    from jinja2 import ChoiceLoader, FileSystemLoader
+    from nbformat import from_dict
     from tornado.ioloop import IOLoop
     from voila.app import Voila
 
     class Page(Voila):
+        def init_settings(self) -> dict:
+            "Who comes without a token reads where it is, in our words."
+            settings = super().init_settings()
+            pages = settings['jinja2_env']
+            pages.loader = ChoiceLoader([FileSystemLoader(str(ours/'pages')), pages.loader])
+            return settings
+
         def launch_browser(self) -> None:  # called as soon as somebody could connect
             "Nobody's browser is started: the address goes to stdout."
             self.ioloop = IOLoop.current()
             signal.signal(signal.SIGINT, self._handle_signal_stop)
+            if signal.getsignal(signal.SIGHUP) == signal.SIG_DFL: signal.signal(signal.SIGHUP, self._handle_signal_stop)
             print(f"http://127.0.0.1:{port}/?token={token}", flush=True)
             say("this address opens on this machine only, and only with its token; Ctrl-C ends it")
+
+    def opened(request: object, notebook: dict, cwd: str) -> dict:
+        "Somebody opens the page: it shows the run as it is now, and gets the cookie that lets it end its kernel when it is left."
+        request.xsrf_token
+        return from_dict(dashboard_page(folder))
 
     token = secrets.token_hex(24)
     logging.getLogger('tornado').setLevel(logging.ERROR)  # also those who are refused
     app = Page(notebook_path=str(page), ip='127.0.0.1', port=port, port_retries=0, token=token, log_level=logging.ERROR, config_file_paths=[])
-    app.initialize(['--VoilaConfiguration.template=degas', '--MappingKernelManager.cull_idle_timeout=300'])
+    app.initialize(['--VoilaConfiguration.template=degas', '--KernelManager.autorestart=False', '--MappingKernelManager.cull_idle_timeout=1', '--MappingKernelManager.cull_interval=1'])
+    app.voila_configuration.multi_kernel_manager_class, app.voila_configuration.prelaunch_hook = page_kernels(), opened
     app.start()
 
 # %% ../nbs/25_cli.ipynb #9fbeae56

@@ -168,3 +168,19 @@ def contrast(a, b):
         return sum(w * (v / 12.92 if v <= .04045 else ((v + .055) / 1.055)**2.4) for w, v in zip((.2126, .7152, .0722), rgb))
     high, low = sorted([luminance(a), luminance(b)], reverse=True)
     return (high + .05) / (low + .05)
+
+
+# What of an element is written too faintly: WCAG contrast below 4.5, seen through half-transparent ink; what is disabled, and plots, are left out.
+FAINT = '''v => {
+    const rgba = css => { const [r, g, b, a = 1] = css.match(/[\\d.]+/g).map(Number); return [r, g, b, a]; };
+    const lum = rgb => rgb.map(s => s / 255).map(c => c <= .04045 ? c / 12.92 : ((c + .055) / 1.055) ** 2.4).reduce((sum, c, i) => sum + c * [.2126, .7152, .0722][i], 0);
+    const paper = e => { while (e && rgba(getComputedStyle(e).backgroundColor)[3] === 0) e = e.parentElement; return rgba(getComputedStyle(e || document.body).backgroundColor).slice(0, 3); };
+    const found = [];
+    for (const e of v.querySelectorAll("span, p, figcaption, h1, h2, h4, code, label, div, svg text, button")) {
+        const off = e.getAttribute("aria-disabled") === "true" || e.children.length || !e.textContent.trim() || !e.getClientRects().length || e.closest(".js-plotly-plot");
+        if (off) continue;
+        const style = getComputedStyle(e), ground = paper(e), [r, g, b, a] = rgba(e.tagName === "text" ? style.fill : style.color);
+        const ink = [r, g, b].map((c, i) => a * c + (1 - a) * ground[i]), [high, low] = [lum(ink), lum(ground)].sort((x, y) => y - x);
+        if ((high + .05) / (low + .05) < 4.5) found.push(`${e.className.baseVal ?? e.className} "${e.textContent}" ${ink} on ${ground}`);
+    }
+    return [...new Set(found)].slice(0, 5); }'''

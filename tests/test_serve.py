@@ -1,4 +1,5 @@
-"""`degas dashboard` as people use it: one address, behind a token, from any folder; the page moves with the run, asks nothing from outside, and is gone after Ctrl-C."""
+"""`degas dashboard` as people use it: one address, behind a token, from any folder; the page moves with the run, asks nothing from outside, takes its kernel along, and everything is gone after Ctrl-C."""
+import asyncio
 import json
 import os
 import re
@@ -10,14 +11,18 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from dataclasses import asdict
+from http.client import HTTPConnection
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from degas_nb import cli
 from degas_nb.gan import GANConfig
 from degas_nb.runs import RunFolder
-from lab import ROOT, Watched, shoot
+from degas_nb.search import SearchConfig
+from lab import FAINT, ROOT, Watched, shoot
 
 TINY = '--limit 96 --batch-size 32 --width 4 --z-dim 16 --epochs 4'.split()
 
@@ -91,6 +96,10 @@ def test_refusals(searched, tmp_path, refusal):
     assert 'required' in refusal()
     (tmp_path / 'config.json').write_text('{"format": "degas-run/1", "kind": "search"')
     assert 'config.json' in refusal(tmp_path)
+    RunFolder.create(tmp_path / 'tree', 'tree', {}, {})
+    assert 'holds a tree run' in refusal(tmp_path / 'tree')
+    RunFolder.create(tmp_path / 'odd', 'search', asdict(SearchConfig()) | dict(epochs='x'), {})
+    assert "epochs cannot be 'x'" in refusal(tmp_path / 'odd')
     with socket.socket() as taken:
         taken.bind(('127.0.0.1', 0))
         taken.listen()
@@ -112,14 +121,29 @@ def status(url):
     except urllib.error.HTTPError as e: return e.code, url, ''
 
 
+def goodbye(base, cookies, form='', **headers):
+    "What the server answers to a page that ends its kernel (one that is not there any more, which is no mistake)."
+    sent = dict(Cookie='; '.join(f'{k}={v}' for k, v in cookies.items())) | headers
+    try: return urllib.request.urlopen(urllib.request.Request(f'{base}/voila/api/shutdown/{"0" * 8}', f'_xsrf={form}'.encode(), sent), timeout=10).status
+    except urllib.error.HTTPError as e: return e.code
+
+
 @pytest.mark.timeout(120)
 def test_only_with_the_token_and_only_here(searched, serve, tmp_path):
     served = serve(searched)
     assert re.fullmatch(r'http://127\.0\.0\.1:\d+/\?token=[0-9a-f]{48}', served.address)
     for url in (f'{served.base}/', f'{served.base}/?token=', f'{served.base}/?token={"0" * 48}'):
         code, where, text = status(url)
-        assert '/login' in where and 'Password or token' in text and 'dg-' not in text and searched.name not in text
+        assert '/login' in where and 'Open the whole address' in text and 'dg-' not in text and searched.name not in text
     assert status(f'{served.base}/api/kernels/{"0" * 8}-0000-0000-0000-{"0" * 12}')[0] == 403
+    visitor = HTTPConnection(served.base.removeprefix('http://'), timeout=10)
+    visitor.request('GET', f'/login?token={served.token}')
+    secret, login = '0123456789abcdef' * 2, dict(c.split(';')[0].split('=', 1) for c in visitor.getresponse().headers.get_all('Set-Cookie'))
+    visitor.close()
+    assert goodbye(served.base, dict(_xsrf=secret), secret) == 403, 'no login'
+    assert goodbye(served.base, login) == goodbye(served.base, login | dict(_xsrf=secret)) == 403, 'another site, which cannot read the cookie of ours'
+    assert goodbye(served.base, login | dict(_xsrf=secret), secret, Origin='http://example.org') == 404
+    assert goodbye(served.base, login | dict(_xsrf=secret), secret, Origin=served.base) == 204
     port = int(served.base.rsplit(':', 1)[1])
     others = {a[4][0] for a in socket.getaddrinfo(socket.gethostname(), None, socket.AF_INET)} - {'127.0.0.1'}
     for host in others:
@@ -131,14 +155,55 @@ def test_only_with_the_token_and_only_here(searched, serve, tmp_path):
     assert not list((tmp_path / 'tmp').iterdir()), 'temporary files are left'
 
 
+def test_a_kernel_without_a_page_is_ended():
+    "8 looks after its page has gone, 60 when none ever came; one that starts or ends at the moment is left alone, one that died is not."
+    manager, ended = cli.page_kernels(), []
+
+    async def alive(): return True
+
+    async def dead(): return False
+
+    def looks(connections, **kernel):
+        "How many looks a kernel survives."
+        kernel, now, ended[:] = SimpleNamespace(**(dict(last_activity=0, shutting_down=False, is_alive=alive) | kernel)), [0], []
+
+        async def shutdown(kernel_id): ended.append(kernel_id)
+
+        stub = SimpleNamespace(get_kernel=lambda k: kernel, kernel_model=lambda k: dict(connections=connections(now[0])), shutdown_kernel=shutdown)
+        while not ended and now[0] < 200:
+            asyncio.run(manager.cull_kernel_if_idle(stub, 'k'))
+            now[0] += 1
+        return now[0]
+
+    assert looks(lambda n: 1) == 200
+    assert looks(lambda n: 0) == 60
+    assert looks(lambda n: 1 if n < 20 else 0) == 28
+    assert looks(lambda n: 1 if n == 40 else 0) == 49
+    assert looks(lambda n: 1, is_alive=dead) == 1
+    assert looks(lambda n: 0, shutting_down=True) == 200
+
+
 # ---- what is seen
 
-def open_page(browser, served):
-    page = browser.new_page(viewport=dict(width=1280, height=1500))
+def open_page(browser, served, **kw):
+    page = browser.new_page(**(dict(viewport=dict(width=1280, height=1500)) | kw))
     seen = Watched(page, served.base)
-    page.goto(served.address)
+    page.goto(served.address, wait_until='commit')
+    assert 'Reading the run' in page.locator('#loading').text_content()
     page.locator('.dg-dashboard').wait_for(timeout=60_000)
     return seen
+
+
+def kernels(folder):
+    "Processes of kernels whose connection files are below a folder."
+    return subprocess.run(['pgrep', '-f', str(folder / 'tmp/voila_')], capture_output=True, text=True).stdout.split()
+
+
+def kernels_become(folder, n, seconds=12):
+    "Wait until so many are left."
+    end = time.monotonic() + seconds
+    while len(kernels(folder)) != n and time.monotonic() < end: time.sleep(.2)
+    assert len(kernels(folder)) == n
 
 
 def data(seen, name): return seen.page.locator('.dg-dashboard').get_attribute(f'data-{name}')
@@ -146,7 +211,7 @@ def data(seen, name): return seen.page.locator('.dg-dashboard').get_attribute(f'
 
 def until(seen, name, wanted, seconds=15):
     "Wait until an attribute of the dashboard has a value."
-    seen.page.wait_for_function('([name, wanted]) => document.querySelector(".dg-dashboard").dataset[name] === wanted', arg=[name, wanted], timeout=seconds * 1000)
+    seen.page.wait_for_function('([name, wanted]) => document.querySelector(".dg-dashboard")?.dataset[name] === wanted', arg=[name, wanted], timeout=seconds * 1000)
 
 
 def moves(page, key):
@@ -172,16 +237,32 @@ def test_a_finished_search(searched, serve, browser, tmp_path):
     assert page.locator('.dg-edge-name').count() == 11
     page.locator('.js-plotly-plot .barlayer .bars').first.wait_for(timeout=30_000)
     page.wait_for_timeout(500)
-    shoot(page, 'voila', full_page=True)
+    shoot(page, 'voila')
     moves(page, 'ArrowRight')
-    seen.was_quiet()
+    assert not page.locator('#rendered_cells').evaluate(FAINT)
+    assert len(kernels(tmp_path)) == 1
+    page.reload()
+    page.locator('.dg-dashboard').wait_for(timeout=60_000)
+    kernels_become(tmp_path, 1)
+    dark = open_page(browser, served, color_scheme='dark', viewport=dict(width=390, height=1500))
+    dark.page.locator('.dg-sentence').wait_for(timeout=30_000)
+    assert not dark.page.locator('#rendered_cells').evaluate(FAINT)
+    assert dark.page.evaluate('getComputedStyle(document.body).backgroundColor') == 'rgb(17, 17, 17)'
+    assert dark.page.evaluate('document.body.dataset.jpThemeLight') == 'false' != page.evaluate('document.body.dataset.jpThemeLight')
+    shoot(dark.page, 'voila_dark_phone')
+    assert len(kernels(tmp_path)) == 2
+    dark.page.emulate_media(color_scheme='light')
+    assert not dark.page.locator('#rendered_cells').evaluate(FAINT)
+    dark.page.close(run_before_unload=True)
+    kernels_become(tmp_path, 1)
+    assert page.locator('#dg-lost').is_hidden()
+    for each in (seen, dark): each.was_quiet()
     assert {p: p.read_bytes() for p in searched.rglob('*') if p.is_file()} == before, 'watching changed the run'
     page.close()
+    kernels_become(tmp_path, 0)
     code, out, err = served.end(signal.SIGTERM)
     assert code == 0 and 'Traceback' not in err, err
     assert not list((tmp_path / 'tmp').iterdir())
-    left = subprocess.run(['pgrep', '-f', str(tmp_path / 'tmp')], capture_output=True, text=True).stdout
-    assert not left, f'kernels are left: {left}'
 
 
 @pytest.mark.timeout(180)
@@ -202,14 +283,35 @@ def test_a_run_that_goes_on(searched, serve, browser, tmp_path):
     with open(run / 'trace.jsonl', 'a') as f: f.writelines(json.dumps(row) + '\n' for row in rows[5:11])
     until(seen, 'step', '11')
     assert seen.page.locator('.dg-fill').first.get_attribute('style') != bars
-    assert 'Nothing to replay yet' in seen.page.locator('.dg-nothing').text_content()
+    assert 'Nothing to replay: ' in seen.page.locator('.dg-nothing').text_content()
     seen.was_quiet()
-    seen.page.close()
+    run.rename(tmp_path / 'elsewhere')
+    seen.page.reload()
+    seen.page.get_by_text(f'There is nothing to watch: {run} is gone. When the run is back, reload this page.').wait_for(timeout=30_000)
+    (tmp_path / 'elsewhere').rename(run)
+    with open(run / 'trace.jsonl', 'a') as f: f.write('{"step": 12, "wei\n')
+    seen.page.reload()
+    until(seen, 'step', '11', 60)
+    for words in ('.dg-says', '.dg-nothing'): assert 'line 12 of' in seen.page.locator(words).text_content()
+    seen.was_quiet()
     code, out, err = served.end()
-    assert code == 0 and 'recorded no step yet' in err and 'Traceback' not in err
+    assert (code, out, len(err.splitlines())) == (0, '', 3) and 'recorded no step yet' in err, err
+    seen.page.get_by_text('The dashboard does not answer any more').wait_for(timeout=15_000)
+    assert not kernels(tmp_path) and not list((tmp_path / 'tmp').iterdir())
+
+
+def test_what_is_said_of_a_damaged_run(searched, tmp_path):
+    "A page that is opened again after its config.json was damaged, or became one of nobody's runs."
+    run = tmp_path / '<i>run'
+    shutil.copytree(searched, run)
+    for text in ('{"format": ', '{"format": "degas-run/1", "kind": "search", "config": {"epochs": "x"}, "data": {}}'):
+        (run / 'config.json').write_text(text)
+        page = cli.dashboard_page(run)
+        assert [c['cell_type'] for c in page['cells']] == ['markdown'] * 2
+        assert 'config.json' in page['cells'][1]['source'] and '<i>run' not in page['cells'][1]['source']
 
 
 def test_the_page_of_a_training_has_nothing_to_replay(searched, tmp_path):
-    source = lambda run: ' '.join(c['source'] for c in cli.dashboard_page(run)['cells'])
+    source = lambda run: ' '.join(c['source'] for c in cli.dashboard_page(run.path)['cells'])
     training = RunFolder.create(tmp_path / 'gan', 'gan', GANConfig().to_dict(), dict(name='emoji'))
     assert 'scrub(' in source(RunFolder.open(searched)) and 'scrub(' not in source(training) and 'watch(' in source(training)
