@@ -279,7 +279,7 @@ def _draw_losses(fig, ax, desk: Desk, place: tuple, size: tuple):
     draw_curves(_axes(fig, place, size), desk.curves)
 
 # %% ../nbs/04c_dashboard.ipynb #9bc686e8
-ACTIONS = ('pause', 'step', 'continue', 'stop', 'save')  # what the buttons ask for
+ACTIONS = {'pause': 'Pause', 'step': 'One step', 'continue': 'Continue', 'stop': 'Stop', 'save': 'Save checkpoint'}  # what the buttons ask for, and what stands on them
 PER_SECOND = 20                                          # messages, whatever the speed of the run
 
 
@@ -325,7 +325,8 @@ class Dashboard(LiveView):
     left = traitlets.Float(-1.).tag(sync=True)         # seconds; -1: nobody knows
     state = traitlets.Unicode('idle').tag(sync=True)   # idle, waiting, running, resting, paused, stopped, done, failed
     says = traitlets.Unicode('').tag(sync=True)        # a sentence for the reader
-    actions = traitlets.List([]).tag(sync=True)        # buttons that can be pressed now
+    buttons = traitlets.Dict(ACTIONS).tag(sync=True)   # those that are there
+    actions = traitlets.List([]).tag(sync=True)        # those that can be pressed now
     heard = traitlets.Int(0).tag(sync=True)            # presses that arrived
     draw = staticmethod(desk_picture)
 
@@ -359,7 +360,7 @@ class Dashboard(LiveView):
 
     def tell(
         self,
-        **told: object,  # `state`, `says`, `actions`
+        **told: object,  # `state`, `says`, `actions`, `buttons`
     ) -> None:
         "Say how the run is."
         with self.lock:
@@ -413,7 +414,7 @@ class Dashboard(LiveView):
     def _pressed(self, widget, content: dict, buffers: list):
         "A button was pressed. This may run in any thread, so it only asks."
         action = content.get('action') if isinstance(content, dict) else None
-        if action not in ACTIONS: return
+        if not isinstance(action, str) or action not in ACTIONS: return
         with self.lock: self.heard += 1
         if self.driver is None: return self.tell(says='no run is attached: live(run, dashboard) starts one')
         try: self.driver.press(action)

@@ -22,7 +22,7 @@ from pathlib import Path
 
 from IPython import get_ipython
 
-from .dashboard import Dashboard
+from .dashboard import ACTIONS, Dashboard
 from .show import UserError
 
 # %% ../nbs/04d_live.ipynb #3d359a9a
@@ -46,7 +46,7 @@ def after_cell(*_: object) -> None:
 # %% ../nbs/04d_live.ipynb #cc087b9a
 class Background:
     "Something that goes on in a thread of its own and is shown by a dashboard."
-    verb = 'run'
+    verb, buttons = 'run', ACTIONS
 
     def __init__(
         self,
@@ -72,6 +72,7 @@ class Background:
             beside = [other for other in ALIVE if other.verb == self.verb == 'run']
             ALIVE.append(self)
         self.dashboard.driver = self
+        self.dashboard.tell(buttons=self.buttons)
         self.enter(self._state, f'another run is there in this kernel, {beside[-1]!r}: stop_all() ends all of them' if beside else '')
         give_back_workers()
         if shell := get_ipython(): shell.events.register('post_run_cell', after_cell)  # a second time is none

@@ -255,7 +255,7 @@ STILL = 10.  # seconds without a step, after which a run no longer counts as run
 
 class Watch(Background):
     "A run that goes on elsewhere, or no longer does: what `watch` gives back."
-    verb = 'watch'
+    verb, buttons = 'watch', dict(stop='Stop watching')
 
     def __init__(
         self,

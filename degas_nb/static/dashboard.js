@@ -1,7 +1,6 @@
 // Dashboard: buttons, the network that pruning would give, bars, weights over time, pictures and losses.
 // panels.js stands in front of this file: together they are one module.
 
-const ACTIONS = [['pause', 'Pause'], ['step', 'One step'], ['continue', 'Continue'], ['stop', 'Stop'], ['save', 'Save checkpoint']];
 const HIGH = [0, 114, 178], LOW = [213, 94, 0], UNKNOWN = [136, 136, 136];
 
 // Weights over time: bytes = one row for each op of each edge, 0..254 with 127 an equal share, 255 no number.
@@ -110,18 +109,22 @@ function buttonRow(host, model) {
   const row = make('div', host, 'dg-buttons');
   row.setAttribute('role', 'toolbar');
   row.setAttribute('aria-label', 'The run');
-  const buttons = ACTIONS.map(([action, text]) => {
-    const button = own(make('button', row, 'dg-button', text));
-    button.type = 'button';
-    button.dataset.action = action;
-    button.addEventListener('click', () => {
-      if (button.getAttribute('aria-disabled') === 'true') return;
-      const heard = model.get('heard');
-      model.send({action});
-      setTimeout(() => { if (model.get('heard') === heard) note('The kernel is busy with a cell and has not heard this button: wait for the cell, or interrupt it.'); }, 1500);
+  let buttons = [], known = '';
+  function build(labels) {
+    row.replaceChildren();
+    buttons = Object.entries(labels).map(([action, text]) => {
+      const button = own(make('button', row, 'dg-button', text));
+      button.type = 'button';
+      button.dataset.action = action;
+      button.addEventListener('click', () => {
+        if (button.getAttribute('aria-disabled') === 'true') return;
+        const heard = model.get('heard');
+        model.send({action});
+        setTimeout(() => { if (model.get('heard') === heard) note('The kernel is busy with a cell and has not heard this button: wait for the cell, or interrupt it.'); }, 1500);
+      });
+      return button;
     });
-    return button;
-  });
+  }
   row.addEventListener('keydown', event => {
     const by = {ArrowRight: 1, ArrowLeft: -1}[event.key], at = buttons.indexOf(document.activeElement);
     if (!by || at < 0) return;
@@ -131,9 +134,11 @@ function buttonRow(host, model) {
   const silent = make('p', host, 'dg-silent');
   silent.setAttribute('role', 'status');
   model.on('change:heard', () => note(''));
-  return possible => buttons.forEach(button => {
-    button.setAttribute('aria-disabled', String(!possible.includes(button.dataset.action)));
-  });
+  return (labels, possible) => {
+    const text = JSON.stringify(labels);
+    if (text !== known) { build(labels); known = text; }
+    for (const button of buttons) button.setAttribute('aria-disabled', String(!possible.includes(button.dataset.action)));
+  };
 }
 
 const GONE = 'The kernel of this run was restarted or shut down, and the run with it: this is the last that was heard. If it had a folder, its checkpoint is there to go on from.';
@@ -181,7 +186,7 @@ function render({model, el}) {
     bar.hidden = !(total > 0);
     bar.max = Math.max(1, total);
     bar.value = Math.max(0, step);
-    setButtons(gone ? [] : get('actions') || []);
+    setButtons(get('buttons') || {}, gone ? [] : get('actions') || []);
     label(network, net.words || 'nothing decided');
     label(bars, `Mixing weights at step ${step}. ${edges.map(leader).join(', ')}`);
     label(heat, `Weights from step ${over.first} to ${over.last}. Now: ${edges.map(leader).join(', ')}`);
