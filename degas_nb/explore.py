@@ -272,7 +272,7 @@ def graph_figure(
     "The graph of Figure 2, nodes as high as their maps are large, and room for the bars of a comparison."
     figure = panels(['', 'compared now'], [.74, .26], 520, 0)
     figure.update_layout(xaxis_domain=[0, 1], yaxis2_domain=[0, .36])      # the graph leaves its lower right corner free
-    figure.layout.annotations[0].update(x=1, xanchor='right', y=.365, yanchor='bottom')
+    figure.layout.annotations[0].update(x=.74, xanchor='left', y=.365, yanchor='bottom')
     for edge in edges:
         x, y = curve(sides, edge)
         across, up = label_shift(x, y)
