@@ -427,10 +427,11 @@ def shown(it, name):
     return cell, i
 
 
-# sliders that a screen reader would not name as they are shown
-NAMELESS = '''e => [...e.querySelectorAll(".noUi-handle")].map(h => [h, h.closest(".widget-slider")]).filter(([h, s]) =>
+# controls that a screen reader would not name as they are shown
+NAMELESS = '''e => [...e.querySelectorAll("input, select, textarea, [contenteditable=true]")].filter(c => !c.closest(".jp-InputArea") && !c.labels?.length && !c.getAttribute("aria-label")).map(c => c.outerHTML)
+    .concat([...e.querySelectorAll(".noUi-handle")].map(h => [h, h.closest(".widget-slider")]).filter(([h, s]) =>
     !h.getAttribute("aria-label") || h.getAttribute("aria-label") !== s.querySelector(".widget-label").textContent || h.getAttribute("aria-valuetext") !== s.querySelector(".widget-readout").textContent)
-    .map(([h, s]) => s.textContent)'''
+    .map(([h, s]) => s.textContent))'''
 
 # figures that do not fill their room, or leave it
 LOOSE = '''e => [...e.querySelectorAll(".dg-figure")].map(f => [f.clientWidth, f.scrollWidth, ...[...f.querySelectorAll(".main-svg")].map(s => s.clientWidth)]).filter(sizes => new Set(sizes).size > 1)'''

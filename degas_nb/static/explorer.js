@@ -6,9 +6,13 @@ function tell(node, name, text) {
 
 function nameSliders(controls) {
   for (const handle of controls.querySelectorAll('.noUi-handle')) {
-    const slider = handle.closest('.widget-slider');
-    tell(handle, 'aria-label', slider.querySelector('.widget-label').textContent);
-    tell(handle, 'aria-valuetext', slider.querySelector('.widget-readout').textContent);
+    const slider = handle.closest('.widget-slider'), readout = slider.querySelector('.widget-readout');
+    const name = slider.querySelector('.widget-label').textContent;
+    tell(handle, 'aria-label', name);
+    tell(handle, 'aria-valuetext', readout.textContent);
+    if (!readout.isContentEditable) continue;
+    tell(readout, 'role', 'textbox');
+    tell(readout, 'aria-label', `${name}, to type`);
   }
 }
 
