@@ -46,7 +46,7 @@ def panels(
     "An empty row of panels, white, with small titles."
     figure = make_subplots(1, len(titles), subplot_titles=titles, column_widths=widths, horizontal_spacing=gap)
     figure.update_annotations(font_size=13)
-    return figure.update_layout(height=height, autosize=True, template='none', showlegend=False, margin=dict(l=10, r=10, t=40, b=30), font_color=INK)
+    return figure.update_layout(height=height, autosize=True, template='none', dragmode=False, showlegend=False, margin=dict(l=10, r=10, t=40, b=30), font_color=INK)
 
 
 def bars(
@@ -58,8 +58,8 @@ def bars(
     "Horizontal bars in a panel, all of length 0."
     zeros = np.zeros(len(names), np.float32)
     figure.add_bar(y=list(range(len(names))), x=zeros, orientation='h', marker_color=QUIET, textposition='outside', cliponaxis=False, row=1, col=column, hoverinfo='skip')
-    figure.update_xaxes(range=span, row=1, col=column, zeroline=True, zerolinecolor=INK, zerolinewidth=1, nticks=4)
-    figure.update_yaxes(range=[len(names) - .4, -.6], tickvals=list(range(len(names))), ticktext=names, row=1, col=column, showgrid=False, automargin=True, ticklabelstandoff=4)
+    figure.update_xaxes(range=span, fixedrange=True, row=1, col=column, zeroline=True, zerolinecolor=INK, zerolinewidth=1, nticks=4)
+    figure.update_yaxes(range=[len(names) - .4, -.6], fixedrange=True, tickvals=list(range(len(names))), ticktext=names, row=1, col=column, showgrid=False, automargin=True, ticklabelstandoff=4)
 
 
 def heat_map(
@@ -79,8 +79,8 @@ def square_panel(
     side: int,          # pixels along it
 ) -> None:
     "No axes, square pixels, the first row on top."
-    figure.update_xaxes(visible=False, range=[-.5, side - .5], constrain='domain', row=1, col=column)
-    figure.update_yaxes(visible=False, range=[side - .5, -.5], constrain='domain', scaleanchor=f"x{column if column > 1 else ''}", row=1, col=column)
+    figure.update_xaxes(visible=False, fixedrange=True, range=[-.5, side - .5], constrain='domain', row=1, col=column)
+    figure.update_yaxes(visible=False, fixedrange=True, range=[side - .5, -.5], constrain='domain', scaleanchor=f"x{column if column > 1 else ''}", row=1, col=column)
 
 # %% ../nbs/02c_explore.ipynb #2108df02
 Mixture = dict[str, object]  # weights (n_ops,), gradient (n_ops,) of the loss by alpha, loss (a number), output (h, h), kernel (k, k) or None
@@ -282,8 +282,8 @@ def graph_figure(
     figure.add_scatter(x=list(range(len(names))), y=[float(np.log2(s)) for s in sides.values()], mode='markers+text', hoverinfo='skip', row=1, col=1,
                        text=[f'<b>{n}</b><br>{s}×{s}' for n, s in sides.items()], textfont=dict(size=11, color=INK), marker=dict(symbol='square', size=40, color='#f4f4f4', opacity=1))
     low, high = np.log2(min(sides.values())), np.log2(max(sides.values()))
-    figure.update_xaxes(visible=False, range=[-.5, len(names) - .5], row=1, col=1)
-    figure.update_yaxes(visible=False, range=[low - 1, high + .6], row=1, col=1)
+    figure.update_xaxes(visible=False, fixedrange=True, range=[-.5, len(names) - .5], row=1, col=1)
+    figure.update_yaxes(visible=False, fixedrange=True, range=[low - 1, high + .6], row=1, col=1)
     bars(figure, 2, ['']*most, (0, 1.25))
     figure.update_yaxes(tickfont_size=10, automargin=False, row=1, col=2)
     return figure.update_traces(textfont_size=10, selector=dict(type='bar'))

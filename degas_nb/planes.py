@@ -437,7 +437,7 @@ def explore_frechet(
     controls = {f'{who}_{name}': slider(f'{who}: {words[name]}', STANDARD[name], *LIMITS[name]) for who in WHOSE for name in LIMITS}
     controls['shape'] = ipywidgets.Dropdown(options=SHAPES, description='fake points', style=NAMED, layout=WIDE)
     buttons = [ipywidgets.Button(description=name, tooltip=f'the fake cloud {name}, the real one at the origin') for name in CASES]
-    hint = ipywidgets.Label('Or take a box with the mouse: its middle moves it, its rim makes it wider.')
+    hint = ipywidgets.Label('Or take a box with the mouse: in its middle to move it, nearer to a side to make it wider or narrower.')
     hint.add_class('dg-hint')
     columns = [ipywidgets.VBox([control for name, control in controls.items() if name.startswith(who)]) for who in WHOSE]
     explorer = Explorer(gaussian_figure(), controls, TwoGaussians(distance).follow, [*columns, controls['shape'], ipywidgets.HBox(buttons), hint])

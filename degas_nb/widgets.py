@@ -349,7 +349,7 @@ def whole_batch(
                 if now is not None: edit[prop] = now.to_plotly_json() if hasattr(now, 'to_plotly_json') else now
 
 
-CONFIG = dict(displayModeBar=False, responsive=True)  # of plotly: the axes are fixed, so its buttons are good for nothing here
+CONFIG = dict(displayModeBar=False, responsive=True)  # of plotly: the controls are ours, and its buttons would zoom, or send the figure to a cloud
 
 
 def flexible(
