@@ -177,18 +177,28 @@ def test_both_themes_can_be_read(search):
         assert not faint, f'{theme}: {faint}'
 
 
-FAINT = '''v => {
+CONTRAST = '''
     const lum = css => css.match(/[\\d.]+/g).slice(0, 3).map(s => s / 255).map(c => c <= .04045 ? c / 12.92 : ((c + .055) / 1.055) ** 2.4)
         .reduce((sum, c, i) => sum + c * [.2126, .7152, .0722][i], 0);
     const clear = css => css === "rgba(0, 0, 0, 0)" || css === "transparent";
     const paper = e => { while (e && clear(getComputedStyle(e).backgroundColor)) e = e.parentElement; return getComputedStyle(e || document.body).backgroundColor; };
+    const contrast = (a, b) => { const [high, low] = [lum(a), lum(b)].sort((a, b) => b - a); return (high + .05) / (low + .05); };'''
+FAINT = '''v => {''' + CONTRAST + '''
     const found = [];
     for (const e of v.querySelectorAll("span, p, figcaption, h4, svg text, button")) {
         const off = e.getAttribute("aria-disabled") === "true" || e.children.length || !e.textContent.trim() || !e.getClientRects().length;
         if (off) continue;
         const style = getComputedStyle(e), ink = e.tagName === "text" ? style.fill : style.color;
-        const [high, low] = [lum(ink), lum(paper(e))].sort((a, b) => b - a);
-        if ((high + .05) / (low + .05) < 4.5) found.push(`${e.className.baseVal ?? e.className} "${e.textContent}" ${ink} on ${paper(e)}`);
+        if (contrast(ink, paper(e)) < 4.5) found.push(`${e.className.baseVal ?? e.className} "${e.textContent}" ${ink} on ${paper(e)}`);
+    }
+    return [...new Set(found)].slice(0, 5); }'''
+
+# bars, lines and points that cannot be told from the page: neither what fills them nor what surrounds them
+PALE = '''v => {''' + CONTRAST + '''
+    const found = [];
+    for (const e of v.querySelectorAll(".barlayer .point path, .scatterlayer .js-line, .scatterlayer .point, .contourlayer path, .shapelayer path, .zerolinelayer path, .dg-figure .widget-html path[stroke], .dg-figure .widget-html rect[stroke]")) {
+        const style = getComputedStyle(e), inks = [style.fill, style.stroke].filter(ink => ink.startsWith("rgb(") && style.display !== "none");
+        if (inks.length && Math.max(...inks.map(ink => contrast(ink, paper(e)))) < 3) found.push(`${e.getAttribute("class")} ${inks} on ${paper(e)}`);
     }
     return [...new Set(found)].slice(0, 5); }'''
 
@@ -449,7 +459,7 @@ def test_explorer(explorers, name):
     output.scroll_into_view_if_needed()
     assert not cell.evaluate(MISSING)
     picture(output, name)
-    assert not output.evaluate(FAINT)
+    assert not output.evaluate(FAINT) and not output.evaluate(PALE)
     assert not cell.evaluate(NAMELESS)
     sliders = cell.locator('.noUi-handle:visible').all()
     for slider in sliders: moves(it, cell, slider)
@@ -515,7 +525,7 @@ def test_explorers_in_the_dark_and_in_a_narrow_window(explorers):
     cells = {name: shown(it, name)[0] for name in EXPLORERS}
     it.theme('JupyterLab Dark')
     for name, cell in cells.items():
-        faint = cell.locator('.dg-explorer').evaluate(FAINT)
+        faint = [f for look in (FAINT, PALE) for f in cell.locator('.dg-explorer').evaluate(look)]
         assert not faint, f'{name}: {faint}'
         shoot(cell.locator('.dg-explorer'), name + '_dark')
     it.theme('JupyterLab Light')
