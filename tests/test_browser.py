@@ -195,11 +195,14 @@ FAINT = '''v => {''' + CONTRAST + '''
 
 # bars, lines and points that cannot be told from the page: neither what fills them nor what surrounds them
 PALE = '''v => {''' + CONTRAST + '''
-    const found = [];
-    for (const e of v.querySelectorAll(".barlayer .point path, .scatterlayer .js-line, .scatterlayer .point, .contourlayer path, .shapelayer path, .zerolinelayer path, .dg-figure .widget-html path[stroke], .dg-figure .widget-html rect[stroke]")) {
-        const style = getComputedStyle(e), inks = [style.fill, style.stroke].filter(ink => ink.startsWith("rgb(") && style.display !== "none");
-        if (inks.length && Math.max(...inks.map(ink => contrast(ink, paper(e)))) < 3) found.push(`${e.getAttribute("class")} ${inks} on ${paper(e)}`);
-    }
+    const found = [], look = (what, sides) => {
+        for (const e of v.querySelectorAll(what)) {
+            const inks = sides.map(side => getComputedStyle(e)[side]).filter(ink => ink.startsWith("rgb("));
+            if (inks.length && Math.max(...inks.map(ink => contrast(ink, paper(e)))) < 3) found.push(`${e.getAttribute("class")} ${inks} on ${paper(e)}`);
+        }
+    };
+    look(".scatterlayer .js-line, .contourlayer path, .shapelayer path, .zerolinelayer path, .dg-figure .widget-html path[stroke], .dg-figure .widget-html rect[stroke]", ["stroke"]);
+    look(".barlayer .point path, .scatterlayer .point", ["fill", "stroke"]);
     return [...new Set(found)].slice(0, 5); }'''
 
 
