@@ -450,6 +450,19 @@ NAMELESS = '''e => [...e.querySelectorAll("input, select, textarea, [contentedit
 LOOSE = '''e => [...e.querySelectorAll(".dg-figure")].map(f => [f.clientWidth, f.scrollWidth, ...[...f.querySelectorAll(".main-svg")].map(s => s.clientWidth)]).filter(sizes => new Set(sizes).size > 1)'''
 
 
+def nameless_theme(it, scheme):
+    "The colour of soft text on a page that says nothing about its theme, while the system is dark or light."
+    it.page.emulate_media(color_scheme=scheme)
+    soft = it.page.evaluate('''() => {
+        const before = document.body.dataset.jpThemeLight;
+        delete document.body.dataset.jpThemeLight;
+        const soft = getComputedStyle(document.querySelector(".dg-explorer")).getPropertyValue("--dg-soft");
+        document.body.dataset.jpThemeLight = before;
+        return soft; }''')
+    it.page.emulate_media(color_scheme=None)
+    return soft
+
+
 HEIGHTS = '''e => [...e.querySelectorAll(".dg-figure .main-svg")].map(s => s.clientHeight)'''
 
 
@@ -531,6 +544,7 @@ def test_explorers_in_the_dark_and_in_a_narrow_window(explorers):
         faint = [f for look in (FAINT, PALE) for f in cell.locator('.dg-explorer').evaluate(look)]
         assert not faint, f'{name}: {faint}'
         shoot(cell.locator('.dg-explorer'), name + '_dark')
+    assert nameless_theme(it, 'dark') != nameless_theme(it, 'light'), 'a page without a theme does not follow the system'
     it.theme('JupyterLab Light')
     heights = {name: cell.evaluate(HEIGHTS) for name, cell in cells.items()}
     it.page.evaluate('() => jupyterapp.shell.collapseLeft()')
