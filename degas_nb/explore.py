@@ -6,8 +6,8 @@
 __all__ = ['NOW', 'WIDE', 'NAMED', 'Mixture', 'Levels', 'Values', 'LOOKS', 'slider', 'panels', 'bars', 'heat_map', 'square_panel',
            'mixture_limits', 'explore_mixture', 'finite', 'mixture_figure', 'draw_mixture', 'as_bytes',
            'explore_pyramid', 'pyramid_figure', 'draw_pyramid', 'curve', 'label_shift', 'graph_figure',
-           'compared_edges', 'edge_states', 'draw_pruning', 'draw_rivals', 'explore_prune', 'table_lines', 'read_table',
-           'edit_genotype']
+           'compared_edges', 'edge_states', 'draw_pruning', 'draw_rivals', 'Story', 'explore_prune', 'table_lines',
+           'read_table', 'edit_genotype']
 
 # %% ../nbs/02c_explore.ipynb #99a04f64
 import json
@@ -19,7 +19,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from .show import UserError
-from .widgets import BEST, INK, REST, SOFT, Explorer
+from .widgets import BEST, INK, QUIET, SOFT, Explorer
 
 # %% ../nbs/02c_explore.ipynb #0947eda5
 NOW = '#d55e00'  # what is looked at, or was decided last
@@ -41,12 +41,12 @@ def panels(
     titles: list[str],    # one above each panel
     widths: list[float],  # relative
     height: int = 330,    # pixels
-    gap: float = .04,     # between panels, of the whole width
+    gap: float = .06,     # between panels, of the whole width
 ) -> go.Figure:
     "An empty row of panels, white, with small titles."
     figure = make_subplots(1, len(titles), subplot_titles=titles, column_widths=widths, horizontal_spacing=gap)
     figure.update_annotations(font_size=13)
-    return figure.update_layout(height=height, autosize=True, template='none', showlegend=False, margin=dict(l=10, r=10, t=40, b=30), font_color=INK)
+    return figure.update_layout(height=height, autosize=True, template='none', dragmode=False, showlegend=False, margin=dict(l=10, r=10, t=40, b=30), font_color=INK)
 
 
 def bars(
@@ -57,9 +57,9 @@ def bars(
 ) -> None:
     "Horizontal bars in a panel, all of length 0."
     zeros = np.zeros(len(names), np.float32)
-    figure.add_bar(y=list(range(len(names))), x=zeros, orientation='h', marker_color=REST, textposition='outside', cliponaxis=False, row=1, col=column, hoverinfo='skip')
-    figure.update_xaxes(range=span, row=1, col=column, zeroline=True, zerolinecolor=INK, zerolinewidth=1, nticks=4)
-    figure.update_yaxes(range=[len(names) - .4, -.6], tickvals=list(range(len(names))), ticktext=names, row=1, col=column, showgrid=False, automargin=True, ticklabelstandoff=4)
+    figure.add_bar(y=list(range(len(names))), x=zeros, orientation='h', marker_color=QUIET, textposition='outside', cliponaxis=False, row=1, col=column, hoverinfo='skip')
+    figure.update_xaxes(range=span, fixedrange=True, row=1, col=column, zeroline=True, zerolinecolor=INK, zerolinewidth=1, nticks=4)
+    figure.update_yaxes(range=[len(names) - .4, -.6], fixedrange=True, tickvals=list(range(len(names))), ticktext=names, row=1, col=column, showgrid=False, automargin=True, ticklabelstandoff=4)
 
 
 def heat_map(
@@ -79,8 +79,8 @@ def square_panel(
     side: int,          # pixels along it
 ) -> None:
     "No axes, square pixels, the first row on top."
-    figure.update_xaxes(visible=False, range=[-.5, side - .5], constrain='domain', row=1, col=column)
-    figure.update_yaxes(visible=False, range=[side - .5, -.5], constrain='domain', scaleanchor=f"x{column if column > 1 else ''}", row=1, col=column)
+    figure.update_xaxes(visible=False, fixedrange=True, range=[-.5, side - .5], constrain='domain', row=1, col=column)
+    figure.update_yaxes(visible=False, fixedrange=True, range=[side - .5, -.5], constrain='domain', scaleanchor=f"x{column if column > 1 else ''}", row=1, col=column)
 
 # %% ../nbs/02c_explore.ipynb #2108df02
 Mixture = dict[str, object]  # weights (n_ops,), gradient (n_ops,) of the loss by alpha, loss (a number), output (h, h), kernel (k, k) or None
@@ -142,7 +142,7 @@ def mixture_figure(
     kernel = first.get('kernel')
     figure = panels(['mixing weight', 'downhill: −∂loss/∂α', 'output'] + ['merged kernel']*(kernel is not None), [.3, .3, .22] + [.18]*(kernel is not None), max(300, 90 + 28*len(ops)))
     bars(figure, 1, ops, (0, 1.15))
-    bars(figure, 2, ops, (-1.2*limits['gradient'], 1.2*limits['gradient']))
+    bars(figure, 2, ops, (-2*limits['gradient'], 2*limits['gradient']))    # room for the numbers beside the bars
     figure.update_yaxes(showticklabels=False, row=1, col=2)
     heat_map(figure, 3, len(first['output']), limits['output'])
     if kernel is not None: heat_map(figure, 4, len(kernel), limits['kernel'])
@@ -158,7 +158,7 @@ def draw_mixture(
     weights, down = np.asarray(state['weights'], np.float32), -np.asarray(state['gradient'], np.float32)
     for trace, values, form in zip(figure.data, (weights, down), ('.2f', '+.3f')):
         best = np.isclose(values, values.max()) & (np.ptp(values) > 1e-6)    # none when all are equal
-        trace.update(x=values, text=[format(float(v), form) for v in values], marker_color=[BEST if b else REST for b in best])
+        trace.update(x=values, text=[format(float(v), form) for v in values], marker_color=[BEST if b else QUIET for b in best])
     for trace, name in zip(figure.data[2:], ('output', 'kernel')): trace.z = np.asarray(state[name], np.float32).round(3)
     top, up = int(weights.argmax()), int(down.argmax())
     leads = f'{ops[top]} has the largest weight ({weights[top]:.2f})' if np.ptp(weights) > 1e-6 else f'all weights are {weights[0]:.2f}'
@@ -187,7 +187,7 @@ def explore_pyramid(
     names = [f'{len(level)}×{len(level)}' for level in levels]
     wide = dict(style=dict(description_width='initial'))
     controls = dict(level=ipywidgets.SelectionSlider(options=list(zip(reversed(names), reversed(range(len(names))))), description='level', **wide))
-    controls |= {f'keep_{j}': ipywidgets.Checkbox(True, description=f'keep {name}', indent=False, layout=dict(width='auto'), **wide) for j, name in enumerate(names)}
+    controls |= {f'keep_{j}': ipywidgets.Checkbox(True, description=f'keep {name}', indent=False, layout=dict(width='auto', margin='2px 14px 2px 2px'), **wide) for j, name in enumerate(names)}
     contents = [float(np.abs(level).mean()) for level in levels]
 
     def follow(figure, level, **keep):
@@ -203,11 +203,12 @@ def pyramid_figure(
     contents: list[float],  # mean |value| of each level of the whole picture
 ) -> go.Figure:
     "The empty figure of `explore_pyramid`: three pictures, and bars."
-    figure = panels(['this level alone', 'kept levels up to it', 'all kept levels', 'what is missing, mean |value|'], [.24, .24, .24, .28], 290, .05)
+    figure = panels(['this level<br>alone', 'kept levels<br>up to it', 'all kept<br>levels', 'what is missing,<br>mean |value|'], [.22, .22, .22, .34], 300, .09)
+    figure.update_layout(margin_t=55)
     for column in 1, 2, 3:
         figure.add_image(z=as_bytes(np.zeros((side, side, 3)), side), hoverinfo='skip', row=1, col=column)
         square_panel(figure, column, side)
-    bars(figure, 4, names, (0, 1.6*max(contents)))
+    bars(figure, 4, names, (0, 2.3*max(contents)))
     figure.data[3].update(marker_color=NOW, width=.5)
     figure.add_bar(y=list(range(len(names))), x=np.float32(contents), orientation='h', textposition='outside', cliponaxis=False, marker=dict(color='rgba(0,0,0,0)', line=dict(color=SOFT, width=1)), hoverinfo='skip', row=1, col=4)
     return figure.update_layout(barmode='overlay')
@@ -248,7 +249,7 @@ def curve(
     bow = .3*(rank.index(dst) - rank.index(src) > 1)*np.array([-along[1], along[0]])
     t = np.linspace(0, 1, 41)[:, None]
     points = (1 - t)**2*a + 2*t*(1 - t)*((a + b)/2 + bow) + t**2*b
-    room = [.04*len(rank), .065*(1.1 + np.ptp(np.log2(list(sides.values()))))]  # of a node, in units of the axes
+    room = [.033*len(rank), .057*(1.6 + np.ptp(np.log2(list(sides.values()))))]  # of a node, in units of the axes
     clear = [np.hypot(*((points - node)/room).T) > 1 for node in (a, b)]
     return points[clear[0] & clear[1]].T.astype(np.float32).round(3)
 
@@ -269,7 +270,9 @@ def graph_figure(
     most: int,              # candidates in one comparison at most
 ) -> go.Figure:
     "The graph of Figure 2, nodes as high as their maps are large, and room for the bars of a comparison."
-    figure = panels(['', 'compared now'], [.74, .26], 460, .13)
+    figure = panels(['', 'compared now'], [.74, .26], 520, 0)
+    figure.update_layout(xaxis_domain=[0, 1], yaxis2_domain=[0, .36])      # the graph leaves its lower right corner free
+    figure.layout.annotations[0].update(x=.74, xanchor='left', y=.365, yanchor='bottom')
     for edge in edges:
         x, y = curve(sides, edge)
         across, up = label_shift(x, y)
@@ -279,13 +282,14 @@ def graph_figure(
     figure.add_scatter(x=list(range(len(names))), y=[float(np.log2(s)) for s in sides.values()], mode='markers+text', hoverinfo='skip', row=1, col=1,
                        text=[f'<b>{n}</b><br>{s}×{s}' for n, s in sides.items()], textfont=dict(size=11, color=INK), marker=dict(symbol='square', size=40, color='#f4f4f4', opacity=1))
     low, high = np.log2(min(sides.values())), np.log2(max(sides.values()))
-    figure.update_xaxes(visible=False, range=[-.5, len(names) - .5], row=1, col=1)
-    figure.update_yaxes(visible=False, range=[low - .5, high + .6], row=1, col=1)
-    bars(figure, 2, ['']*most, (0, 1.2))
-    return figure
+    figure.update_xaxes(visible=False, fixedrange=True, range=[-.5, len(names) - .5], row=1, col=1)
+    figure.update_yaxes(visible=False, fixedrange=True, range=[low - 1, high + .6], row=1, col=1)
+    bars(figure, 2, ['']*most, (0, 1.25))
+    figure.update_yaxes(tickfont_size=10, automargin=False, row=1, col=2)
+    return figure.update_traces(textfont_size=10, selector=dict(type='bar'))
 
 # %% ../nbs/02c_explore.ipynb #2a893332
-LOOKS = dict(open=(SOFT, 1.5, 'solid'), compared=(NOW, 2, 'solid'), kept=(BEST, 4.5, 'solid'), new=(NOW, 6, 'solid'), lost=(REST, 1.5, 'dot'))  # state -> colour, width, dash
+LOOKS = dict(open=(SOFT, 1.5, 'solid'), compared=(NOW, 2, 'solid'), kept=(BEST, 4.5, 'solid'), new=(NOW, 6, 'solid'), lost=(QUIET, 1.5, 'dot'))  # state -> colour, width, dash
 
 
 def compared_edges(
@@ -328,9 +332,11 @@ def draw_pruning(
     nodes = figure.data[len(states)]
     at = [last is not None and text.startswith(f"<b>{last['node']}</b>") for text in nodes.text]
     nodes.update(marker_line_color=[NOW if here else SOFT for here in at], marker_line_width=[3 if here else 1 for here in at])
-    draw_rivals(figure, weights, compared_edges(last, list(weights)) if last else [edge], last)
+    rivals = compared_edges(last, list(weights)) if last else [edge]
+    draw_rivals(figure, weights, rivals, last)
     if not last: return f'0 of {len(decisions)} decisions: all edges are there, each with all its operations; {edge} is shown on the right'
-    return f"decision {step} of {len(decisions)}, stage {last['stage']}: {last['says']}"
+    apart = '' if edge in rivals else f'; {edge}, whose alphas are shown, has no part in it'
+    return f"decision {step} of {len(decisions)}, stage {last['stage']}: {last['says']}{apart}"
 
 
 def draw_rivals(
@@ -343,10 +349,32 @@ def draw_rivals(
     rivals = [(edge, op, w) for edge in edges for op, w in weights[edge].items()]
     won = [winner is not None and (edge, op) == (winner['edge'], winner['op']) for edge, op, _ in rivals]
     names = [f'{op} {edge}' if len(edges) > 1 else op for edge, op, _ in rivals]
-    figure.data[-1].update(y=list(range(len(rivals))), x=np.float32([w for *_, w in rivals]), text=[f'{w:.2f}' for *_, w in rivals], marker_color=[NOW if w else REST for w in won])
+    figure.data[-1].update(y=list(range(len(rivals))), x=np.float32([w for *_, w in rivals]), text=[f'{w:.2f}' for *_, w in rivals], marker_color=[NOW if w else QUIET for w in won])
     figure.layout.yaxis2.ticktext = names + ['']*(len(figure.layout.yaxis2.tickvals) - len(names))
 
 # %% ../nbs/02c_explore.ipynb #ef38b253
+class Story:
+    "How far the decisions are told; the sliders of an edge come along when it is decided about."
+    def __init__(
+        self,
+        step: ipywidgets.IntSlider,   # so many decisions have been made
+        choice: ipywidgets.Dropdown,  # the edge whose alphas are shown
+    ) -> None:
+        self.step, self.choice, self.at = step, choice, 0
+
+    def turn(
+        self,
+        step: int,              # where the reader wants to be
+        decisions: list[dict],  # as the alphas are now
+    ) -> None:
+        "Alphas decide how many decisions there are; who had seen all goes on seeing all. Only another step moves the dropdown, never an alpha."
+        moved, complete = step != self.at, step == self.step.max
+        self.at = len(decisions) if complete else min(step, len(decisions))
+        self.step.max = len(decisions)
+        self.step.value = self.at
+        if moved and self.at: self.choice.value = decisions[self.at - 1]['edge']
+
+
 def explore_prune(
     sides: dict[str, int],  # node -> side of its map, in order
     alpha: Values,          # raw numbers to begin with, for every edge
@@ -360,15 +388,15 @@ def explore_prune(
     stack = ipywidgets.Stack([ipywidgets.Box([s for (e, _), s in sliders.items() if e == edge], layout=dict(flex_flow='row wrap')) for edge in alpha], selected_index=0)
     step = ipywidgets.IntSlider(0, 0, len(decide(weigh(alpha))), description='decisions')
     more = ipywidgets.Button(description='next decision')
+    story = Story(step, choice)
     choice.observe(lambda change: stack.set_trait('selected_index', choice.index), 'value')
     more.on_click(lambda _: step.set_trait('value', step.value + 1 if step.value < step.max else 0))
 
     def follow(figure, edge, step_, **values):
         weights = weigh({e: {op: values[f'{e} {op}'] for op in ops} for e, ops in alpha.items()})
-        decisions, complete = decide(weights), step_ == step.max
-        step.max = len(decisions)                       # alphas decide how many there are;
-        if complete: step.value = step_ = step.max      # who had seen all goes on seeing all
-        return draw_pruning(figure, weights, decisions, min(step_, step.max), edge)
+        decisions = decide(weights)
+        story.turn(step_, decisions)
+        return draw_pruning(figure, weights, decisions, story.at, choice.value)
 
     most = max(sum(len(ops) for e, ops in alpha.items() if e.split('-')[1] == node) for node in sides)
     controls = dict(edge=choice, step_=step) | {f'{e} {op}': s for (e, op), s in sliders.items()}

@@ -18,7 +18,7 @@ import plotly.graph_objects as go
 
 from .explore import NAMED, WIDE, slider
 from .show import UserError
-from .widgets import BEST, INK, LINES, REST, SOFT, Explorer, as_picture
+from .widgets import BEST, INK, LINES, QUIET, SOFT, Explorer, as_picture
 
 # %% ../nbs/02d_planes.ipynb #2b1de9fc
 FAKE = LINES[1]                         # beside `BEST`, for real: also for the colour-blind
@@ -43,10 +43,10 @@ def still(
     height: int,           # pixels
     **layout: object,      # axes and their places
 ) -> go.Figure:            # the same
-    "Fixed axes, dark on white, as much room as the plot needs."
-    figure.update_layout(height=height, width=760, margin=dict(l=50, r=20, t=30, b=40), paper_bgcolor='white', plot_bgcolor='white',
+    "Fixed axes, dark on white, as wide as the page."
+    figure.update_layout(height=height, autosize=True, margin=dict(l=50, r=20, t=30, b=40), paper_bgcolor='white', plot_bgcolor='white',
                          font=dict(color=INK, size=12), dragmode=False, showlegend=False, **layout)
-    return figure.update_xaxes(fixedrange=True, linecolor=REST, zeroline=False).update_yaxes(fixedrange=True, linecolor=REST, zeroline=False)
+    return figure.update_xaxes(fixedrange=True, linecolor=QUIET, zeroline=False).update_yaxes(fixedrange=True, linecolor=QUIET, zeroline=False)
 
 # %% ../nbs/02d_planes.ipynb #0d9d8a0d
 def main_plane(
@@ -153,20 +153,20 @@ def walk_figure(
     corners = [walk.project(walk.mean + 3 * np.array([i, j]) * walk.spread @ walk.axes) for i in (-1, 1) for j in (-1, 0, 1)]
     half = 1.1 * np.abs(np.concatenate([walk.flat, walk.flatten(np.array(corners))])).max()
     figure = go.Figure([
-        go.Scatter(x=walk.flat[:, 0], y=walk.flat[:, 1], mode='markers', marker=dict(size=5, color=REST), text=[f'image {i}' for i in range(len(walk.flat))], hoverinfo='text'),
+        go.Scatter(x=walk.flat[:, 0], y=walk.flat[:, 1], mode='markers', marker=dict(size=5, color=QUIET), text=[f'image {i}' for i in range(len(walk.flat))], hoverinfo='text'),
         go.Scatter(mode='lines', line=dict(color=BEST, width=2), hoverinfo='skip'),
-        go.Scatter(mode='markers+text', marker=dict(size=9, color='white', line=dict(color=INK, width=1.5)), text=['from', 'to'], textposition='top center', hoverinfo='skip'),
+        go.Scatter(mode='markers+text', marker=dict(size=9, color='white', line=dict(color=INK, width=1.5)), text=['<b>from</b>', '<b>to</b>'], textposition='top center', hoverinfo='skip'),
         go.Scatter(mode='markers', marker=dict(size=15, color=FAKE, symbol='diamond', line=dict(color='white', width=1.5)), hoverinfo='skip'),
         *(go.Image(xaxis=f'x{i}', yaxis=f'y{i}', hoverinfo='skip') for i in (2, 3, 4))])
-    frame = dict(showticklabels=False, showgrid=False, mirror=True)
+    frame = dict(showticklabels=False, showgrid=False, mirror=True, constrain='domain')
     places = {2: ((.6, 1), (.34, 1)), 3: ((.6, .78), (0, .27)), 4: ((.82, 1), (0, .27))}
     for i, (across, up) in places.items():
-        figure.update_layout({f'xaxis{i}': dict(domain=across, anchor=f'y{i}', **frame), f'yaxis{i}': dict(domain=up, anchor=f'x{i}', **frame)})
+        figure.update_layout({f'xaxis{i}': dict(domain=across, anchor=f'y{i}', constraintoward='left', **frame), f'yaxis{i}': dict(domain=up, anchor=f'x{i}', constraintoward='top', **frame)})
     for i, name in zip(places, ('here', 'from', 'to')):
         figure.add_annotation(text=name, x=places[i][0][0], y=places[i][1][1], xref='paper', yref='paper', xanchor='left', yanchor='bottom', showarrow=False)
     first, second = (f'axis {i + 1}, {share:.0%} of the variance' for i, share in enumerate(walk.share))
-    return still(figure, 440, xaxis=dict(domain=[0, .54], range=[-half, half], title=first),
-                 yaxis=dict(range=[-half, half], title=second, scaleanchor='x', constrain='domain'))
+    return still(figure, 440, xaxis=dict(domain=[0, .54], range=[-half, half], title=first, constrain='domain', constraintoward='left'),
+                 yaxis=dict(range=[-half, half], title=second, scaleanchor='x', constrain='domain', constraintoward='top'))
 
 
 def explore_latents(
@@ -282,13 +282,14 @@ def penalty_figure(
     pairs[1::3] = plane.fake
     dots = dict(mode='markers', hoverinfo='skip')
     figure = go.Figure([
-        go.Contour(x=plane.x, y=plane.y, contours=dict(coloring='none', showlabels=True, labelfont=dict(size=10, color=SOFT)), autocontour=False, line=dict(color=REST, width=1), showscale=False, hoverinfo='skip'),
-        go.Scatter(x=pairs[:, 0], y=pairs[:, 1], mode='lines', line=dict(color=REST, width=.6, dash='dot'), hoverinfo='skip'),
+        go.Contour(x=plane.x, y=plane.y, contours=dict(coloring='none', showlabels=True, labelfont=dict(size=10, color=SOFT)), autocontour=False, line=dict(color=QUIET, width=1), showscale=False, hoverinfo='skip'),
+        go.Scatter(x=pairs[:, 0], y=pairs[:, 1], mode='lines', line=dict(color=QUIET, width=.6, dash='dot'), hoverinfo='skip'),
         go.Scatter(x=plane.real[:, 0], y=plane.real[:, 1], name='real', marker=dict(size=8, color=BEST), **dots),
         go.Scatter(x=plane.fake[:, 0], y=plane.fake[:, 1], name='fake', marker=dict(size=8, color=FAKE, symbol='x'), **dots),
-        go.Scatter(name='where it is taken', marker=dict(size=11, cmin=0, cmax=1, colorscale='Cividis', line=dict(color=INK, width=1), colorbar=dict(title='(slope - 1)²', tickvals=[0, .25, .5, .75, 1], ticktext=['0', '¼', '½', '¾', '1 and more'])), mode='markers', hoverinfo='skip'),
+        go.Scatter(name='where it is taken', marker=dict(size=11, cmin=0, cmax=1, colorscale='Cividis', line=dict(color=INK, width=1), colorbar=dict(orientation='h', x=0, xanchor='left', len=.6, y=-.12, yanchor='top', thickness=12, title=dict(text='(slope - 1)²', side='right'), tickvals=[0, .25, .5, .75, 1], ticktext=['0', '¼', '½', '¾', '1 and more'])), mode='markers', hoverinfo='skip'),
         go.Scatter(name='gradient', mode='lines+markers', line=dict(color=INK, width=1.3), marker=dict(symbol='arrow', angleref='previous', size=[0, 9, 0] * len(plane.real), color=INK, line=dict(width=0)), hoverinfo='skip')])
-    still(figure, 420, xaxis=dict(range=list(plane.x[[0, -1]])), yaxis=dict(range=list(plane.y[[0, -1]]), scaleanchor='x', constrain='domain'))
+    still(figure, 420, xaxis=dict(range=list(plane.x[[0, -1]]), constrain='domain', constraintoward='left'), yaxis=dict(range=list(plane.y[[0, -1]]), scaleanchor='x', constrain='domain'))
+    figure.update_layout(margin_b=80)
     for trace in figure.data[:2]: trace.showlegend = False
     return figure.update_layout(showlegend=True, legend=dict(orientation='h', y=1.01, yanchor='bottom', x=0))
 
@@ -405,9 +406,10 @@ def gaussian_figure() -> go.Figure:
         figure.add_scatter(mode='markers', marker=dict(size=4.5, color=color, symbol=symbol, opacity=.6), hoverinfo='skip', showlegend=False)
         figure.add_scatter(mode='lines', name=who, line=dict(color=color, width=2.5, dash=dash), hoverinfo='skip')
         figure.add_shape(type='rect', **box_of(0, 0, 1, 1), line=dict(color=color, width=1, dash='dot'), fillcolor=pale)
-    figure.add_bar(x=[0, 1, 2], marker=dict(color=[SOFT, REST, INK]), xaxis='x2', yaxis='y2', hoverinfo='skip', showlegend=False)
-    still(figure, 470, xaxis=dict(domain=[0, .6], range=[-5.8, 5.8]), yaxis=dict(range=[-5.8, 5.8], scaleanchor='x', constrain='domain'),
-          xaxis2=dict(domain=[.7, 1], tickvals=[0, 1, 2]), yaxis2=dict(range=[0, 6], anchor='x2', title='squared distance, up to 6'))
+    figure.add_bar(x=[0, 1, 2], marker=dict(color=[SOFT, QUIET, INK]), xaxis='x2', yaxis='y2', hoverinfo='skip', showlegend=False)
+    still(figure, 470, xaxis=dict(domain=[0, .54], range=[-5.8, 5.8], constrain='domain', constraintoward='left'), yaxis=dict(range=[-5.8, 5.8], scaleanchor='x', constrain='domain', constraintoward='top'),
+          xaxis2=dict(domain=[.6, 1], anchor='y2', tickvals=[0, 1, 2], tickangle=0, tickfont_size=10.5), yaxis2=dict(range=[0, 6], anchor='x2'))
+    figure.add_annotation(text='squared distance, up to 6', x=.6, y=1.01, xref='paper', yref='paper', xanchor='left', yanchor='bottom', showarrow=False)
     return figure.update_layout(showlegend=True, legend=dict(orientation='h', y=1.01, yanchor='bottom', x=0))
 
 
@@ -435,8 +437,10 @@ def explore_frechet(
     controls = {f'{who}_{name}': slider(f'{who}: {words[name]}', STANDARD[name], *LIMITS[name]) for who in WHOSE for name in LIMITS}
     controls['shape'] = ipywidgets.Dropdown(options=SHAPES, description='fake points', style=NAMED, layout=WIDE)
     buttons = [ipywidgets.Button(description=name, tooltip=f'the fake cloud {name}, the real one at the origin') for name in CASES]
+    hint = ipywidgets.Label('Or take a box with the mouse: in its middle to move it, nearer to a side to make it wider or narrower.')
+    hint.add_class('dg-hint')
     columns = [ipywidgets.VBox([control for name, control in controls.items() if name.startswith(who)]) for who in WHOSE]
-    explorer = Explorer(gaussian_figure(), controls, TwoGaussians(distance).follow, [*columns, controls['shape'], ipywidgets.HBox(buttons)])
+    explorer = Explorer(gaussian_figure(), controls, TwoGaussians(distance).follow, [*columns, controls['shape'], ipywidgets.HBox(buttons), hint])
     for button in buttons: button.on_click(lambda button: explorer.move(**case(button.description)))
     let_drag(explorer)
     return explorer

@@ -209,19 +209,32 @@ def test_both_themes_can_be_read(search):
         assert not faint, f'{theme}: {faint}'
 
 
-FAINT = '''v => {
+CONTRAST = '''
     const lum = css => css.match(/[\\d.]+/g).slice(0, 3).map(s => s / 255).map(c => c <= .04045 ? c / 12.92 : ((c + .055) / 1.055) ** 2.4)
         .reduce((sum, c, i) => sum + c * [.2126, .7152, .0722][i], 0);
     const clear = css => css === "rgba(0, 0, 0, 0)" || css === "transparent";
     const paper = e => { while (e && clear(getComputedStyle(e).backgroundColor)) e = e.parentElement; return getComputedStyle(e || document.body).backgroundColor; };
+    const contrast = (a, b) => { const [high, low] = [lum(a), lum(b)].sort((a, b) => b - a); return (high + .05) / (low + .05); };'''
+FAINT = '''v => {''' + CONTRAST + '''
     const found = [];
     for (const e of v.querySelectorAll("span, p, figcaption, h4, svg text, button")) {
         const off = e.getAttribute("aria-disabled") === "true" || e.children.length || !e.textContent.trim() || !e.getClientRects().length;
         if (off) continue;
         const style = getComputedStyle(e), ink = e.tagName === "text" ? style.fill : style.color;
-        const [high, low] = [lum(ink), lum(paper(e))].sort((a, b) => b - a);
-        if ((high + .05) / (low + .05) < 4.5) found.push(`${e.className.baseVal ?? e.className} "${e.textContent}" ${ink} on ${paper(e)}`);
+        if (contrast(ink, paper(e)) < 4.5) found.push(`${e.className.baseVal ?? e.className} "${e.textContent}" ${ink} on ${paper(e)}`);
     }
+    return [...new Set(found)].slice(0, 5); }'''
+
+# bars, lines and points that cannot be told from the page: neither what fills them nor what surrounds them
+PALE = '''v => {''' + CONTRAST + '''
+    const found = [], look = (what, sides) => {
+        for (const e of v.querySelectorAll(what)) {
+            const inks = sides.map(side => getComputedStyle(e)[side]).filter(ink => ink.startsWith("rgb("));
+            if (inks.length && Math.max(...inks.map(ink => contrast(ink, paper(e)))) < 3) found.push(`${e.getAttribute("class")} ${inks} on ${paper(e)}`);
+        }
+    };
+    look(".scatterlayer .js-line, .contourlayer path, .shapelayer path, .zerolinelayer path, .dg-figure .widget-html path[stroke], .dg-figure .widget-html rect[stroke]", ["stroke"]);
+    look(".barlayer .point path, .scatterlayer .point", ["fill", "stroke"]);
     return [...new Set(found)].slice(0, 5); }'''
 
 
@@ -376,8 +389,10 @@ def test_a_kernel_that_is_restarted(bad):
 
 # ---- explorers, from the cells of the lessons
 
-EXPLORERS = {'explore_pyramid': '08_pyramid', 'explore_mixture': '09_mixed', 'explore_prune': '14_prune', 'edit_genotype': '07_generator',
-             'explore_latents': '12_glo', 'explore_penalty': '18_frameworks', 'explore_frechet': '21_metrics'}
+# name of the picture -> function, lesson
+EXPLORERS = dict(explore_pyramid=('explore_pyramid', '08_pyramid'), explore_mixture=('explore_mixture', '09_mixed'), explore_merged=('explore_mixture', '10_merged'),
+                 explore_prune=('explore_prune', '14_prune'), edit_genotype=('edit_genotype', '07_generator'), explore_latents=('explore_latents', '12_glo'),
+                 explore_penalty=('explore_penalty', '18_frameworks'), explore_frechet=('explore_frechet', '21_metrics'))
 
 
 def bound_and_used(source):
@@ -393,9 +408,10 @@ def bound_and_used(source):
     return bound, {n.id for n in ast.walk(tree) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)}
 
 
-def lesson_cells(function):
+def lesson_cells(name):
     "The cell of a lesson that shows an explorer, and in front of it the cells that it needs, in one."
-    code = [c.source for c in nbformat.read(ROOT / f'nbs/{EXPLORERS[function]}.ipynb', 4).cells if c.cell_type == 'code' and not c.source.startswith('%%')]
+    function, lesson = EXPLORERS[name]
+    code = [c.source for c in nbformat.read(ROOT / f'nbs/{lesson}.ipynb', 4).cells if c.cell_type == 'code' and not c.source.startswith('%%')]
     at = next(i for i, source in enumerate(code) if f'{function}(' in source)
     needed, wanted = set(), bound_and_used(code[at])[1] - set(dir(builtins))
     for i in reversed(range(at)):
@@ -407,7 +423,7 @@ def lesson_cells(function):
 @pytest.fixture(scope='module')
 def explorers(lab, browser):
     "One notebook with what all explorers need, and their cells."
-    write_notebook(lab[2] / 'explorers.ipynb', *(source for function in EXPLORERS for source in lesson_cells(function)))
+    write_notebook(lab[2] / 'explorers.ipynb', *(source for name in EXPLORERS for source in lesson_cells(name)))
     it = Lab(browser.new_page(viewport=dict(width=1300, height=1100)), lab, 'explorers.ipynb')
     yield it
     it.page.close()
@@ -450,34 +466,140 @@ def edits(it, cell, text):
     text.fill(good.replace('up_conv_3', 'deconv_4', 1))
     it.page.wait_for_timeout(1500)
     before = cell.evaluate(DRAWN)
-    text.fill(good.replace('up_conv_3', 'up_conv_9', 1))
-    cell.locator('.dg-sentence', has_text='up_conv_9').wait_for(timeout=8000)
+    text.fill(good.replace('up_conv_3', '<i>up_conv_9', 1))
+    cell.locator('.dg-sentence', has_text='<i>up_conv_9').wait_for(timeout=8000)
     assert drawing.is_visible()
     text.fill(good)
     assert changes(it, cell, before, 8), 'what is typed is not drawn'
 
 
+def shown(it, name):
+    "The cell of an explorer, run if it hasn't been; drawn. (cell, its place in the notebook)"
+    i = 2 * list(EXPLORERS).index(name) + 1
+    cell = it.cell(i)
+    if not cell.locator('.dg-sentence').count():
+        for k in (i - 1, i):
+            it.run(k)
+            errors = [o for o in it.outputs(k) if o['output_type'] == 'error']
+            assert not errors, '\n'.join(errors[0]['traceback'])
+        cell.locator('.dg-sentence').first.wait_for(timeout=30_000)
+        if name != 'edit_genotype': cell.locator('.js-plotly-plot .main-svg').first.wait_for(timeout=30_000)
+        it.page.wait_for_timeout(800)
+    return cell, i
+
+
+# controls that a screen reader would not name as they are shown
+NAMELESS = '''e => [...e.querySelectorAll("input, select, textarea, [contenteditable=true]")].filter(c => !c.closest(".jp-InputArea") && !c.labels?.length && !c.getAttribute("aria-label")).map(c => c.outerHTML)
+    .concat([...e.querySelectorAll(".noUi-handle")].map(h => [h, h.closest(".widget-slider")]).filter(([h, s]) =>
+    !h.getAttribute("aria-label") || h.getAttribute("aria-label") !== s.querySelector(".widget-label").textContent || h.getAttribute("aria-valuetext") !== s.querySelector(".widget-readout").textContent)
+    .map(([h, s]) => s.textContent))'''
+
+# figures that do not fill their room, or leave it
+LOOSE = '''e => [...e.querySelectorAll(".dg-figure")].map(f => [f.clientWidth, f.scrollWidth, ...[...f.querySelectorAll(".main-svg")].map(s => s.clientWidth)]).filter(sizes => new Set(sizes).size > 1)'''
+
+
+def nameless_theme(it, scheme):
+    "The colour of soft text on a page that says nothing about its theme, while the system is dark or light."
+    it.page.emulate_media(color_scheme=scheme)
+    soft = it.page.evaluate('''() => {
+        const before = document.body.dataset.jpThemeLight;
+        delete document.body.dataset.jpThemeLight;
+        const soft = getComputedStyle(document.querySelector(".dg-explorer")).getPropertyValue("--dg-soft");
+        document.body.dataset.jpThemeLight = before;
+        return soft; }''')
+    it.page.emulate_media(color_scheme=None)
+    return soft
+
+
+HEIGHTS = '''e => [...e.querySelectorAll(".dg-figure .main-svg")].map(s => s.clientHeight)'''
+
+
 @pytest.mark.timeout(120)
-@pytest.mark.parametrize('function', EXPLORERS)
-def test_explorer(explorers, function):
-    it, i = explorers, 2 * list(EXPLORERS).index(function)
-    for k in (i, i + 1):
-        it.run(k)
-        errors = [o for o in it.outputs(k) if o['output_type'] == 'error']
-        assert not errors, '\n'.join(errors[0]['traceback'])
-    cell = it.cell(i + 1)
-    cell.locator('.dg-sentence').first.wait_for(timeout=30_000)
-    if function != 'edit_genotype': cell.locator('.js-plotly-plot .main-svg').first.wait_for(timeout=30_000)
-    it.page.wait_for_timeout(800)
+@pytest.mark.parametrize('name', EXPLORERS)
+def test_explorer(explorers, name):
+    it = explorers
+    cell, i = shown(it, name)
     output = cell.locator('.jp-OutputArea-child', has=it.page.locator('.dg-sentence')).last
     output.scroll_into_view_if_needed()
     assert not cell.evaluate(MISSING)
-    picture(output, function)
+    picture(output, name)
+    assert not output.evaluate(FAINT) and not output.evaluate(PALE)
+    assert not cell.evaluate(NAMELESS)
     sliders = cell.locator('.noUi-handle:visible').all()
     for slider in sliders: moves(it, cell, slider)
-    text = cell.locator('textarea')
-    if function == 'edit_genotype': edits(it, cell, text)
+    assert not cell.evaluate(NAMELESS)
+    if name == 'edit_genotype': edits(it, cell, cell.locator('textarea'))
     else: assert sliders and not cell.evaluate(MISSING)
-    data = next(o['data'] for o in it.outputs(i + 1) if 'application/vnd.jupyter.widget-view+json' in o.get('data', {}))
+    assert not cell.locator('.modebar-btn').count(), 'plotly offers its buttons'
+    data = next(o['data'] for o in it.outputs(i) if 'application/vnd.jupyter.widget-view+json' in o.get('data', {}))
     assert {'application/vnd.plotly.v1+json', 'image/svg+xml', 'text/html', 'image/png'} & set(data), 'nothing stays in the saved notebook'
+    it.was_quiet()
+
+
+@pytest.mark.timeout(120)
+def test_sliders_that_come_later_have_names(explorers):
+    cell, _ = shown(explorers, 'explore_prune')
+    for edge in ('s5-s6', 's0-s1'):
+        cell.locator('select').select_option(edge)
+        cell.locator('.dg-sentence', has_text=edge).wait_for(timeout=8000)
+        assert cell.locator('.noUi-handle:visible').count() > 4 and not cell.evaluate(NAMELESS)
+
+
+def place(page, shape):
+    "Where a shape is: left, top, width, height."
+    box = shape.bounding_box()
+    return [box[side] for side in ('x', 'y', 'width', 'height')]
+
+
+def drag(page, start, way):
+    "The mouse takes what is at `start`, and lets it go `way` farther. The cursor that it had there."
+    page.mouse.move(*start)
+    cursor = page.evaluate('at => getComputedStyle(document.elementFromPoint(...at)).cursor', start)
+    page.mouse.down()
+    for share in (.5, 1): page.mouse.move(start[0] + share * way[0], start[1] + share * way[1], steps=3)
+    page.mouse.up()
+    return cursor
+
+
+@pytest.mark.timeout(120)
+def test_a_box_is_dragged_with_the_mouse(explorers):
+    it = explorers
+    cell, _ = shown(it, 'explore_frechet')
+    cell.get_by_role('button', name='moved').click()
+    cell.locator('.dg-sentence', has_text='distance 0.800').wait_for(timeout=8000)
+    assert 'box with the mouse' in cell.locator('.dg-hint').text_content()
+    cell.locator('.js-plotly-plot').scroll_into_view_if_needed()
+    box, reads = cell.locator('.shapelayer path').nth(1), lambda: {name: float(cell.get_by_role('slider', name=f'fake: {name}').get_attribute('aria-valuetext').replace('−', '-'))
+                                                                 for name in ('mean, across', 'mean, up', 'deviation, across', 'deviation, up')}
+    before, (x, y, width, height) = reads(), place(it.page, box)
+    assert list(before.values()) == [.4, .8, 1, 1]
+    for start, way, cursor, moved in (((x + width / 2, y + height / 2), (width / 4, 0), 'move', 'mean, across'), ((x + 1.25 * width - 1, y + height / 2), (width / 4, 0), 'e-resize', 'deviation, across')):
+        said = cell.locator('.dg-sentence').text_content()
+        assert drag(it.page, start, way) == cursor
+        it.page.wait_for_function('([e, said]) => e.textContent !== said', arg=[cell.locator('.dg-sentence').element_handle(), said], timeout=8000)
+        it.page.wait_for_timeout(300)
+        assert reads()[moved] > before[moved] and reads()['mean, up'] == .8 and reads()['deviation, up'] == 1
+    assert reads()['mean, across'] == pytest.approx(.4 + 1 + .5, abs=.06) and reads()['deviation, across'] == pytest.approx(1.25, abs=.06)
+    it.was_quiet()
+
+
+@pytest.mark.timeout(180)
+def test_explorers_in_the_dark_and_in_a_narrow_window(explorers):
+    it = explorers
+    cells = {name: shown(it, name)[0] for name in EXPLORERS}
+    it.theme('JupyterLab Dark')
+    for name, cell in cells.items():
+        faint = [f for look in (FAINT, PALE) for f in cell.locator('.dg-explorer').evaluate(look)]
+        assert not faint, f'{name}: {faint}'
+        shoot(cell.locator('.dg-explorer'), name + '_dark')
+    assert nameless_theme(it, 'dark') != nameless_theme(it, 'light'), 'a page without a theme does not follow the system'
+    it.theme('JupyterLab Light')
+    heights = {name: cell.evaluate(HEIGHTS) for name, cell in cells.items()}
+    it.page.evaluate('() => jupyterapp.shell.collapseLeft()')
+    it.page.set_viewport_size(dict(width=560 + it.page.evaluate('() => innerWidth - document.querySelector(".jp-Notebook").clientWidth'), height=1100))
+    it.page.wait_for_timeout(1000)
+    assert 540 <= it.page.evaluate('() => document.querySelector(".jp-Notebook").clientWidth') <= 560
+    for name, cell in cells.items():
+        shoot(cell.locator('.dg-explorer'), name + '_narrow')
+        if name != 'edit_genotype': assert not cell.evaluate(LOOSE) and cell.evaluate(HEIGHTS) == heights[name], name      # a whole network needs more: it is scrolled
     it.was_quiet()

@@ -1,19 +1,24 @@
 """The explorers of the search: controls, what they say, bad input, and what stays in a saved notebook; no browser here."""
 import json
+import re
 
 import ipywidgets
+import nbformat
 import numpy as np
 import pytest
 import torch
 from plotly.basedatatypes import Undefined
 
-from degas_nb.explore import LOOKS, compared_edges, curve, edge_states, edit_genotype, explore_mixture, explore_prune, explore_pyramid, read_table, table_lines
+from degas_nb.explore import LOOKS, NOW, compared_edges, curve, edge_states, edit_genotype, explore_mixture, explore_prune, explore_pyramid, read_table, table_lines
 from degas_nb.genotype import DEGAS, Genotype, svg
 from degas_nb.merged import MergedOp
 from degas_nb.mixed import candidates
 from degas_nb.ops import batch_norm
 from degas_nb.prune import explain_prune, mixing_weights
 from degas_nb.pyramid import band_means, collapse, laplacian_pyramid
+from degas_nb.show import COLOURS
+from degas_nb.widgets import INK, LINES, QUIET, REST, SOFT, static_text
+from lab import ROOT, contrast
 
 PLOTLY = 'application/vnd.plotly.v1+json'
 SIDES = {f's{i}': side for i, side in enumerate([4, 4, 8, 8, 16, 16, 32])}
@@ -199,6 +204,41 @@ def test_the_dropdown_shows_the_sliders_of_its_edge():
         assert [s.description for s in stack.children[i].children] == list(DEGAS.ops(DEGAS.edges[i])) and edge in explorer.said
 
 
+def test_what_is_decided_can_be_dragged_at_once():
+    "Another step moves the dropdown to the edge of its decision; an alpha never does."
+    alpha = random_alpha(1)
+    explorer, records = explore_prune(SIDES, alpha, mixing_weights, explain_prune), explain_prune(mixing_weights(alpha))
+    edge, step = explorer.controls['edge'], explorer.controls['step_']
+    assert edge.value == 's0-s1'
+    for go in (lambda n: buttons(explorer)['next decision'].click(), lambda n: step.set_trait('value', n), lambda n: explorer.move(step_=n)):
+        step.value = 0
+        for n, record in enumerate(records, 1):
+            go(n)
+            assert edge.value == record['edge'] and 'no part' not in explorer.said
+    edge.value = 's4-s5'
+    assert explorer.said.endswith('; s4-s5, whose alphas are shown, has no part in it')
+    for value in (4., -4., 0.):                                    # more decisions, and fewer: still the reader's edge
+        explorer.move(**{f's0-s2 {op}': value for op in alpha['s0-s2']} | {f's2-s4 {op}': -value*(i == 0) for i, op in enumerate(alpha['s2-s4'])} | {'s0-s4 deconv_4': value})
+        assert edge.value == 's4-s5' and step.value == step.max
+    explorer.controls['s4-s5 conv_1'].value = 4.
+    assert edge.value == 's4-s5'
+
+
+def test_fewer_decisions_are_no_step_of_the_reader():
+    alpha = {'s0-s1': dict(conv_1=1.), 's0-s2': dict(deconv_4=2., up_conv_1=0.), 's1-s2': dict(deconv_4=0., up_conv_1=.5)}
+
+    def decide(weights):
+        direct = max(weights['s1-s2'].values()) > max(weights['s0-s2'].values())
+        return [dict(node='s2', stage=1, edge='s1-s2' if direct else 's0-s2', op='deconv_4', says='')] + [dict(node='s2', stage=2, edge='s1-s2', op='deconv_4', says='')]*(not direct)
+
+    explorer = explore_prune(dict(s0=4, s1=4, s2=8), alpha, lambda raw: raw, decide)
+    explorer.controls['step_'].value = 2
+    explorer.controls['edge'].value = 's0-s1'
+    for value, n in ((4., 1), (0., 2)):
+        explorer.controls['s1-s2 deconv_4'].value = value
+        assert (explorer.controls['step_'].value, explorer.controls['step_'].max, explorer.controls['edge'].value) == (n, n, 's0-s1')
+
+
 def test_alpha_that_is_nan_is_said():
     alpha, broken = random_alpha(0), []
     explorer = explore_prune(SIDES, alpha, lambda a: {e: dict.fromkeys(ops, float('nan')) for e, ops in a.items()} if broken else mixing_weights(a), explain_prune)
@@ -265,3 +305,49 @@ def test_one_message_without_holes(make, move):
         for trace, value in zip(traces, values):
             known = prop in figure.data[trace] and figure.data[trace][prop] is not None
             assert not known or value is not Undefined, (prop, trace)
+
+
+# ---- colours
+
+SEEN = dict(INK=INK, SOFT=SOFT, REST=REST, QUIET=QUIET, NOW=NOW) | {f'line {i}': c for i, c in enumerate(LINES)}
+CSS = static_text('explorer.css')
+
+
+def themes():
+    "Names and colours of the stylesheet: light, dark in JupyterLab, dark elsewhere."
+    blocks = re.findall(r'\.dg-explorer \{([^}]*--dg-ink[^}]*)\}', CSS)
+    return [dict(re.findall(r'(--dg-[a-z0-9]+): (?:var\([^,]*, )?(#[0-9a-f]{6})', block)) for block in blocks]
+
+
+def rgb(colour): return tuple(int(colour[i:i + 2], 16) for i in (1, 3, 5))
+
+
+def test_every_colour_of_the_palette_has_a_partner():
+    for name, colour in SEEN.items():
+        for what in ('fill', 'stroke'): assert f'[style*="{what}: rgb{rgb(colour)}"]' in CSS, name
+    for colour in (set(COLOURS.values()) | {'#444444'}): assert f'stroke="{colour}"' in CSS
+    drawn = svg(Genotype.named('cifar10_paper'))
+    for what, colour in set(re.findall('(fill|stroke)="(#[0-9A-Fa-f]+)"', drawn)): assert f'{what}="{colour}"' in CSS, f'{what} {colour}'
+    light = themes()[0]
+    for name, colour in re.findall(r'fill: rgb\((.*?)\)"\] \{ fill: var\((--dg-[a-z0-9]+)\)', CSS): assert rgb(light[colour]) == tuple(map(int, name.split(', ')))
+
+
+def test_themes_can_be_read():
+    light, dark, elsewhere = themes()
+    assert {k: v for k, v in elsewhere.items() if k != '--dg-paper'} == dark
+    css = lambda colour: f'rgb{rgb(colour)}'
+    for colours, paper in ((light, '#ffffff'), (dark, '#111111'), (elsewhere, '#14181d')):
+        for name, colour in colours.items():
+            least = {'ink': 4.5, 'soft': 4.5, 'tick': 4.5, 'grid': 1, 'node': 1, 'paper': 1, 'rest': 1}.get(name[5:], 3)
+            assert contrast(css(colour), css(paper)) >= least, (name, colour, paper)
+        for text in ('--dg-ink', '--dg-tick'): assert contrast(css(colours[text]), css(colours['--dg-node'])) >= 4.5
+
+
+@pytest.mark.parametrize('lesson', ['02_widgets', '02c_explore', '02d_planes', '08_pyramid', '09_mixed', '10_merged', '12_glo', '14_prune', '18_frameworks', '21_metrics'])
+def test_what_stays_is_dark_on_white_and_offers_no_upload(lesson):
+    cells = nbformat.read(ROOT/f'nbs/{lesson}.ipynb', 4).cells
+    kept = [o.data[PLOTLY] for c in cells for o in c.get('outputs', []) if 'data' in o and PLOTLY in o.data and 'Explorer(' in str(o.data.get('text/plain'))]
+    assert kept
+    for figure in kept:
+        assert figure['config']['displayModeBar'] is False and 'width' not in figure['layout']
+        assert figure['layout'].get('paper_bgcolor', 'white') == 'white'
