@@ -196,7 +196,7 @@ def scrub(
     files = {name: [(ends[n], path) for n, path in found if n in ends] for name, found in all_pictures(run).items()}
     tiles = {name: ipywidgets.Image() for name in files}
     frames = {frame.name: frame for frame in figure.frames}
-    bare = go.Figure(figure.data, figure.layout).update_layout(sliders=[], updatemenus=[])
+    bare = go.Figure(figure.data, figure.layout).update_layout(sliders=[], updatemenus=[], width=None, margin_b=40, height=figure.layout.height - 55)
     slider = ipywidgets.SelectionSlider(options=list(frames), description='step', continuous_update=True, layout=dict(width='90%'))
 
     def follow(shown, step: str) -> str:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+from contextlib import contextmanager
 from pathlib import Path
 
 import nbformat
@@ -78,6 +79,21 @@ def lab(chromium, tmp_path_factory):
         wait_for(f'{url}/api/status?token={token}', server, home / 'log')
         yield url, token, root
     finally: end(server)
+
+
+@contextmanager
+def lab_setting(lab, plugin, values):
+    "For pages that are opened meanwhile, a plugin of JupyterLab has other settings."
+    url, token, _ = lab
+    name, key = plugin.split(':')
+
+    def put(values):
+        body = json.dumps(dict(raw=json.dumps(values))).encode()
+        urllib.request.urlopen(urllib.request.Request(f'{url}/lab/api/settings/@jupyterlab/{plugin}?token={token}', body, {'Authorization': f'token {token}'}, method='PUT'))
+
+    put(values)
+    try: yield
+    finally: put(SETTINGS[f'{name}/{key}'])
 
 
 @pytest.fixture(scope='module')
@@ -170,17 +186,36 @@ def contrast(a, b):
     return (high + .05) / (low + .05)
 
 
-# What of an element is written too faintly: WCAG contrast below 4.5, seen through half-transparent ink; what is disabled, and plots, are left out.
-FAINT = '''v => {
+# contrast of what is drawn with what is behind it, half-transparent ink mixed
+CONTRAST = '''
     const rgba = css => { const [r, g, b, a = 1] = css.match(/[\\d.]+/g).map(Number); return [r, g, b, a]; };
     const lum = rgb => rgb.map(s => s / 255).map(c => c <= .04045 ? c / 12.92 : ((c + .055) / 1.055) ** 2.4).reduce((sum, c, i) => sum + c * [.2126, .7152, .0722][i], 0);
     const paper = e => { while (e && rgba(getComputedStyle(e).backgroundColor)[3] === 0) e = e.parentElement; return rgba(getComputedStyle(e || document.body).backgroundColor).slice(0, 3); };
+    const contrast = (ink, e) => {
+        const ground = paper(e), [r, g, b, a] = rgba(ink), mixed = [r, g, b].map((c, i) => a * c + (1 - a) * ground[i]);
+        const [high, low] = [lum(mixed), lum(ground)].sort((x, y) => y - x);
+        return (high + .05) / (low + .05);
+    };
+    const told = (e, inks) => `${e.getAttribute("class")} "${e.textContent}" ${inks} on ${paper(e)}`;'''
+
+# text that cannot be read
+FAINT = '''v => {''' + CONTRAST + '''
     const found = [];
     for (const e of v.querySelectorAll("span, p, figcaption, h1, h2, h4, code, label, div, svg text, button")) {
-        const off = e.getAttribute("aria-disabled") === "true" || e.children.length || !e.textContent.trim() || !e.getClientRects().length || e.closest(".js-plotly-plot");
-        if (off) continue;
-        const style = getComputedStyle(e), ground = paper(e), [r, g, b, a] = rgba(e.tagName === "text" ? style.fill : style.color);
-        const ink = [r, g, b].map((c, i) => a * c + (1 - a) * ground[i]), [high, low] = [lum(ink), lum(ground)].sort((x, y) => y - x);
-        if ((high + .05) / (low + .05) < 4.5) found.push(`${e.className.baseVal ?? e.className} "${e.textContent}" ${ink} on ${ground}`);
+        if (e.getAttribute("aria-disabled") === "true" || e.children.length || !e.textContent.trim() || !e.getClientRects().length) continue;
+        const style = getComputedStyle(e), ink = e.tagName === "text" ? style.fill : style.color;
+        if (contrast(ink, e) < 4.5) found.push(told(e, ink));
     }
+    return [...new Set(found)].slice(0, 5); }'''
+
+# bars, lines and points that cannot be told from the page: neither what fills them nor what surrounds them
+PALE = '''v => {''' + CONTRAST + '''
+    const found = [], look = (what, sides) => {
+        for (const e of v.querySelectorAll(what)) {
+            const inks = sides.map(side => getComputedStyle(e)[side]).filter(ink => ink.startsWith("rgb("));
+            if (inks.length && Math.max(...inks.map(ink => contrast(ink, e))) < 3) found.push(told(e, inks));
+        }
+    };
+    look(".scatterlayer .js-line, .contourlayer path, .shapelayer path, .zerolinelayer path, .dg-figure .widget-html path[stroke], .dg-figure .widget-html rect[stroke]", ["stroke"]);
+    look(".barlayer .point path, .scatterlayer .point", ["fill", "stroke"]);
     return [...new Set(found)].slice(0, 5); }'''

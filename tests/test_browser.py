@@ -16,7 +16,7 @@ from PIL import Image
 
 from degas_nb.gan import GANConfig
 from degas_nb.runs import RunFolder
-from lab import ROOT, Lab, shoot, write_notebook
+from lab import FAINT, PALE, ROOT, Lab, lab_setting, shoot, write_notebook
 
 PICTURES = os.environ.get('DEGAS_PICTURES')
 
@@ -209,35 +209,6 @@ def test_both_themes_can_be_read(search):
         assert not faint, f'{theme}: {faint}'
 
 
-CONTRAST = '''
-    const lum = css => css.match(/[\\d.]+/g).slice(0, 3).map(s => s / 255).map(c => c <= .04045 ? c / 12.92 : ((c + .055) / 1.055) ** 2.4)
-        .reduce((sum, c, i) => sum + c * [.2126, .7152, .0722][i], 0);
-    const clear = css => css === "rgba(0, 0, 0, 0)" || css === "transparent";
-    const paper = e => { while (e && clear(getComputedStyle(e).backgroundColor)) e = e.parentElement; return getComputedStyle(e || document.body).backgroundColor; };
-    const contrast = (a, b) => { const [high, low] = [lum(a), lum(b)].sort((a, b) => b - a); return (high + .05) / (low + .05); };'''
-FAINT = '''v => {''' + CONTRAST + '''
-    const found = [];
-    for (const e of v.querySelectorAll("span, p, figcaption, h4, svg text, button")) {
-        const off = e.getAttribute("aria-disabled") === "true" || e.children.length || !e.textContent.trim() || !e.getClientRects().length;
-        if (off) continue;
-        const style = getComputedStyle(e), ink = e.tagName === "text" ? style.fill : style.color;
-        if (contrast(ink, paper(e)) < 4.5) found.push(`${e.className.baseVal ?? e.className} "${e.textContent}" ${ink} on ${paper(e)}`);
-    }
-    return [...new Set(found)].slice(0, 5); }'''
-
-# bars, lines and points that cannot be told from the page: neither what fills them nor what surrounds them
-PALE = '''v => {''' + CONTRAST + '''
-    const found = [], look = (what, sides) => {
-        for (const e of v.querySelectorAll(what)) {
-            const inks = sides.map(side => getComputedStyle(e)[side]).filter(ink => ink.startsWith("rgb("));
-            if (inks.length && Math.max(...inks.map(ink => contrast(ink, paper(e)))) < 3) found.push(`${e.getAttribute("class")} ${inks} on ${paper(e)}`);
-        }
-    };
-    look(".scatterlayer .js-line, .contourlayer path, .shapelayer path, .zerolinelayer path, .dg-figure .widget-html path[stroke], .dg-figure .widget-html rect[stroke]", ["stroke"]);
-    look(".barlayer .point path, .scatterlayer .point", ["fill", "stroke"]);
-    return [...new Set(found)].slice(0, 5); }'''
-
-
 @pytest.mark.timeout(120)
 def test_a_closed_page_leaves_the_run_going_and_finds_it_again(search, lab, browser):
     it, _ = search
@@ -408,22 +379,21 @@ def bound_and_used(source):
     return bound, {n.id for n in ast.walk(tree) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)}
 
 
-def lesson_cells(name):
-    "The cell of a lesson that shows an explorer, and in front of it the cells that it needs, in one."
-    function, lesson = EXPLORERS[name]
+def lesson_cells(lesson, mark):
+    "The first cell of a lesson that holds `mark`; in front of it the cells that it needs, in one; behind it the next one."
     code = [c.source for c in nbformat.read(ROOT / f'nbs/{lesson}.ipynb', 4).cells if c.cell_type == 'code' and not c.source.startswith('%%')]
-    at = next(i for i, source in enumerate(code) if f'{function}(' in source)
+    at = next(i for i, source in enumerate(code) if mark in source)
     needed, wanted = set(), bound_and_used(code[at])[1] - set(dir(builtins))
     for i in reversed(range(at)):
         bound, used = bound_and_used(code[i])
         if bound & wanted: needed, wanted = needed | {i}, (wanted - bound) | (used - set(dir(builtins)))
-    return '\n\n'.join(code[i] for i in sorted(needed)), code[at]
+    return '\n\n'.join(code[i] for i in sorted(needed)), code[at], code[at + 1]
 
 
 @pytest.fixture(scope='module')
 def explorers(lab, browser):
     "One notebook with what all explorers need, and their cells."
-    write_notebook(lab[2] / 'explorers.ipynb', *(source for name in EXPLORERS for source in lesson_cells(name)))
+    write_notebook(lab[2] / 'explorers.ipynb', *(source for function, lesson in EXPLORERS.values() for source in lesson_cells(lesson, f'{function}(')[:2]))
     it = Lab(browser.new_page(viewport=dict(width=1300, height=1100)), lab, 'explorers.ipynb')
     yield it
     it.page.close()
@@ -603,3 +573,80 @@ def test_explorers_in_the_dark_and_in_a_narrow_window(explorers):
         shoot(cell.locator('.dg-explorer'), name + '_narrow')
         if name != 'edit_genotype': assert not cell.evaluate(LOOSE) and cell.evaluate(HEIGHTS) == heights[name], name      # a whole network needs more: it is scrolled
     it.was_quiet()
+
+
+# ---- live cells, from the lessons
+
+LIVE = {'04d_live': 'live(run, Dashboard(), pictures=pictures, paused=True)', '13_search': 'live(search, Dashboard()', '19_gan': 'live(run, pictures=drawn)'}
+
+
+@pytest.fixture(scope='module')
+def live_cells(lab, browser):
+    "One notebook: of each lesson what its live cell needs, the cell, and the one behind it."
+    write_notebook(lab[2] / 'live_cells.ipynb', *(source for lesson, mark in LIVE.items() for source in lesson_cells(lesson, mark)))
+    it = Lab(browser.new_page(viewport=dict(width=1300, height=1300)), lab, 'live_cells.ipynb')
+    yield it
+    it.page.close()
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize('lesson', LIVE)
+def test_the_live_cell_of_a_lesson(live_cells, lesson):
+    "A student runs the cell, plays with its buttons, and goes on with the lesson, whatever was pressed."
+    it, i = live_cells, 3 * list(LIVE).index(lesson)
+    it.run(i)
+    it.run(i + 1)
+    board = Board(it, i + 1)
+    if board.state != 'paused': board.press('pause')
+    board.until(lambda b: b.state == 'paused')
+    step = max(board.resting(.5), 0)
+    board.press('step')
+    board.until(lambda b: b.step == step + 1 and b.state == 'paused')
+    board.press('stop' if lesson == '19_gan' else 'continue')
+    it.run(i + 2)
+    errors = [o for k in range(3) for o in it.outputs(i + k) if o['output_type'] == 'error']
+    assert not errors, '\n'.join(errors[0]['traceback'])
+    board.until(lambda b: b.state in ('done', 'stopped'))
+    it.was_quiet()
+
+
+# ---- JupyterLab as it is installed: messages of widgets arrive in a thread of their own
+
+SUBSHELLS = [BAD[0] + "\n\nrun = live(Toy(), paused=True)",
+             """import ipywidgets
+import plotly.graph_objects as go
+from degas_nb.widgets import Explorer
+
+def follow(figure, k):
+    figure.data[0].y = [k, 2*k]
+    return f'k is {k}'
+
+Explorer(go.Figure(go.Scatter(y=[0, 1])), dict(k=ipywidgets.IntSlider(1, 0, 9, description='k')), follow)"""]
+
+
+@pytest.mark.timeout(120)
+def test_with_subshells(lab, browser):
+    write_notebook(lab[2] / 'subshells.ipynb', *SUBSHELLS)
+    with lab_setting(lab, 'apputils-extension:kernels-settings', {}):
+        it = Lab(browser.new_page(viewport=dict(width=1300, height=1000)), lab, 'subshells.ipynb')
+        assert it.page.evaluate('() => jupyterapp.shell.currentWidget.sessionContext.session.kernel.commsOverSubshells') == 'perCommTarget'
+        it.run(0)
+        board = Board(it, 0)
+        board.until(lambda b: b.state == 'paused')
+        board.press('continue')
+        board.until(lambda b: b.step > 5)
+        board.press('pause')
+        board.until(lambda b: b.state == 'paused')
+        step = board.resting()
+        board.press('step')
+        board.until(lambda b: b.step == step + 1)
+        board.press('stop')
+        board.until(lambda b: b.state == 'stopped')
+        it.run(1)
+        slider = it.cell(1).locator('.noUi-handle')
+        slider.wait_for()
+        slider.focus()
+        for _ in range(3): it.page.keyboard.press('ArrowRight')
+        it.cell(1).locator('.dg-sentence', has_text='k is 4').wait_for(timeout=8000)
+        it.was_quiet()
+        it.page.close()
