@@ -336,7 +336,7 @@ class Words(anywidget.AnyWidget):
 # %% ../nbs/02_widgets.ipynb #379e078e
 @contextmanager
 def whole_batch(
-    figure: go.FigureWidget,
+    figure: 'go.FigureWidget',  # in quotes: plotly makes the class when it is first named, and that takes more than a second
 ) -> object:  # context manager
     "`figure.batch_update()` without holes: the page (plotly 7.1) forgets the x of a trace whose neighbour got a new x."
     with figure.batch_update():
@@ -354,7 +354,7 @@ CONFIG = dict(displayModeBar=False, responsive=True)  # of plotly: the controls 
 
 def flexible(
     figure: go.Figure,
-) -> go.FigureWidget:  # as wide as the page, unless it has a width of its own
+) -> 'go.FigureWidget':  # as wide as the page, unless it has a width of its own
     "The figure as a widget, without plotly's buttons."
     widget = go.FigureWidget(figure)
     widget._config = {**widget._config, **CONFIG}

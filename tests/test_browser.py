@@ -390,10 +390,15 @@ def lesson_cells(lesson, mark):
     return '\n\n'.join(code[i] for i in sorted(needed)), code[at], code[at + 1]
 
 
+# lesson -> what its live cell holds
+LIVE = {'04d_live': 'live(run, Dashboard(), pictures=pictures, paused=True)', '13_search': 'live(search, Dashboard()', '19_gan': 'live(run, pictures=drawn)'}
+
+
 @pytest.fixture(scope='module')
 def explorers(lab, browser):
-    "One notebook with what all explorers need, and their cells."
-    write_notebook(lab[2] / 'explorers.ipynb', *(source for function, lesson in EXPLORERS.values() for source in lesson_cells(lesson, f'{function}(')[:2]))
+    "One notebook: of each explorer what it needs, and its cell; of each live cell also the one behind it."
+    cells = [source for function, lesson in EXPLORERS.values() for source in lesson_cells(lesson, f'{function}(')[:2]]
+    write_notebook(lab[2] / 'explorers.ipynb', *cells, *(source for lesson, mark in LIVE.items() for source in lesson_cells(lesson, mark)))
     it = Lab(browser.new_page(viewport=dict(width=1300, height=1100)), lab, 'explorers.ipynb')
     yield it
     it.page.close()
@@ -493,7 +498,7 @@ def test_explorer(explorers, name):
     output.scroll_into_view_if_needed()
     assert not cell.evaluate(MISSING)
     picture(output, name)
-    assert not output.evaluate(FAINT) and not output.evaluate(PALE)
+    for look in (FAINT, PALE): assert not cell.locator('.dg-explorer').evaluate(look)
     assert not cell.evaluate(NAMELESS)
     sliders = cell.locator('.noUi-handle:visible').all()
     for slider in sliders: moves(it, cell, slider)
@@ -577,23 +582,11 @@ def test_explorers_in_the_dark_and_in_a_narrow_window(explorers):
 
 # ---- live cells, from the lessons
 
-LIVE = {'04d_live': 'live(run, Dashboard(), pictures=pictures, paused=True)', '13_search': 'live(search, Dashboard()', '19_gan': 'live(run, pictures=drawn)'}
-
-
-@pytest.fixture(scope='module')
-def live_cells(lab, browser):
-    "One notebook: of each lesson what its live cell needs, the cell, and the one behind it."
-    write_notebook(lab[2] / 'live_cells.ipynb', *(source for lesson, mark in LIVE.items() for source in lesson_cells(lesson, mark)))
-    it = Lab(browser.new_page(viewport=dict(width=1300, height=1300)), lab, 'live_cells.ipynb')
-    yield it
-    it.page.close()
-
-
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize('lesson', LIVE)
-def test_the_live_cell_of_a_lesson(live_cells, lesson):
+def test_the_live_cell_of_a_lesson(explorers, lesson):
     "A student runs the cell, plays with its buttons, and goes on with the lesson, whatever was pressed."
-    it, i = live_cells, 3 * list(LIVE).index(lesson)
+    it, i = explorers, 2 * len(EXPLORERS) + 3 * list(LIVE).index(lesson)
     it.run(i)
     it.run(i + 1)
     board = Board(it, i + 1)
