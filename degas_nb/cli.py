@@ -876,7 +876,9 @@ def watchable(
     return run
 
 # %% ../nbs/25_cli.ipynb #a6579661
-WATCH = """from degas_nb.dashboard import Dashboard
+WATCH = """import sys
+sys.modules['nbformat'] = None   # plotly would load it, for nothing that this page does, and take three seconds
+from degas_nb.dashboard import Dashboard
 from degas_nb.prune import explain_prune
 from degas_nb.replay import scrub, watch
 from degas_nb.show import UserError
@@ -985,6 +987,7 @@ def serve(
 
     token = secrets.token_hex(24)
     logging.getLogger('tornado').setLevel(logging.ERROR)  # also those who are refused
+    logging.getLogger('asyncio').setLevel(logging.CRITICAL)  # a message to a page that has just gone
     app = Page(notebook_path=str(page), ip='127.0.0.1', port=port, port_retries=0, token=token, log_level=logging.ERROR, config_file_paths=[])
     app.initialize(['--VoilaConfiguration.template=degas', '--KernelManager.autorestart=False', '--MappingKernelManager.cull_idle_timeout=1', '--MappingKernelManager.cull_interval=1'])
     app.voila_configuration.multi_kernel_manager_class, app.voila_configuration.prelaunch_hook = page_kernels(), opened

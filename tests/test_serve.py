@@ -241,9 +241,6 @@ def test_a_finished_search(searched, serve, browser, tmp_path):
     moves(page, 'ArrowRight')
     assert not page.locator('#rendered_cells').evaluate(FAINT)
     assert len(kernels(tmp_path)) == 1
-    page.reload()
-    page.locator('.dg-dashboard').wait_for(timeout=60_000)
-    kernels_become(tmp_path, 1)
     dark = open_page(browser, served, color_scheme='dark', viewport=dict(width=390, height=1500))
     dark.page.locator('.dg-sentence').wait_for(timeout=30_000)
     assert not dark.page.locator('#rendered_cells').evaluate(FAINT)
@@ -253,10 +250,11 @@ def test_a_finished_search(searched, serve, browser, tmp_path):
     assert len(kernels(tmp_path)) == 2
     dark.page.emulate_media(color_scheme='light')
     assert not dark.page.locator('#rendered_cells').evaluate(FAINT)
-    dark.page.close(run_before_unload=True)
+    dark.page.goto('about:blank')                            # left for another page
     kernels_become(tmp_path, 1)
     assert page.locator('#dg-lost').is_hidden()
     for each in (seen, dark): each.was_quiet()
+    dark.page.close()
     assert {p: p.read_bytes() for p in searched.rglob('*') if p.is_file()} == before, 'watching changed the run'
     page.close()
     kernels_become(tmp_path, 0)
@@ -292,6 +290,7 @@ def test_a_run_that_goes_on(searched, serve, browser, tmp_path):
     with open(run / 'trace.jsonl', 'a') as f: f.write('{"step": 12, "wei\n')
     seen.page.reload()
     until(seen, 'step', '11', 60)
+    kernels_become(tmp_path, 1)                              # reloaded twice
     for words in ('.dg-says', '.dg-nothing'): assert 'line 12 of' in seen.page.locator(words).text_content()
     seen.was_quiet()
     code, out, err = served.end()
