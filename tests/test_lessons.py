@@ -80,3 +80,11 @@ def test_a_failing_cell_is_shown_with_its_source(tmp_path):
     left, error = run(tmp_path / 'a.ipynb', tmp_path)
     assert 'assert x == 4' in error and 'three is not four' in error and 'broken' not in error and '\x1b' not in error
     assert [o.ename for c in left.cells for o in c.outputs if o.output_type == 'error'] == ['AssertionError']
+
+
+def test_what_is_printed_in_pieces_is_stored_as_one():
+    "How a kernel cuts its stdout depends on the clock; the file must not."
+    piece = lambda text, name='stdout': nbformat.v4.new_output('stream', name=name, text=text)
+    nb = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(outputs=[piece('a\nb'), piece('c\n'), piece('!', 'stderr'), piece(['d\n', 'e'])]), nbformat.v4.new_markdown_cell()])
+    clean.join_streams(nb)
+    assert [(o.name, ''.join(o.text)) for o in nb.cells[0].outputs] == [('stdout', 'a\nbc\n'), ('stderr', '!'), ('stdout', 'd\ne')]

@@ -1,4 +1,4 @@
-"""Clean the notebooks: nbdev's cleaner, then drop saved widget state and the views whose kernel is gone.
+"""Clean the notebooks: nbdev's cleaner, then drop saved widget state and the views whose kernel is gone, and join what was printed in pieces.
 
     tools/clean.py [--check]     exit 1 with --check when a notebook was not clean
 
@@ -28,6 +28,22 @@ def drop_views(nb):
             if data.pop(VIEW, None) is not None and not STATIC & set(data): c.outputs.remove(o)
 
 
+def lines(text):
+    "Text of an output as one string: a list of lines in some notebooks."
+    return text if isinstance(text, str) else ''.join(text)
+
+
+def join_streams(nb):
+    "What a cell prints arrives in pieces, cut by the clock: as one, a second run gives the same file."
+    for c in nb.cells:
+        outputs = []
+        for o in c.get('outputs', []):
+            last = outputs[-1] if outputs else {}
+            if o['output_type'] == 'stream' == last.get('output_type') and o['name'] == last['name']: last['text'] = (lines(last['text']) + lines(o['text'])).splitlines(True)
+            else: outputs.append(o)
+        if 'outputs' in c: c['outputs'] = outputs
+
+
 def clean(paths):
     "Clean `paths` in place; returns those that changed"
     changed = []
@@ -36,6 +52,7 @@ def clean(paths):
         nb = read_nb(p)
         clean_nb(nb)
         drop_views(nb)
+        join_streams(nb)
         write_nb(nb, p)
         if p.read_bytes() != before: changed.append(p)
     return changed
