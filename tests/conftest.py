@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 
 from lab import browser, chromium, lab  # noqa: F401
+from toys import nothing_left_behind  # noqa: F401
 
 SHARED = Path(__file__).resolve().parents[2] / 'shared'
 
