@@ -111,6 +111,7 @@ class Desk(Board):
     pictures: dict = field(default_factory=dict)     # {name: uint8 (h, w, 3)}
     decisions: list = field(default_factory=list)    # of the newest weights
     undecided: str = ''                              # why there are none
+    decided: dict = field(default_factory=dict)      # {edge: op} of the newest decisions that there were
     changed: int = 0                                 # edges whose winner changed, so far
     change: str = ''                                 # the newest of them, in words
     sides: dict = field(default_factory=dict)        # {node: text below its name}
@@ -136,11 +137,15 @@ class Desk(Board):
         decide: Callable[[dict], list],  # decisions from weights
     ) -> None:
         "What would be kept now, and where that differs from before."
-        before = {d['edge']: d['op'] for d in self.decisions}
-        try: found, self.undecided = list(decide(self.alpha)), ''
-        except ValueError as e: found, self.undecided = [], f'no decision at step {self.step}: {e}'
-        if found: self.note({d['edge']: d['op'] for d in found}, before)
-        self.decisions = found or self.decisions
+        try: self.decisions, why = list(decide(self.alpha)), 'no edge has a largest weight' + ', and some are no numbers'*self._broken()
+        except ValueError as e: self.decisions, why = [], str(e)
+        self.undecided = '' if self.decisions else f'no decision at step {self.step}: {why}'
+        if self.decisions:
+            now = {d['edge']: d['op'] for d in self.decisions}
+            self.note(now, self.decided)
+            self.decided = now
+
+    def _broken(self) -> bool: return not all(math.isfinite(w) for ops in self.alpha.values() for w in ops.values())
 
     def note(
         self,
@@ -338,7 +343,7 @@ class Dashboard(LiveView):
         super().__init__()
         self.board, self.decide, self.pace = Desk(sides=sides or {}), decide or best_of_each, Pace()
         self.title = 'the network that pruning would give now' if decide else 'the best operation of every edge now; no rule leaves any out'
-        self.lock, self.driver, self.drawn = threading.RLock(), None, False
+        self.lock, self.driver = threading.RLock(), None
         self._timer, self._sent, self._told, self._new = None, -math.inf, {}, set()
         self.on_msg(self._pressed)
 
@@ -422,13 +427,8 @@ class Dashboard(LiveView):
 
     def frozen(self) -> Desk:
         "A copy that no push changes while it is drawn."
-        self.drawn = True
         with self.lock: return copy.deepcopy(self.board)
 
     def show(self) -> None:
         "Display it, unless it has been; outside of a notebook there is nowhere to."
-        if not self.drawn and get_ipython() is not None: self._shown = display(self, display_id=True)
-
-    def freshen(self) -> None:
-        "Draw the picture that stays in the notebook anew, where the dashboard has been shown."
-        if self._shown is not None: self._shown.update(self)
+        if not self.shown and get_ipython() is not None: display(self)

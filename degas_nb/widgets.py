@@ -235,13 +235,16 @@ def small_png(
     image: object,  # PIL image, RGB
     most: int = 110_000,  # bytes; saved as text in a notebook they are a third more
 ) -> bytes:
-    "The picture as PNG; one that would be too large for a notebook is drawn in 256 colours, a third of the size."
+    "The picture as PNG; one that would be too large for a notebook is drawn in 256 colours, a third of the size, and if need be smaller."
     def png(image):
         file = io.BytesIO()
         image.save(file, 'PNG', optimize=True)
         return file.getvalue()
-    exact = png(image)
-    return exact if len(exact) <= most else png(image.quantize(256, dither=0))
+    drawn = png(image)
+    while len(drawn) > most:
+        drawn = png(image.quantize(256, dither=0))
+        image = image.resize((image.width*3//4, image.height*3//4))
+    return drawn
 
 
 def _draw_side(fig, board: Board, place: tuple[int, int, int]):
@@ -279,7 +282,7 @@ class LiveView(anywidget.AnyWidget):
 
     def __init__(self):
         super().__init__()
-        self.board, self._shown = Board(), None
+        self.board, self.shown = Board(), []             # shown: a handle of every place where it was displayed
 
     draw = staticmethod(board_picture)                   # board -> PNG, (width, height)
 
@@ -298,12 +301,21 @@ class LiveView(anywidget.AnyWidget):
         return ({**data, 'image/png': base64.b64encode(png).decode(), 'text/plain': f'{type(self).__name__}({board.words()})'},
                 {**meta, 'image/png': dict(width=width, height=height, alt=board.words())})
 
+    def _ipython_display_(self) -> None:
+        "Display it in a place whose picture can be drawn anew."
+        data, meta = self._repr_mimebundle_()
+        self.shown.append(display(data, metadata=meta, raw=True, display_id=True))
+
+    def freshen(self) -> None:
+        "Draw the picture that stays in the notebook anew, wherever it has been shown."
+        data, meta = self._repr_mimebundle_() if self.shown else ({}, {})
+        for place in self.shown: place.update(data, metadata=meta, raw=True)
+
     def __enter__(self):
-        self._shown = display(self, display_id=True)
+        display(self)
         return self
 
-    def __exit__(self, *error):
-        if self._shown is not None: self._shown.update(self)
+    def __exit__(self, *error): self.freshen()
 
 # %% ../nbs/02_widgets.ipynb #526bfe45
 class AlphaView(LiveView):
@@ -378,7 +390,7 @@ class Explorer(ipywidgets.VBox):
         row = ipywidgets.Box(shown or list(controls.values()), layout=ipywidgets.Layout(flex_flow='row wrap'))
         room = ipywidgets.Box([self.figure])
         super().__init__([row, room, self.sentence])
-        for part, name in ((self, 'dg-explorer'), (row, 'dg-controls'), (room, 'dg-figure')): part.add_class(name)
+        for part, name in ((self, 'dg-explorer'), (row, 'dg-controls'), (room, 'dg-room')): part.add_class(name)
 
     def update(
         self,

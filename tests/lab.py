@@ -216,6 +216,6 @@ PALE = '''v => {''' + CONTRAST + '''
             if (inks.length && Math.max(...inks.map(ink => contrast(ink, e))) < 3) found.push(told(e, inks));
         }
     };
-    look(".scatterlayer .js-line, .contourlayer path, .shapelayer path, .zerolinelayer path, .dg-figure .widget-html path[stroke], .dg-figure .widget-html rect[stroke]", ["stroke"]);
+    look(".scatterlayer .js-line, .contourlayer path, .shapelayer path, .zerolinelayer path, .dg-room .widget-html path[stroke], .dg-room .widget-html rect[stroke]", ["stroke"]);
     look(".barlayer .point path, .scatterlayer .point", ["fill", "stroke"]);
     return [...new Set(found)].slice(0, 5); }'''

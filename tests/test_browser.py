@@ -285,6 +285,8 @@ class Toy:
        "from degas_nb.replay import watch\nwatching = watch('gan')",
        "run = live(Toy())",
        "run = live(Toy(), paused=True)",
+       "from degas_nb import live as driving\ndriving.CALM = .5\nview = Dashboard()\nview",
+       "toy = Toy()\nrun = live(toy, view, paused=True)",
        """import ipywidgets
 import plotly.graph_objects as go
 from degas_nb.widgets import Explorer
@@ -370,12 +372,35 @@ def test_buttons_and_sliders_over_subshells(bad):
     board.until(lambda b: b.step == step + 1)
     board.press('stop')
     board.until(lambda b: b.state == 'stopped')
-    it.run(12)
-    slider = it.cell(12).locator('.noUi-handle')
+    it.run(14)
+    slider = it.cell(14).locator('.noUi-handle')
     slider.wait_for()
     slider.focus()
     for _ in range(3): it.page.keyboard.press('ArrowRight')
-    it.cell(12).locator('.dg-sentence', has_text='k is 4').wait_for(timeout=8000)
+    it.cell(14).locator('.dg-sentence', has_text='k is 4').wait_for(timeout=8000)
+    it.was_quiet()
+
+
+@pytest.mark.timeout(120)
+def test_the_picture_that_stays_follows_a_pause_and_leaves_the_focus(bad):
+    "The dashboard was displayed before there was a run. Whoever saves the notebook during a pause saves what is seen; and the button that was pressed keeps the focus."
+    it = bad
+    it.run(12)
+    Board(it, 12)
+    it.run(13)
+    board = Board(it, 12)
+    board.until(lambda b: b.state == 'paused')
+    for _ in range(2):
+        board.press('step')
+        board.until(lambda b: b.state == 'paused')
+    step = board.resting()
+    kept = lambda: [o['data']['text/plain'] for o in it.outputs(12) if 'image/png' in o.get('data', {})]
+    board.until(lambda b: f'step {step};' in ''.join(kept()[0]))
+    it.page.wait_for_timeout(300)
+    assert it.page.evaluate('() => document.activeElement.dataset.action') == 'step'
+    board = Board(it, 12)
+    board.press('stop')
+    board.until(lambda b: b.state == 'stopped')
     it.was_quiet()
 
 
@@ -506,7 +531,7 @@ NAMELESS = '''e => [...e.querySelectorAll("input, select, textarea, [contentedit
     .map(([h, s]) => s.textContent))'''
 
 # figures that do not fill their room, or leave it
-LOOSE = '''e => [...e.querySelectorAll(".dg-figure")].map(f => [f.clientWidth, f.scrollWidth, ...[...f.querySelectorAll(".main-svg")].map(s => s.clientWidth)]).filter(sizes => new Set(sizes).size > 1)'''
+LOOSE = '''e => [...e.querySelectorAll(".dg-room")].map(f => [f.clientWidth, f.scrollWidth, ...[...f.querySelectorAll(".main-svg")].map(s => s.clientWidth)]).filter(sizes => new Set(sizes).size > 1)'''
 
 
 def nameless_theme(it, scheme):
@@ -522,7 +547,7 @@ def nameless_theme(it, scheme):
     return soft
 
 
-HEIGHTS = '''e => [...e.querySelectorAll(".dg-figure .main-svg")].map(s => s.clientHeight)'''
+HEIGHTS = '''e => [...e.querySelectorAll(".dg-room .main-svg")].map(s => s.clientHeight)'''
 
 
 @pytest.mark.timeout(120)

@@ -77,6 +77,23 @@ def test_alphas_that_are_nan_are_drawn_and_said():
     assert desk_picture(view.board)[0][:4] == b'\x89PNG'
 
 
+def test_what_is_not_decided_is_said_and_nothing_old_is_shown():
+    view = Dashboard()
+    for n, w in enumerate((weights(1), {e: dict.fromkeys(ops, NAN) for e, ops in weights(1).items()}, {e: dict.fromkeys(ops, .5) for e, ops in weights(1).items()}, weights(1)), 1):
+        view.push(n, w)
+        view.flush()
+        kept = [edge for *edge, kept in view.network['edges'] if kept]
+        assert bool(kept) == (n in (1, 4)) and view.network['words'] == ('' if n in (2, 3) else 'a-b p, b-c q')
+        assert view.network['undecided'] == {2: 'no decision at step 2: no edge has a largest weight, and some are no numbers', 3: 'no decision at step 3: no edge has a largest weight'}.get(n, '')
+    assert view.board.changed == 0, 'the same winners as before'
+
+
+def test_the_picture_that_stays_is_small_however_many_edges_there_are():
+    desk = Desk()
+    for n in range(60): desk.add(n, {f'n{i}-n{i + 1 + i % 3}': {f'op_{k}_with_a_long_name': .1 + .01*((n + k*i) % 7) for k in range(9)} for i in range(40)}, losses=dict(mse=1/(n + 1)))
+    assert len(desk_picture(desk)[0]) <= 110_000
+
+
 def test_pictures_must_be_pictures():
     with pytest.raises(ValueError, match='uint8'): Dashboard().push(1, pictures=dict(made=np.zeros((4, 4))))
 

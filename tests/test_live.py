@@ -156,6 +156,8 @@ def test_a_cell_that_is_run_twice(tmp_path):
     assert 'another run is there in this kernel, Live(running at step' in second.says and 'stop_all()' in second.says
     until(lambda: second.says == second.dashboard.says)
     with pytest.raises(UserError, match=r'run is in use by another run of this kernel, Live\(running.*stop_all\(\) ends it'): live(Run(), folder=tmp_path/'x'/'..'/'run')
+    second.pause(), second.wait(10), second.resume()
+    assert 'another run is there' in second.says, 'still true'
     assert stop_all() == [first, second] and (first.state, second.state) == ('stopped', 'stopped') and first.run.saved
     assert stop_all() == [] and live(Run(), folder=tmp_path/'run').wait(10) == 'done'
 

@@ -1,4 +1,5 @@
 """A recorded run played again, and one that goes on elsewhere watched."""
+import base64
 import io
 import json
 import os
@@ -62,10 +63,16 @@ def test_scrub_shows_the_pictures_of_that_time(tmp_path):
         Image.new('RGB', (8, 8), (tone,)*3).save(run.samples/f'{name}.png')
     explorer = scrub(run.path)
     targets, samples = (box.children[1] for box in explorer.children[0].children[1].children)
-    seen = lambda image: np.asarray(Image.open(io.BytesIO(image.value)))[0, 0, 0] if image.value else None
+
+    def seen(tile):
+        if tile.value == '<p>none yet</p>': return None
+        return np.asarray(Image.open(io.BytesIO(base64.b64decode(tile.value.split('base64,')[1][:-2]))))[0, 0, 0]
+
+    assert not explorer.figure.layout.sliders and not explorer.figure.layout.updatemenus, 'what needs frames has none'
     for step, tone in ((1, None), (2, 1), (3, 1), (4, 2), (6, 3)):
         explorer.controls['step'].value = str(step)
         assert (seen(targets), seen(samples)) == (9, tone), step
+        assert f'alt="targets, step {step}"' in targets.value
     (run.samples/'samples_0001.png').unlink()
     explorer.controls['step'].value = '2'
     assert 'cannot be read' in explorer.said
@@ -109,14 +116,16 @@ def test_watch_follows_to_the_end(tmp_path):
 
 
 def test_watch_knows_a_run_that_nobody_works_on(tmp_path, monkeypatch):
-    run = recorded(tmp_path/'run', 5, 10)
+    run = recorded(tmp_path/'my run', 5, 10)
     handle = watch(run.path, every=.01)
-    assert handle.wait(10) == 'resting' and 'rests at step 5 of 10; degas search --resume --out' in handle.says
+    assert handle.wait(10) == 'resting' and 'rests at step 5 of 10. To go on from the beginning, as it has no checkpoint:  degas search --resume --out' in handle.says
     with run.lock():                                                          # it is taken up again
         until(lambda: handle.state == 'waiting' and 'no step since 5' in handle.says)
         run.trace.append(dict(step=6, mse=1., weights=weights(6)))
         until(lambda: (handle.state, handle.says) == ('running', ''))
+        run.save_checkpoint(dict(step=4))
     until(lambda: handle.state == 'resting')                                  # and killed: known at once, by the lock
+    assert handle.says.endswith(f"To go on from step 4, its last checkpoint:  degas search --resume --out '{run.path}'")
     monkeypatch.setattr('degas_nb.replay.STILL', .2)
     handle.dashboard.pace.rest()
     other = watch(recorded(tmp_path/'free', 2, 10, kind='gan').path, every=.01)   # written by a loop that takes no lock

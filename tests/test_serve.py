@@ -214,6 +214,10 @@ def until(seen, name, wanted, seconds=15):
     seen.page.wait_for_function('([name, wanted]) => document.querySelector(".dg-dashboard")?.dataset[name] === wanted', arg=[name, wanted], timeout=seconds * 1000)
 
 
+# panels whose content reaches beyond the dashboard
+CUT = '''v => [...v.querySelectorAll(".dg-figure:not([hidden])")].filter(f => [f, ...f.children].some(e => e.getBoundingClientRect().right > v.getBoundingClientRect().right + 1)).map(f => f.className)'''
+
+
 def moves(page, key):
     "The slider of the replay, by keyboard: step, bars and sentence follow."
     shown = lambda: (page.locator('.widget-readout').last.text_content(), page.locator('.dg-sentence').last.text_content(),
@@ -240,6 +244,7 @@ def test_a_finished_search(searched, serve, browser, tmp_path):
     shoot(page, 'voila')
     moves(page, 'ArrowRight')
     assert not page.locator('#rendered_cells').evaluate(FAINT)
+    assert not page.locator('.dg-dashboard').evaluate(CUT), 'a panel is wider than its place'
     assert len(kernels(tmp_path)) == 1
     dark = open_page(browser, served, color_scheme='dark', viewport=dict(width=390, height=1500))
     dark.page.locator('.dg-sentence').wait_for(timeout=30_000)

@@ -103,9 +103,12 @@ function progress(step, total, state, rate, left) {
   return parts.join(', ');
 }
 
+let held = '';   // the button that has the focus: a view that is drawn anew in its place takes it over
+
 // A row of buttons that only ask: what they ask for is done between two steps. `heard` tells that the kernel listens.
 function buttonRow(host, model) {
   const note = text => { silent.textContent = text; };
+  let wait = 0, heard = 0;
   const row = make('div', host, 'dg-buttons');
   row.setAttribute('role', 'toolbar');
   row.setAttribute('aria-label', 'The run');
@@ -118,12 +121,22 @@ function buttonRow(host, model) {
       button.dataset.action = action;
       button.addEventListener('click', () => {
         if (button.getAttribute('aria-disabled') === 'true') return;
-        const heard = model.get('heard');
+        heard = model.get('heard');
         model.send({action});
-        setTimeout(() => { if (model.get('heard') === heard) note('The kernel is busy with a cell and has not heard this button: wait for the cell, or interrupt it.'); }, 1500);
+        clearTimeout(wait);
+        wait = setTimeout(() => {
+          if (model.get('heard') === heard) note('The kernel is busy with a cell and has not heard this button: wait for the cell, or interrupt it.');
+          else note(`${text}: as soon as the step in flight is done.`);
+        }, 1500);
       });
       return button;
     });
+  }
+  row.addEventListener('focusin', event => { held = event.target.dataset.action; });
+  row.addEventListener('focusout', event => { if (event.relatedTarget) held = ''; });
+  function takeOver() {
+    const at = document.activeElement, button = buttons.find(b => b.dataset.action === held);
+    if (button && (at === document.body || at.contains(row))) button.focus();
   }
   row.addEventListener('keydown', event => {
     const by = {ArrowRight: 1, ArrowLeft: -1}[event.key], at = buttons.indexOf(document.activeElement);
@@ -134,9 +147,10 @@ function buttonRow(host, model) {
   const silent = make('p', host, 'dg-silent');
   silent.setAttribute('role', 'status');
   model.on('change:heard', () => note(''));
+  for (const done of ['change:step', 'change:state', 'change:says']) model.on(done, () => { if (model.get('heard') !== heard) { clearTimeout(wait); note(''); } });
   return (labels, possible) => {
     const text = JSON.stringify(labels);
-    if (text !== known) { build(labels); known = text; }
+    if (text !== known) { build(labels); known = text; requestAnimationFrame(takeOver); }
     for (const button of buttons) button.setAttribute('aria-disabled', String(!possible.includes(button.dataset.action)));
   };
 }

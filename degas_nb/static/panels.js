@@ -47,7 +47,7 @@ function barPanel(host) {
       const head = make('h4', box, 'dg-edge-name', edge.name);
       const bars = edge.ops.map(op => {
         const row = make('div', box, 'dg-row');
-        make('span', row, 'dg-op', op);
+        make('span', row, 'dg-op', op).title = op;
         const track = make('span', row, 'dg-track');
         const fill = make('span', track, 'dg-fill');
         const mark = make('span', track, 'dg-mark');
@@ -139,7 +139,7 @@ function curvePanel(host) {
         pen = 'L';
         last = y;
       });
-      if (pen === 'L' && s.ys.length === 1) path += 'h.01';
+      if (pen === 'L' && s.ys.length === 1) draw('circle', root, {cx: px(s.xs[0]), cy: py(s.ys[0]), r: 2.5, class: `dg-line dg-c${i % 6}`});
       draw('path', root, {d: path || 'M0 0', 'stroke-linecap': 'round', class: `dg-line dg-c${i % 6}`, 'stroke-dasharray': DASHES[i % 6]});
       return {i, name: s.name, value: s.ys[s.ys.length - 1], y: Number.isFinite(last) ? py(last) : H - bottom};
     });
