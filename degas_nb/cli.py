@@ -10,8 +10,8 @@ __all__ = ['WATCH', 'REPLAY', 'COMMANDS', 'say', 'talks', 'Source', 'reading', '
            'settings_of', 'SampleCommand', 'of_run', 'class_number', 'draw_classes', 'png', 'write_images',
            'check_empty', 'ScoreCommand', 'first_side', 'same_images', 'some', 'score_run', 'one_record', 'keep_score',
            'scores_of', 'DemoCommand', 'DashboardCommand', 'free_port', 'watchable', 'dashboard_page', 'run_cells',
-           'text_cell', 'code_cell', 'page_kernels', 'serve', 'one_line', 'parse', 'check_numbers', 'overview', 'main',
-           'system_line', 'leave']
+           'text_cell', 'code_cell', 'page_kernels', 'not_to_a_page_that_has_gone', 'serve', 'one_line', 'parse',
+           'check_numbers', 'overview', 'main', 'system_line', 'leave']
 
 # %% ../nbs/25_cli.ipynb #a2038a5d
 import io, json, logging, math, os, shlex, shutil, signal, secrets, socket, sys, tempfile, time
@@ -951,6 +951,15 @@ def page_kernels() -> type:
     return PageKernels
 
 
+def not_to_a_page_that_has_gone(
+    record: logging.LogRecord,  # of the server
+) -> bool:  # is it worth a line?
+    "A kernel speaks on for a moment when its page has been closed; that is no error."
+    from tornado.iostream import StreamClosedError
+    from tornado.websocket import WebSocketClosedError
+    return not (record.exc_info and isinstance(record.exc_info[1], (StreamClosedError, WebSocketClosedError)))
+
+
 def serve(
     page: Path,  # a notebook
     port: int,  # free
@@ -987,7 +996,7 @@ def serve(
 
     token = secrets.token_hex(24)
     logging.getLogger('tornado').setLevel(logging.ERROR)  # also those who are refused
-    logging.getLogger('asyncio').setLevel(logging.CRITICAL)  # a message to a page that has just gone
+    for name in ('asyncio', 'tornado.general', 'tornado.application'): logging.getLogger(name).addFilter(not_to_a_page_that_has_gone)
     app = Page(notebook_path=str(page), ip='127.0.0.1', port=port, port_retries=0, token=token, log_level=logging.ERROR, config_file_paths=[])
     app.initialize(['--VoilaConfiguration.template=degas', '--KernelManager.autorestart=False', '--MappingKernelManager.cull_idle_timeout=1', '--MappingKernelManager.cull_interval=1'])
     app.voila_configuration.multi_kernel_manager_class, app.voila_configuration.prelaunch_hook = page_kernels(), opened
