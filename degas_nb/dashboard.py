@@ -382,18 +382,23 @@ class Dashboard(LiveView):
             self._soon()
 
     def _soon(self):
-        "Send now, or when the last message is old enough."
-        wait = self._sent + 1/PER_SECOND - time.monotonic()
+        "Send now, if the last message is old enough: in the run's own thread, which would have to wait for any other. What comes too early goes with the next push, or is sent a little later."
+        if time.monotonic() - self._sent >= 1/PER_SECOND: return self.flush()
         if self._timer is not None: return
-        if wait <= 0: return self.flush()
-        self._timer = threading.Timer(wait, self.flush)
+        self._timer = threading.Timer(2/PER_SECOND, self._late)
         self._timer.daemon = True
         self._timer.start()
+
+    def _late(self):
+        "No push came to take it along."
+        with self.lock:
+            self._timer = None
+            if self._new or self._told: self._soon()
 
     def flush(self) -> None:
         "Send what is new, in one message. A page that can't be reached never stops a run."
         with self.lock:
-            self._timer, self._sent = None, time.monotonic()
+            self._sent = time.monotonic()
             new, told, self._new, self._told = self._new, self._told, set(), {}
             try:
                 with self.hold_sync(): self._set(new, told)
