@@ -328,7 +328,7 @@ class Dashboard(LiveView):
     total = traitlets.Int(0).tag(sync=True)            # steps; 0: nobody knows
     rate = traitlets.Float(0.).tag(sync=True)          # steps a second
     left = traitlets.Float(-1.).tag(sync=True)         # seconds; -1: nobody knows
-    state = traitlets.Unicode('idle').tag(sync=True)   # idle, waiting, running, resting, paused, stopped, done, failed
+    state = traitlets.Unicode('idle').tag(sync=True)   # idle, waiting, running, resting, paused, stopped, done, failed, gone
     says = traitlets.Unicode('').tag(sync=True)        # a sentence for the reader
     buttons = traitlets.Dict(ACTIONS).tag(sync=True)   # those that are there
     actions = traitlets.List([]).tag(sync=True)        # those that can be pressed now

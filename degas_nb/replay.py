@@ -218,7 +218,7 @@ def scrub(
         for name, tile in tiles.items(): tile.value = picture_tile(f'{name}, step {step}', picture_at(files[name], int(step)))
         return frames[step].layout.title.text.replace('<br>', ' ')
 
-    gallery = ipywidgets.HBox([ipywidgets.VBox([ipywidgets.Label(name), tile]) for name, tile in tiles.items()], layout=dict(flex_flow='row wrap'))   # below one another where there is no room
+    gallery = ipywidgets.HBox([ipywidgets.VBox([ipywidgets.Label(name), tile], layout=dict(margin='0 24px 0 0')) for name, tile in tiles.items()], layout=dict(flex_flow='row wrap'))   # below one another where there is no room
     return Explorer(bare, dict(step=slider), follow, [slider, gallery])
 
 # %% ../nbs/04e_replay.ipynb #4a2013b1

@@ -106,7 +106,7 @@ function progress(step, total, state, rate, left) {
 let held = '';   // the button that has the focus: a view that is drawn anew in its place takes it over
 
 // A row of buttons that only ask: what they ask for is done between two steps. `heard` tells that the kernel listens.
-function buttonRow(host, model) {
+function buttonRow(host, model, on) {
   const note = text => { silent.textContent = text; };
   let wait = 0, heard = 0;
   const row = make('div', host, 'dg-buttons');
@@ -146,8 +146,8 @@ function buttonRow(host, model) {
   });
   const silent = make('p', host, 'dg-silent');
   silent.setAttribute('role', 'status');
-  model.on('change:heard', () => note(''));
-  for (const done of ['change:step', 'change:state', 'change:says']) model.on(done, () => { if (model.get('heard') !== heard) { clearTimeout(wait); note(''); } });
+  on('change:heard', () => note(''));
+  for (const done of ['change:step', 'change:state', 'change:says']) on(done, () => { if (model.get('heard') !== heard) { clearTimeout(wait); note(''); } });
   return (labels, possible) => {
     const text = JSON.stringify(labels);
     if (text !== known) { build(labels); known = text; requestAnimationFrame(takeOver); }
@@ -163,7 +163,9 @@ function render({model, el}) {
   const state = make('span', top, 'dg-state'), head = make('span', top, 'dg-head'), bar = make('progress', top, 'dg-progress');
   state.setAttribute('role', 'status');
   bar.setAttribute('aria-label', 'steps done');
-  const setButtons = buttonRow(top, model);
+  const heardBy = [];                                       // a view that is drawn anew leaves nothing behind that listens
+  const on = (name, then) => { model.on(name, then); heardBy.push([name, then]); };
+  const setButtons = buttonRow(top, model, on);
   const says = make('p', root, 'dg-says');
   const network = figure(root, 'dg-network', '');
   const changes = make('p', network.node, 'dg-changes');
@@ -211,8 +213,12 @@ function render({model, el}) {
     root.dataset.frames = ++frames;
   }
 
-  model.on('comm_live_update', () => { gone = true; paint(); });   // said by JupyterLab when the kernel restarts
-  return follow(model, paint);
+  on('comm_live_update', () => { gone = true; paint(); });  // said by JupyterLab when the kernel restarts
+  const stop = follow(model, paint);
+  return () => {
+    stop();
+    for (const [name, then] of heardBy) model.off(name, then);
+  };
 }
 
 export default { render };
