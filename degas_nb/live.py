@@ -235,6 +235,7 @@ class Live(Background):
         self.run, self.pictures, self.folder, self.save_every, self.picture_every = run, pictures, folder, save_every, picture_every
         self.n, self.total = getattr(run, 'n', 0), length(run)
         self.allowed, self.calls, self.save_asked, self.rested = 0 if paused else math.inf, deque(), False, -1   # rested: the step of the last pause that was drawn
+        if paused: self._state = 'paused'
         self.home, self.trace, self.trouble, self.saved, self.resources = folder, None, '', '', ExitStack()
         self.saved_at = self.next_picture = time.monotonic()
         self.buttons = {action: text for action, text in ACTIONS.items() if action != 'save' or folder is not None}
@@ -317,6 +318,7 @@ class Live(Background):
     def work(self) -> tuple[str, str]:  # how it ended: state, sentence
         "Step after step, until there are none or somebody stops it."
         first = self.n
+        if self._state == 'paused': self.look(force=True)
         while self.may_step():
             try: step = next(self.run)
             except StopIteration:
@@ -441,7 +443,7 @@ class Live(Background):
 
     def end(self) -> None:
         "The last pictures and the last checkpoint."
-        self.look(force=True)
+        if not self.left: self.look(force=True)              # a kernel that goes away has no time for pictures
         if self.folder is not None: self._save()
 
     def close(self) -> None:

@@ -4,13 +4,15 @@
 
 # %% auto #0
 __all__ = ['INK', 'SOFT', 'REST', 'TRACK', 'BEST', 'QUIET', 'LINES', 'DASHES', 'ROW', 'HEAD', 'COLUMN', 'SIDE', 'CONFIG', 'Curve',
-           'best_op', 'as_picture', 'Board', 'pack', 'bar_columns', 'draw_edge', 'draw_curves', 'board_picture',
-           'small_png', 'static_text', 'LiveView', 'AlphaView', 'Words', 'whole_batch', 'flexible', 'Explorer']
+           'best_op', 'as_picture', 'Board', 'pack_weights', 'pack_curves', 'bar_columns', 'draw_edge', 'draw_curves',
+           'board_picture', 'small_png', 'static_text', 'LiveView', 'AlphaView', 'Words', 'whole_batch', 'flexible',
+           'Explorer']
 
 # %% ../nbs/02_widgets.ipynb #7715f245
 import base64
 import io
 import json
+import math
 from collections.abc import Callable
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
@@ -61,7 +63,7 @@ def best_op(
     weights: dict[str, float],  # op -> weight; NaN loses against any number
 ) -> str | None:  # None when there is no number, or all are equal
     "The op with the largest weight."
-    known = {op: w for op, w in weights.items() if np.isfinite(w)}
+    known = {op: w for op, w in weights.items() if math.isfinite(w)}
     tie = len(known) > 1 and len(set(known.values())) == 1
     return max(known, key=known.get) if known and not tie else None
 
@@ -103,8 +105,8 @@ class Board:
 
     def _full_bar(self) -> float:
         "The first quarter that no weight exceeds."
-        known = [w for ops in self.alpha.values() for w in ops.values() if np.isfinite(w)]
-        return min(1, np.ceil(4 * max(known, default=0)) / 4)
+        known = [w for ops in self.alpha.values() for w in ops.values() if math.isfinite(w)]
+        return min(1, math.ceil(4 * max(known, default=0)) / 4)
 
     def words(self) -> str:
         "The board in a line of text, for screen readers and as alternative text."
@@ -115,15 +117,20 @@ class Board:
         return '; '.join(seen)
 
 # %% ../nbs/02_widgets.ipynb #1b2ad331
-def pack(
+def pack_weights(
     board: Board,
-) -> tuple[dict, bytes]:  # plan: names and counts; numbers: float32, in the plan's order
-    "The numbers of `board` as names and bytes."
+) -> tuple[dict, bytes]:  # plan: edges, their ops, the weight of a full bar; float32, in the plan's order
+    "The weights of `board` as names and bytes."
+    plan = dict(edges=[[edge, list(ops)] for edge, ops in board.alpha.items()], limit=float(board.limit))
+    return plan, np.array([w for ops in board.alpha.values() for w in ops.values()], dtype=np.float32).tobytes()
+
+
+def pack_curves(
+    board: Board,
+) -> tuple[list, bytes]:  # plan: [name, number of points]; float32: all x, then all y, curve by curve
+    "The curves of `board` as names and bytes."
     points = {name: curve.points() for name, curve in board.curves.items()}
-    plan = dict(edges=[[edge, list(ops)] for edge, ops in board.alpha.items()],
-                curves=[[name, p.shape[1]] for name, p in points.items()], limit=float(board.limit))
-    weights = [np.array(list(ops.values()), dtype=np.float32) for ops in board.alpha.values()]
-    return plan, b''.join(a.tobytes() for a in weights + list(points.values()))
+    return [[name, p.shape[1]] for name, p in points.items()], b''.join(p.tobytes() for p in points.values())
 
 # %% ../nbs/02_widgets.ipynb #c34ac5c7
 INK, SOFT, REST, TRACK, BEST = '#1f2328', '#57606a', '#a9b4c0', '#eef1f4', '#0072b2'
@@ -233,16 +240,18 @@ def board_picture(
 
 def small_png(
     image: object,  # PIL image, RGB
-    most: int = 110_000,  # bytes; saved as text in a notebook they are a third more
+    most: int = 140_000,  # bytes; saved as text in a notebook they are a third more
 ) -> bytes:
-    "The picture as PNG; one that would be too large for a notebook is drawn in 256 colours, a third of the size, and if need be smaller."
+    "The picture as PNG; one that would be too large for a notebook is drawn in 256 colours, a third of the size, if need be in fewer, and only then smaller."
     def png(image):
         file = io.BytesIO()
         image.save(file, 'PNG', optimize=True)
         return file.getvalue()
     drawn = png(image)
     while len(drawn) > most:
-        drawn = png(image.quantize(256, dither=0))
+        for colours in (256, 128, 64):
+            drawn = png(image.quantize(colours, dither=0))
+            if len(drawn) <= most: break
         image = image.resize((image.width*3//4, image.height*3//4))
     return drawn
 
@@ -274,8 +283,10 @@ def static_text(
 
 class LiveView(anywidget.AnyWidget):
     "A widget with a `board`, and a picture of it for readers without a kernel."
-    plan = traitlets.Dict().tag(sync=True)               # names of the numbers
-    numbers = traitlets.Bytes(b'').tag(sync=True)        # float32
+    plan = traitlets.Dict().tag(sync=True)               # which weights there are
+    numbers = traitlets.Bytes(b'').tag(sync=True)        # the weights, float32
+    curve_plan = traitlets.List([]).tag(sync=True)       # which curves
+    curves = traitlets.Bytes(b'').tag(sync=True)         # their points, float32
     pixels = traitlets.Bytes(b'').tag(sync=True)         # uint8 rgb
     size = traitlets.List([0, 0]).tag(sync=True)         # height, width of `pixels`
     step = traitlets.Int(-1).tag(sync=True)
@@ -333,7 +344,8 @@ class AlphaView(LiveView):
         "Show the newest values: one message, however much is in it."
         self.board.push(step, alpha, samples, losses)
         with self.hold_sync():
-            self.plan, self.numbers = pack(self.board)
+            self.plan, self.numbers = pack_weights(self.board)
+            self.curve_plan, self.curves = pack_curves(self.board)
             if samples is not None:
                 self.size, self.pixels = list(self.board.samples.shape[:2]), self.board.samples.tobytes()
             self.step = self.board.step

@@ -5,7 +5,7 @@ import nbformat
 import numpy as np
 import pytest
 
-from degas_nb.widgets import AlphaView, Board, Curve, best_op, board_picture, pack
+from degas_nb.widgets import AlphaView, Board, Curve, best_op, board_picture, pack_curves, pack_weights
 from lab import ROOT, Lab, contrast, shoot
 
 # ---- the board, without a browser
@@ -34,16 +34,16 @@ def test_a_thousand_pushes_stay_small_and_fast():
     view, alpha = AlphaView(), {f'e{i}': {f'op{j}': .25 for j in range(4)} for i in range(11)}
     start = time.perf_counter()
     for step in range(1000): view.push(step, alpha, losses=dict(mse=1 / (step + 1)))
-    assert len(view.numbers) == 4 * (44 + 2 * len(view.board.curves['mse'].points()[0])) < 4096
+    assert len(view.numbers) == 4 * 44 and len(view.curves) == 8 * len(view.board.curves['mse'].points()[0]) < 4096
     assert time.perf_counter() - start < 5          # 15 steps a second are 7 % of this
 
 
 def test_pack_says_what_it_holds():
     board = Board()
     board.push(3, alpha={'x': dict(p=.25, q=.75)}, losses=dict(a=1., b=2.))
-    plan, numbers = pack(board)
-    assert np.frombuffer(numbers, np.float32).tolist() == [.25, .75, 3, 1, 3, 2]
-    assert plan['edges'] == [['x', ['p', 'q']]] and plan['curves'] == [['a', 1], ['b', 1]]
+    (weights, numbers), (lines, points) = pack_weights(board), pack_curves(board)
+    assert weights['edges'] == [['x', ['p', 'q']]] and np.frombuffer(numbers, np.float32).tolist() == [.25, .75]
+    assert lines == [['a', 1], ['b', 1]] and np.frombuffer(points, np.float32).tolist() == [3, 1, 3, 2]
 
 
 # ---- in the browser

@@ -13,7 +13,7 @@ function render({model, el}) {
 
   function paint() {
     const plan = model.get('plan') || {}, step = model.get('step'), [height, width] = model.get('size') || [0, 0];
-    const {edges, series} = unpack(plan, copyBytes(model.get('numbers')));
+    const edges = unpackEdges(plan.edges || [], copyBytes(model.get('numbers'))), series = unpackCurves(model.get('curve_plan') || [], copyBytes(model.get('curves')));
     drawBars(edges, plan.limit || 1);
     drawCurves(series);
     const seen = drawPicture(copyBytes(model.get('pixels')), height, width);

@@ -177,37 +177,55 @@ function render({model, el}) {
   const drawGallery = galleryPanel(gallery.body), drawCurves = curvePanel(losses.body);
   const label = (panel, text) => panel.body.setAttribute('aria-label', text);
   const set = (node, text) => { if (node.textContent !== text) node.textContent = text; };
-  let frames = 0, gone = false;
+  const news = newsOf(model);
+  let frames = 0, gone = false, edges = [];
+
+  function paintParts(get, step) {
+    if (news('plan', 'numbers')) {
+      const plan = get('plan') || {};
+      edges = unpackEdges(plan.edges || [], copyBytes(get('numbers')));
+      drawBars(edges, plan.limit || 1);
+      bars.node.hidden = !edges.length;
+      label(bars, `Mixing weights at step ${step}. ${edges.map(leader).join(', ')}`);
+    }
+    if (news('network')) {
+      const net = get('network') || {};
+      drawNetwork(net);
+      network.node.hidden = !(net.nodes || []).length && !net.undecided;
+      set(network.node.firstChild, net.title || '');
+      set(changes, net.undecided || net.change || '');
+      label(network, net.words || 'nothing decided');
+    }
+    if (news('heat', 'heat_plan')) {
+      const over = get('heat_plan') || {};
+      heat.node.hidden = !drawHeat(edges, copyBytes(get('heat')), over);
+      set(heat.node.firstChild, `weights over steps: blue above an equal share, orange below; full colour at ${over.limit} times and 1/${over.limit}`);
+      label(heat, `Weights from step ${over.first} to ${over.last}. Now: ${edges.map(leader).join(', ')}`);
+    }
+    if (news('gallery', 'pixels')) {
+      const tiles = get('gallery') || [];
+      gallery.node.hidden = !drawGallery(tiles, copyBytes(get('pixels')));
+      label(gallery, `Pictures at step ${step}: ${tiles.map(t => t[0]).join(', ')}`);
+    }
+    if (news('curve_plan', 'curves')) {
+      const series = unpackCurves(get('curve_plan') || [], copyBytes(get('curves')));
+      drawCurves(series);
+      losses.node.hidden = !series.length;
+      label(losses, 'Losses: ' + series.map(s => `${s.name} ${shortNumber(s.ys[s.ys.length - 1])}`).join(', '));
+    }
+  }
 
   function paint() {
-    const get = name => model.get(name), plan = get('plan') || {}, step = get('step'), total = get('total'), now = gone ? 'gone' : get('state');
-    const {edges, series} = unpack(plan, copyBytes(get('numbers')));
-    const tiles = get('gallery') || [], over = get('heat_plan') || {}, net = get('network') || {};
-    drawBars(edges, plan.limit || 1);
-    drawCurves(series);
-    drawNetwork(net);
-    const warm = drawHeat(edges, copyBytes(get('heat')), over), seen = drawGallery(tiles, copyBytes(get('pixels')));
-    bars.node.hidden = !edges.length;
-    heat.node.hidden = !warm;
-    network.node.hidden = !(net.nodes || []).length && !net.undecided;
-    losses.node.hidden = !series.length;
-    gallery.node.hidden = !seen;
+    const get = name => model.get(name), step = get('step'), total = get('total'), now = gone ? 'gone' : get('state');
+    paintParts(get, step);
     set(state, now);
     set(head, progress(step, total, now, get('rate'), get('left')));
     set(says, gone ? GONE : get('says'));
     says.setAttribute('role', gone || now === 'failed' ? 'alert' : 'status');
-    set(network.node.firstChild, net.title || '');
-    set(changes, net.undecided || net.change || '');
-    set(heat.node.firstChild, `weights over steps: blue above an equal share, orange below; full colour at ${over.limit} times and 1/${over.limit}`);
     bar.hidden = !(total > 0);
     bar.max = Math.max(1, total);
     bar.value = Math.max(0, step);
     setButtons(get('buttons') || {}, gone ? [] : get('actions') || []);
-    label(network, net.words || 'nothing decided');
-    label(bars, `Mixing weights at step ${step}. ${edges.map(leader).join(', ')}`);
-    label(heat, `Weights from step ${over.first} to ${over.last}. Now: ${edges.map(leader).join(', ')}`);
-    label(gallery, `Pictures at step ${step}: ${tiles.map(t => t[0]).join(', ')}`);
-    label(losses, 'Losses: ' + series.map(s => `${s.name} ${shortNumber(s.ys[s.ys.length - 1])}`).join(', '));
     root.dataset.step = step;
     root.dataset.state = now;
     root.dataset.frames = ++frames;

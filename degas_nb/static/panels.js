@@ -156,18 +156,21 @@ function copyBytes(view) {
   return new Uint8Array(view.buffer.slice(view.byteOffset, view.byteOffset + view.byteLength));
 }
 
-// The numbers of one message, given back their names: plan = {edges: [[name, [op]]], curves: [[name, n]]}.
-function unpack(plan, bytes) {
-  const edges = plan.edges || [], curves = plan.curves || [];
-  const needed = edges.reduce((n, [, ops]) => n + ops.length, 0) + curves.reduce((n, [, size]) => n + 2 * size, 0);
-  if (bytes.length !== 4 * needed) return {edges: [], series: []};
+// The numbers of a message, given back their names. Weights: plan = [[edge, [op]]].
+function unpackEdges(plan, bytes) {
+  if (bytes.length !== 4 * plan.reduce((n, [, ops]) => n + ops.length, 0)) return [];
+  const numbers = new Float32Array(bytes.buffer);
+  let at = 0;
+  return plan.map(([name, ops]) => ({name, ops, values: numbers.subarray(at, at += ops.length)}));
+}
+
+// Curves: plan = [[name, n]], bytes = x and y of one after the other.
+function unpackCurves(plan, bytes) {
+  if (bytes.length !== 8 * plan.reduce((n, [, size]) => n + size, 0)) return [];
   const numbers = new Float32Array(bytes.buffer);
   let at = 0;
   const take = n => numbers.subarray(at, at += n);
-  return {
-    edges: edges.map(([name, ops]) => ({name, ops, values: take(ops.length)})),
-    series: curves.map(([name, size]) => ({name, xs: take(size), ys: take(size)})),
-  };
+  return plan.map(([name, size]) => ({name, xs: take(size), ys: take(size)}));
 }
 
 // One edge in words, for a screen reader.
@@ -189,6 +192,16 @@ function figure(parent, className, title) {
   body.setAttribute('role', 'img');
   body.tabIndex = 0;
   return {node, body};
+}
+
+// Tells whether any of some values is another one than when it was last asked for: what is as it was needs no drawing.
+function newsOf(model) {
+  const seen = new Map();
+  return (...names) => names.filter(name => {
+    const known = seen.has(name) && seen.get(name) === model.get(name);
+    seen.set(name, model.get(name));
+    return !known;
+  }).length > 0;
 }
 
 // Draws now and after every change of the model, once a frame however many messages came; gives back how to stop.
