@@ -26,7 +26,7 @@ class SpaceEdge:
     kind: str   # 'normal' or 'up'
     scale: int  # side of dst / side of src
 
-    @property
+    @cached_property
     def name(self) -> str: return f"{self.src}-{self.dst}"
 
 

@@ -385,14 +385,14 @@ class Live(Background):
         self,
         force: bool = False,  # now, whenever the last picture was
     ) -> None:
-        "Ask for pictures, when there was time enough: they may take a hundredth of the run's."
+        "Ask for pictures, when there was time enough: they may take half a hundredth of the run's."
         begin = time.monotonic()
         if self.pictures is None or begin < self.next_picture and not force: return
         try: self.dashboard.push(max(self.n, 0), pictures=self.pictures(self.run), total=self.total)
         except Exception as e: self.pictures, self.trouble = None, f'no more pictures: {sentence(e)}'
         if self.trouble: self.say(self.trouble)
         end = time.monotonic()
-        self.next_picture = end + max(self.picture_every, 100*(end - begin))
+        self.next_picture = end + max(self.picture_every, 200*(end - begin))
 
     def writes_to(
         self,

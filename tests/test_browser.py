@@ -51,7 +51,7 @@ def search_of(images, shown=16, **settings):
     targets = image_grid(images.batch(index), n_cols=8)
     return search, lambda run: dict(targets=targets, reconstructions=image_grid(run.reconstruct(index), n_cols=8), samples=image_grid(run.sample(shown), n_cols=8))
 
-search, pictures = search_of(load('emoji', limit=256), epochs=500, width=8, batch_size=16)
+search, pictures = search_of(load('emoji', limit=256), epochs=5000, width=8, batch_size=16)
 dashboard = Dashboard(decide=explain_prune)'''
 HALF = '''run.stop()
 run.wait()
@@ -137,7 +137,7 @@ def test_the_cell_returns_and_the_pictures_move(search):
     now = board.seen()
     assert {part for part in now if now[part] != first[part]} >= {'bars', 'lines', 'heat', 'pictures'}
     assert now['network'] and board.state == 'running'
-    assert re.search(r'step \d+ of 8000, [\d.]+ steps a second, [\d:]+ left', board.root.locator('.dg-head').text_content())
+    assert re.search(r'step \d+ of 80000, [\d.]+ steps a second, [\d:]+ left', board.root.locator('.dg-head').text_content())
 
 
 @pytest.mark.timeout(120)
