@@ -168,14 +168,14 @@ class Desk(Board):
 # %% ../nbs/04c_dashboard.ipynb #bd301902
 def desk_picture(
     desk: Desk,
-    scale: float = 1.5,  # pixels of the PNG for each pixel of the drawing
+    scale: float = 1.5,  # pixels of the PNG for each pixel of the drawing; fewer where it would be wider than 3,000
 ) -> tuple[bytes, tuple[int, int]]:  # PNG, and the (width, height) to show it at
     "Draw `desk` as a picture; equal desks give equal bytes."
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     from PIL import Image
     parts, (w, h) = _arrange(desk)
-    fig = Figure(figsize=(w/100, h/100), dpi=100*scale, facecolor='white')
+    fig = Figure(figsize=(w/100, h/100), dpi=100*min(scale, 3000/w), facecolor='white')
     ax = fig.add_axes([0, 0, 1, 1], xlim=(0, w), ylim=(h, 0))
     ax.axis('off')
     ax.text(12, 18, _headline(desk), fontsize=8.5, weight='bold', color=INK)

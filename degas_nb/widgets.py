@@ -245,7 +245,7 @@ def small_png(
     "The picture as PNG; one that would be too large for a notebook is drawn in 256 colours, a third of the size, if need be in fewer, and only then smaller."
     def png(image):
         file = io.BytesIO()
-        image.save(file, 'PNG', optimize=True)
+        image.save(file, 'PNG')
         return file.getvalue()
     drawn = png(image)
     while len(drawn) > most:
