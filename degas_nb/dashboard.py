@@ -131,6 +131,7 @@ class Desk(Board):
         if pictures is not None: self.pictures = {name: as_picture(p) for name, p in pictures.items()}
         if alpha: self.heat.push_weights(self.step, self.alpha)
         if alpha: self.decide(decide)
+        elif alpha is not None: self.heat, self.decisions, self.undecided = Heat(), [], ''   # no weights any more
 
     def decide(
         self,

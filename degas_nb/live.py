@@ -264,7 +264,7 @@ class Live(Background):
     def _allow(self, change: Callable[[float], float]):
         "Change how many steps may be done."
         with self.changed:
-            if self._ended(): raise UserError(f'the run is {self._state} at step {self.n}: live(run) goes on with it, if there are steps left')
+            if self._ended(): raise UserError(f'the run is {self._state} at step {self.n}' + ': give it to live() again to go on'*(self._state == 'stopped'))
             self.allowed = change(self.allowed)
             if self.allowed: self.enter('running', self.company())
 
@@ -322,12 +322,13 @@ class Live(Background):
         while self.may_step():
             try: step = next(self.run)
             except StopIteration:
+                self.n = max(self.n, getattr(self.run, 'n', self.n))   # somebody else may have driven it to its end
                 self.end()
                 return 'done', self.trouble or (self.saved if self.n > first else f'no step was left: the run ended at step {self.n}')
             self.read(step)
         self.end()
         if self.left: return 'gone', self.trouble or f'the kernel was shut down at step {self.n}, and the run with it' + f'; {self.saved}'*bool(self.saved)
-        return 'stopped', self.trouble or f'stopped at step {self.n}: live(run) goes on' + f'; {self.saved}'*bool(self.saved)
+        return 'stopped', self.trouble or f'stopped at step {self.n}: give the run to live() again to go on' + f'; {self.saved}'*bool(self.saved)
 
     def may_step(self) -> bool:  # False: stop
         "Serve what was asked for; rest while nothing may be done."
@@ -473,6 +474,7 @@ def live(
     show: bool = True,                   # display the dashboard, if nobody has yet
 ) -> Live:
     "Drive `run` in the background and show it; returns at once."
+    if isinstance(run, Live): raise UserError('this is the handle of a run: live(handle.run) goes on with the run itself')
     if not callable(getattr(type(run), '__next__', None)): raise UserError(f'live needs a run, an iterator of steps, not {type(run).__name__}')
     total = length(run)
     if total and getattr(run, 'n', 0) >= total: raise UserError(f'the run is finished: all of its {total} steps are done')

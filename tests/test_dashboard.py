@@ -87,6 +87,10 @@ def test_an_empty_first_message_and_nothing_but_losses():
     view.flush()
     assert view.network.get('nodes', []) == [] and view.heat == b'' and view.plan['edges'] == []
     assert desk_picture(view.board)[0][:4] == b'\x89PNG'
+    view.push(3, weights(3))
+    view.push(4, {})
+    view.flush()
+    assert view.heat == b'' and view.plan['edges'] == view.board.decisions == [] and not view.network.get('nodes'), 'weights that are no longer there'
 
 
 def test_alphas_that_are_nan_are_drawn_and_said():

@@ -165,8 +165,21 @@ def test_a_cell_that_is_run_twice(tmp_path):
 def test_runs_that_are_none():
     for thing in ([1, 2], None, Run, 3):
         with pytest.raises(UserError, match='live needs a run'): live(thing)
+    handle = live(Run(), paused=True)
+    with pytest.raises(UserError, match=r'live\(handle.run\)'): live(handle)
+    handle.stop()
+    assert handle.wait(10) == 'stopped' and 'give the run to live() again' in handle.says
     with pytest.raises(UserError, match='has no save'): live(iter([]), folder='x')
     with pytest.raises(UserError, match='ask for 1 step'): live(Run(), paused=True).step(0)
+
+
+def test_a_run_that_rests_first_is_paused_at_once_and_may_be_driven_to_its_end_by_somebody_else():
+    run, view = Run(), Dashboard()
+    handle = live(run, view, paused=True)
+    assert handle.state == handle.wait(0) == 'paused'
+    for step in run: pass
+    handle.resume()
+    assert handle.wait(10) == 'done' and handle.n == run.n == 20 and 'no step was left' not in handle.says
 
 
 def test_an_iterator_without_length_that_is_used_up():

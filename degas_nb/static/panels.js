@@ -114,12 +114,13 @@ function spread(labels, gap, bottom) {
 
 // Lines with a label at the end of each: series = [{name, xs, ys}].
 function curvePanel(host) {
-  const W = 440, H = 190, left = 46, right = 128, top = 10, bottom = 22;
+  const W = 440, H = 190, left = 46, top = 10, bottom = 22;
   const root = draw('svg', host, {viewBox: `0 0 ${W} ${H}`, class: 'dg-svg', 'aria-hidden': 'true'});
   return series => {
     root.replaceChildren();
     const range = valueRange(series);
     if (!range) return;
+    const right = Math.max(128, 30 + 6.5 * (Math.max(...series.map(s => s.name.length)) + 7));   // the longest name, a space, a number
     const xs = series.flatMap(s => [s.xs[0], s.xs[s.xs.length - 1]]).filter(Number.isFinite);
     const x0 = Math.min(...xs), x1 = Math.max(...xs, x0 + 1), scale = range.log ? Math.log : v => v;
     const px = x => left + (x - x0) / (x1 - x0) * (W - left - right);
