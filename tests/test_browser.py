@@ -651,8 +651,8 @@ def test_the_live_cell_of_a_lesson(explorers, lesson):
     it.run(i)
     it.run(i + 1)
     board = Board(it, i + 1)
-    board.until(lambda b: b.state == 'paused')             # it rests before its first step: a run that is over in seconds can't be caught
-    step = max(board.resting(.5), 0)
+    board.until(lambda b: b.state == 'paused' and b.step == 0)   # it rests before its first step, and its first pictures are there: a run that is over in seconds can't be caught
+    step = board.resting(.5)
     board.press('step')
     board.until(lambda b: b.step == step + 1 and b.state == 'paused')
     for action in {'19_gan': ['stop'], '13_search': ['step'] * 5}.get(lesson, ['continue']): board.press(action)   # steps that are in flight when the next cell starts
