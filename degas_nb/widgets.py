@@ -240,7 +240,7 @@ def board_picture(
 
 def small_png(
     image: object,  # PIL image, RGB
-    most: int = 140_000,  # bytes; saved as text in a notebook they are a third more
+    most: int = 110_000,  # bytes; saved as text in a notebook they are a third more
 ) -> bytes:
     "The picture as PNG; one that would be too large for a notebook is drawn in 256 colours, a third of the size, if need be in fewer, and only then smaller."
     def png(image):
