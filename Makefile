@@ -5,7 +5,7 @@ PYTHON ?= python3
 READY  := $(VENV)/.ready
 PARTS  := lab,docs,dev
 
-.PHONY: demo test lab docs readme bench install browser check-export lesson-test unit-test clean
+.PHONY: demo test lab docs readme bench gpu install browser check-export lesson-test unit-test clean
 .DEFAULT_GOAL := help
 
 help:  ## what there is to make
@@ -30,6 +30,9 @@ docs: $(READY) node_modules/katex  ## the documentation site in _docs/
 bench: $(READY)  ## side-by-side ratios and what a search costs, on this machine: benchmarks/*.json (20 minutes; let nothing else run)
 	$(PY) benchmarks/bench.py
 	$(PY) benchmarks/costs.py
+
+gpu: $(READY)  ## what a GPU computes, costs and would take for the paper, in ten minutes: benchmarks/gpu.json
+	$(PY) benchmarks/gpu.py
 
 readme: $(READY)  ## README.md from nbs/index.ipynb
 	$(PY) tools/readme.py
