@@ -5,19 +5,21 @@
 # %% auto #0
 __all__ = ['Index', 'SUFFIXES', 'DATASETS', 'to_uint8', 'Images', 'Opened', 'to_rgb', 'on_white', 'from_16_bit', 'fit_square',
            'naming', 'read_rgb', 'Source', 'joined', 'folder_files', 'zip_files', 'image_files', 'count', 'Place',
-           'places', 'undivided', 'files_source', 'decode', 'notes_on', 'area', 'by', 'some', 'Dataset', 'dataset',
-           'emoji', 'fetched', 'array_source', 'cifar10', 'fashion_mnist', 'stl10', 'celeba', 'load', 'named_source',
-           'path_source', 'spread', 'psnr', 'dequantise']
+           'places', 'undivided', 'files_source', 'cache_folder', 'decode', 'notes_on', 'area', 'by', 'some', 'Dataset',
+           'dataset', 'emoji', 'fetched', 'array_source', 'cifar10', 'fashion_mnist', 'stl10', 'celeba', 'load',
+           'named_source', 'path_source', 'spread', 'psnr', 'dequantise']
 
 # %% ../nbs/03_data.ipynb #ec89341c
 import contextlib
 import difflib
+import errno
 import hashlib
 import json
 import os
 import posixpath
 import socket
 import sys
+import warnings
 import zipfile
 from bisect import bisect_right
 from collections import Counter
@@ -286,6 +288,20 @@ def files_source(
         with naming(chosen[i].name): return read_rgb(read(chosen[i].name), side)
     return Source([p.name for p in chosen], open, [number[p.folder] for p in chosen] if number else None, list(number) or None, split,
                   [f"{count(others, 'file')} of other kinds left out"] if others else [])
+
+# %% ../nbs/03_data.ipynb #87f9fb5c
+def cache_folder()->Path|None:  # made when missing; None where nothing can be kept
+    "Where what can be made again is kept: `$XDG_CACHE_HOME/degas_nb`, else `~/.cache/degas_nb`."
+    chosen, home = os.environ.get('XDG_CACHE_HOME', ''), os.environ.get('HOME', '~')
+    if os.path.isabs(chosen): folder = Path(chosen)/'degas_nb'          # a relative one counts for nothing, says the standard
+    else: folder = Path(os.path.expanduser('~') if home == '~' or os.path.isabs(home) else os.devnull)/'.cache'/'degas_nb'
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if not os.access(folder, os.W_OK|os.X_OK): raise PermissionError(errno.EACCES, 'not writable')
+    except OSError as e:
+        warnings.warn(f"nothing is kept for the next start, because {folder} cannot be written ({e.strerror}): set XDG_CACHE_HOME to a folder of yours")
+        return None
+    return folder
 
 # %% ../nbs/03_data.ipynb #6ecd5f42
 def decode(
