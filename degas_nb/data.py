@@ -91,14 +91,14 @@ class Images:
         device:str|torch.device='cpu',   # where the floats go
     )->Tensor:                           # (b, 3, h, w) float32 in [-1, 1], channels_last
         "The images at `index` as a network takes them."
-        x = self.pixels[index].to(device)
+        x = _rows(self.pixels, index).to(device)
         return x.to(torch.float32, memory_format=torch.channels_last).div_(127.5).sub_(1)
 
     def subset(self,
         index:Index,
     )->'Images':
         "Only the images at `index`, with their labels and names."
-        index = torch.arange(len(self))[index]
+        index = _rows(torch.arange(len(self)), index)
         labels = None if self.labels is None else self.labels[index]
         names = None if self.names is None else [self.names[i] for i in index.tolist()]
         return replace(self, pixels=self.pixels[index], labels=labels, names=names, notes=list(self.notes))
@@ -106,15 +106,62 @@ class Images:
     def to(self,
         device:str|torch.device,
     )->'Images':
-        "The same images with their bytes on `device`, so that batches needn't travel."
-        return replace(self, pixels=self.pixels.to(device))
+        "The same images with their bytes and labels on `device`, so that batches needn't travel."
+        moved = replace(self, pixels=self.pixels.to(device), labels=None if self.labels is None else self.labels.to(device), notes=list(self.notes))
+        moved._hashed = self._known(), moved._contents()
+        return moved
+
+    def near(self,
+        device:str|torch.device,
+    )->'Images':
+        "These images where `device` computes, if they take no more than a quarter of what is free there; else where they are."
+        device = torch.device(device)
+        there = self.pixels.device
+        if device.type == there.type and device.index in (None, there.index) or self.pixels.nbytes > _free_memory(device)/4: return self
+        self.fingerprint()   # while the bytes are at hand: a run compares it
+        return self.to(device)
+
+    def labels_at(self,
+        index:Index,                     # (b,) int64, or a slice
+        device:str|torch.device='cpu',   # where they go
+    )->Tensor:                           # (b,) int64
+        "The labels of the images at `index`."
+        return _rows(self.labels, index).to(device)
 
     def fingerprint(self)->str:  # 12 hex digits
-        "A hash of pixels and labels: runs and cached features compare it."
+        "A hash of pixels and labels: runs and cached features compare it. Made once, and again when they have been changed in place."
+        if self._known() is None: self._hashed = self._hash(), self._contents()
+        return self._known()
+
+    def _hash(self)->str:
         digest = hashlib.sha256(str(tuple(self.pixels.shape)).encode())
         digest.update(np.ascontiguousarray(self.pixels.cpu().permute(0, 2, 3, 1).numpy()))
         if self.labels is not None: digest.update(self.labels.cpu().numpy())
         return digest.hexdigest()[:12]
+
+    def _contents(self)->list[tuple]:
+        "The tensors, and how often torch has changed each."
+        return [(t, None if t is None or t.is_inference() else t._version) for t in (self.pixels, self.labels)]
+
+    def _known(self)->str|None:
+        "The fingerprint, if it was made of what is here now."
+        made, contents = getattr(self, '_hashed', (None, []))
+        return made if contents and all(a is b and v == w for (a, v), (b, w) in zip(contents, self._contents())) else None
+
+def _rows(
+    values:Tensor,  # (n, ...) on any device
+    index:Index,    # on any other
+)->Tensor:          # (b, ...) where the values are
+    "The values at `index`."
+    return values[index.to(values.device) if isinstance(index, Tensor) else index]
+
+def _free_memory(
+    device:torch.device,
+)->int:  # bytes; 0 where torch can't say
+    "What is free on a device."
+    if device.type == 'mps': return torch.mps.recommended_max_memory() - torch.mps.driver_allocated_memory()
+    asked = getattr(torch.get_device_module(device), 'mem_get_info', None)
+    return asked(device)[0] if asked else 0
 
 # %% ../nbs/03_data.ipynb #b195d7fa
 class Opened(NamedTuple):

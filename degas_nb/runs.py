@@ -341,7 +341,9 @@ class Randoms:
         seed: int,  # of the run
         names: tuple[str, ...],  # one stream each
         device: str | torch.device = 'cpu',  # where the numbers are drawn
-    ): self.streams = {n: Generator(device).manual_seed(stream_seed(seed, n)) for n in names}
+    ):
+        self.seed = seed
+        self.streams = {n: Generator(device).manual_seed(stream_seed(seed, n)) for n in names}
 
     def __getitem__(self, name: str) -> Generator: return self.streams[name]
 
@@ -349,9 +351,16 @@ class Randoms:
         "Where every stream stands."
         return {n: g.get_state() for n, g in self.streams.items()}
 
-    def load_state_dict(self, state: dict[str, Tensor]) -> None:
-        "Put every stream back to where it stood."
-        for n, g in self.streams.items(): g.set_state(state[n].cpu())
+    def load_state_dict(self,
+        state: dict[str, Tensor],  # from `state_dict`, perhaps of streams on another device
+        step: int = 0,  # that the run goes on from
+    ) -> list[str]:  # streams that were begun anew: devices draw in ways of their own, and their states differ in size
+        "Put every stream back to where it stood; where that cannot be, begin it anew as a function of (seed, name, step)."
+        anew = [n for n, g in self.streams.items() if len(state[n]) != len(g.get_state())]
+        for n, g in self.streams.items():
+            if n in anew: g.manual_seed(stream_seed(self.seed, n, step))
+            else: g.set_state(state[n].cpu())
+        return anew
 
 
 def epoch_permutation(

@@ -15,3 +15,10 @@ def shared_cifar() -> Path:
     path = SHARED / 'data' / 'cifar10.zip'
     if not path.exists(): pytest.skip(f'{path} is not on this machine')
     return path
+
+
+@pytest.fixture
+def simgpu(monkeypatch):
+    "A device that is not the CPU: its name, for `--device` and `.to`; see sim_device.py"
+    from sim_device import simulated  # not at the top: it makes the device known to the whole process
+    with simulated(monkeypatch) as device: yield device
