@@ -116,10 +116,13 @@ def spectral_norm_(
     generator:Generator|None=None,  # where the first guess comes from; None: torch's global one
 )->nn.Module:                       # the same `net`
     "Divide each layer's weight by its largest singular value (SN-GAN), by torch's parametrization."
-    seed = torch.randint(2**62, (), generator=generator).item()
+    seed = torch.randint(2**62, (), generator=generator, device=generator.device if generator else 'cpu').item()
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        for _, layer in layers(net): spectral_norm(layer)
+        torch.default_generator.manual_seed(seed)  # torch.manual_seed would reseed the GPUs' streams, too
+        for _, layer in layers(net):
+            device = layer.weight.device
+            spectral_norm(layer.cpu())  # the guess comes from the CPU's stream, wherever the network is
+            layer.to(device)
     return net
 
 # %% ../nbs/17_critic.ipynb #122fdfde

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['Z_RATIOS', 'STATISTICS', 'BASELINES', 'INITS', 'start_size', 'Head', 'Tail', 'Generator', 'latent_size',
            'recalibrated', 'UpBlock', 'double', 'ResNetGenerator', 'DCGANGenerator', 'build_generator', 'n_params',
-           'match_params', 'xavier_', 'layers', 'ctgan_init_', 'dcgan_init_']
+           'match_params', 'drawn_for', 'xavier_', 'layers', 'ctgan_init_', 'dcgan_init_']
 
 # %% ../nbs/07_generator.ipynb #b2c15439
 import copy
@@ -66,7 +66,8 @@ class Tail(nn.Module):
 # %% ../nbs/07_generator.ipynb #18a086cf
 class Generator(nn.Module):
     "The network that a genotype describes: every node is the sum of its incoming operations."
-    n_classes:int|None = None  # set by `build_generator`
+    n_classes:int|None = None  # set by `build_generator`, as is the next
+    told_tail:bool = False
 
     def __init__(self,
         genotype:Genotype,         # which operation lies on which edge
@@ -74,12 +75,13 @@ class Generator(nn.Module):
         z_dim:int = 128,           # length of z; CT-GAN's, the paper doesn't say
         channels:int = 128,        # width of every map; CT-GAN's, the paper doesn't say
         norm:Norm = batch_norm(),  # factory of every norm; here they learn scale and shift, in the search they don't
+        last:Norm|None = None,     # factory of the norm in front of the pixels; None: `norm`
     ):
         super().__init__()
         self.genotype, self.img_size, self.z_dim, self.channels = genotype, img_size, z_dim, channels
         self.head = Head(z_dim, channels, start_size(img_size, genotype.scales[genotype.nodes[-1]]))
         self.edges = nn.ModuleDict({e.name: build_op(e.op, channels, norm, e.scale) for e in genotype.edges})
-        self.tail = Tail(channels, norm)
+        self.tail = Tail(channels, last or norm)
         self.to(memory_format=torch.channels_last)
 
     def maps(self,
@@ -118,7 +120,7 @@ STATISTICS = ('batch', 'running', 'recalibrated')  # what a generator normalises
 @torch.no_grad()
 def recalibrated(
     generator:nn.Module,         # trained
-    randomness:torch.Generator,  # of the noise (and labels)
+    randomness:torch.Generator,  # of the noise (and labels), on any device
     n_batches:int = 20,          # over which the statistics are averaged
     batch_size:int = 100,        # images in each
 )->nn.Module:                    # a copy in eval mode
@@ -129,8 +131,8 @@ def recalibrated(
             norm.reset_running_stats()
             norm.momentum = None  # all batches count alike
     for _ in range(n_batches):
-        z = torch.randn(batch_size, net.z_dim, generator=randomness)
-        y = None if net.n_classes is None else torch.randint(net.n_classes, (batch_size,), generator=randomness).to(device)
+        z = torch.randn(batch_size, net.z_dim, generator=randomness, device=randomness.device)
+        y = None if net.n_classes is None else torch.randint(net.n_classes, (batch_size,), generator=randomness, device=randomness.device).to(device)
         net(z.to(device), y)
     return net.eval()
 
@@ -163,19 +165,21 @@ def double(
 
 class ResNetGenerator(nn.Module):
     "CT-GAN's generator, made by hand: what DEGAS replaces."
-    n_classes:int|None = None  # set by `build_generator`
+    n_classes:int|None = None  # set by `build_generator`, as is the next
+    told_tail:bool = False
 
     def __init__(self,
         img_size:int = 32,         # side of the images, a multiple of 8
         z_dim:int = 128,           # length of z
         channels:int = 128,        # width of every map
         norm:Norm = batch_norm(),  # factory of every norm
+        last:Norm|None = None,     # factory of the norm in front of the pixels; None: `norm`
     ):
         super().__init__()
         self.img_size, self.z_dim, self.channels = img_size, z_dim, channels
         self.head = Head(z_dim, channels, start_size(img_size))
         self.blocks = nn.ModuleList(UpBlock(channels, norm) for _ in range(3))
-        self.tail = Tail(channels, norm)
+        self.tail = Tail(channels, last or norm)
         self.to(memory_format=torch.channels_last)
 
     def forward(self,
@@ -190,19 +194,21 @@ class ResNetGenerator(nn.Module):
 # %% ../nbs/07_generator.ipynb #f12fef65
 class DCGANGenerator(nn.Module):
     "Transposed 4x4 convolutions that halve the channels while they double the size (DC-GAN)."
-    n_classes:int|None = None  # set by `build_generator`
+    n_classes:int|None = None  # set by `build_generator`, as is the next
+    told_tail:bool = False
 
     def __init__(self,
         img_size:int = 32,         # side of the images, a multiple of 8
         z_dim:int = 128,           # length of z
         channels:int = 128,        # width of the last hidden map; the first is four times as wide
         norm:Norm = batch_norm(),  # factory of every norm
+        last:Norm|None = None,     # factory of the norm in front of the pixels; None: `norm`
     ):
         super().__init__()
         self.img_size, self.z_dim, self.channels = img_size, z_dim, channels
         self.head = Head(z_dim, 4*channels, start_size(img_size))
         widths = [4*channels, 2*channels, channels, 3]
-        self.norms = nn.ModuleList(norm(c) for c in widths[:3])
+        self.norms = nn.ModuleList([norm(4*channels), norm(2*channels), (last or norm)(channels)])
         self.deconvs = nn.ModuleList(nn.ConvTranspose2d(a, b, 4, 2, 1) for a, b in zip(widths, widths[1:3]))
         self.tail = nn.ConvTranspose2d(channels, 3, 4, 2, 1)
         self.to(memory_format=torch.channels_last)
@@ -225,15 +231,17 @@ def build_generator(
     z_dim:int = 128,     # length of z
     channels:int = 128,  # width
     n_classes:int|None = None,  # labels that its norms tell apart; None: no labels
-)->nn.Module:            # `generator(z, y)`, with `img_size`, `z_dim`, `channels`, `n_classes`
+    told_tail:bool = False,     # does the norm in front of the pixels know the label, too? CT-GAN's doesn't
+)->nn.Module:            # `generator(z, y)`, with `img_size`, `z_dim`, `channels`, `n_classes`, `told_tail`
     "The generator that `spec` names."
     if z_dim < 1: raise UserError(f"z_dim is {z_dim}: a generator needs at least one number to start from")
     if channels < 1: raise UserError(f"the width is {channels}: a generator needs at least one channel")
     norm = batch_norm() if n_classes is None else conditional_batch_norm(n_classes)
-    if isinstance(spec, Genotype): net = Generator(spec, img_size, z_dim, channels, norm)
-    elif spec in BASELINES: net = BASELINES[spec](img_size, z_dim, channels, norm)
+    last = norm if told_tail else batch_norm()
+    if isinstance(spec, Genotype): net = Generator(spec, img_size, z_dim, channels, norm, last)
+    elif spec in BASELINES: net = BASELINES[spec](img_size, z_dim, channels, norm, last)
     else: raise UserError(f"there is no generator {spec!r}: give a genotype, or one of {', '.join(BASELINES)}")
-    net.n_classes = n_classes
+    net.n_classes, net.told_tail = n_classes, told_tail and n_classes is not None
     return net
 
 def n_params(
@@ -249,7 +257,7 @@ def match_params(
 )->int:                       # width for `build_generator(baseline, ..., channels=width)`
     "The width at which `baseline` has as many parameters as `target`."
     def size(width):
-        with torch.device('meta'): return n_params(build_generator(baseline, target.img_size, target.z_dim, width, target.n_classes))
+        with torch.device('meta'): return n_params(build_generator(baseline, target.img_size, target.z_dim, width, target.n_classes, target.told_tail))
     wanted, top = n_params(target), 1
     while size(top) < wanted: top *= 2
     width = bisect_left(range(top), wanted, lo=1, key=size)  # the first that is not smaller
@@ -258,6 +266,13 @@ def match_params(
     return best
 
 # %% ../nbs/07_generator.ipynb #5591eb4f
+def drawn_for(
+    x:Tensor,                             # to be filled
+    generator:torch.Generator|None=None,  # that will draw; None: torch's global one of `x`'s device
+)->Tensor:                                # laid out as `x`, not yet filled
+    "Room for random numbers where they are drawn: a generator's numbers depend on its device, and a start must not depend on the network's."
+    return torch.empty_like(x, device=generator.device if generator else x.device)
+
 def xavier_(
     layer:nn.Module,                      # a convolution (transposed, grouped) or linear layer
     gain:float,                           # 1 keeps the variance, sqrt(2) makes up for a ReLU
@@ -268,7 +283,7 @@ def xavier_(
     fans = (a/getattr(layer, 'groups', 1) + b)*math.prod(taps)
     bound = gain*math.sqrt(6/fans)
     with torch.no_grad():
-        layer.weight.uniform_(-bound, bound, generator=generator)
+        layer.weight.copy_(drawn_for(layer.weight, generator).uniform_(-bound, bound, generator=generator))
         if layer.bias is not None: layer.bias.zero_()
 
 def layers(
@@ -295,7 +310,7 @@ def dcgan_init_(
 )->nn.Module:                               # the same `net`
     "DC-GAN's start: all weights normal with standard deviation .02, biases 0."
     for _, layer in layers(net):
-        layer.weight.normal_(0, .02, generator=generator)
+        layer.weight.copy_(drawn_for(layer.weight, generator).normal_(0, .02, generator=generator))
         if layer.bias is not None: layer.bias.zero_()
     return net
 

@@ -280,5 +280,5 @@ class Dropout(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         if not self.training or self.p == 0: return x
-        keep = torch.empty_like(x).bernoulli_(1 - self.p, generator=self.generator)
-        return x*keep.div_(1 - self.p)
+        keep = torch.empty_like(x, device=self.generator.device if self.generator else x.device).bernoulli_(1 - self.p, generator=self.generator)
+        return x*keep.to(x.device).div_(1 - self.p)
