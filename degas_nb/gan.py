@@ -26,7 +26,7 @@ from .generator import BASELINES, INITS, STATISTICS, Z_RATIOS, build_generator, 
 from .genotype import Genotype
 from .ops import batch_statistics
 from .ranks import Ranks
-from .runs import Randoms, RunFolder, check_least, differences, epoch_permutation, stream_seed
+from .runs import Planned, Randoms, RunFolder, check_least, checked_history, epoch_permutation, other_plan, stream_seed
 from .show import UserError
 
 # %% ../nbs/19_gan.ipynb #0ef57997
@@ -125,7 +125,7 @@ class GANStep:
 
     def record(self)->dict:  # a line of trace.jsonl
         "Plain values; a `UserError` when the training has diverged."
-        if not all(map(math.isfinite, self.losses.values())): raise UserError(f"a loss is not finite at step {self.n}: try a smaller --lr")
+        if not all(map(math.isfinite, self.losses.values())): raise UserError(f"a loss is not finite at step {self.n}: try a smaller --lr, or go on from the last checkpoint with one (--resume --lr {self.lr/4:.0e})")
         return dict(step=self.n, critic=self.critic, generator=self.generator, lr=self.lr)
 
 # %% ../nbs/19_gan.ipynb #6ad7906c
@@ -140,18 +140,21 @@ def average_(
     for a, b in zip(slow.buffers(), fast.buffers()): a.copy_(b)
 
 # %% ../nbs/19_gan.ipynb #f8075831
-class GANTraining(Iterator[GANStep]):
+class GANTraining(Planned, Iterator[GANStep]):
     "The adversarial game; each `next` is `n_critic` critic updates and one of the generator."
+    changeable = 'steps', 'lr'
+
     def __init__(self,
         generator:nn.Module,             # z -> images, with `img_size`, `z_dim`, `channels`
         images:Images,                   # what it shall learn to draw
         config:GANConfig=GANConfig(),    # settings
         ranks:Ranks=Ranks(),             # processes that share each step
+        history:list[dict]=[],           # settings that held before (see `Planned`)
     ):
         if not isinstance(images, Images): raise UserError(f"a training needs images as load(...) gives them, not {type(images).__name__}: for fewer, load with limit=")
         if len(images) < config.batch_size: raise UserError(f"{len(images)} images are fewer than --batch-size {config.batch_size}: give more images or a smaller batch")
         if images.size != generator.img_size: raise UserError(f"the images are {images.size} pixels wide, the generator makes {generator.img_size}: load them with img_size={generator.img_size}")
-        self.generator, self.images, self.config, self.ranks, self.n = generator, images, config, ranks, 0
+        self.generator, self.images, self.config, self.ranks, self.history, self.n = generator, images, config, ranks, list(history), 0
         self.share = ranks.share(config.batch_size)
         self.device = next(generator.parameters()).device
         self.framework = find_framework(config.framework)
@@ -194,11 +197,14 @@ class GANTraining(Iterator[GANStep]):
         with torch.random.fork_rng(devices=[]): generator = build_generator(spec, images.size, z_dim, config.width, n_classes)
         return cls(generator.to(device), images, config, ranks)
 
+    def length(self, config:GANConfig)->int: return config.steps
+
     def __len__(self)->int: return self.config.steps
 
     def __next__(self)->GANStep:
         if self.n >= self.config.steps: raise StopIteration
-        lr = self.config.lr*(1 - self.n/self.config.steps)
+        plan = self.plan_at(self.n)
+        lr = plan.lr*(1 - self.n/plan.steps)
         for optimiser in (self.critic_optimiser, self.generator_optimiser): optimiser.param_groups[0]['lr'] = lr
         rounds = [self.critic_step(self.n*self.config.n_critic + k) for k in range(self.config.n_critic)]
         drawn = self.generator_step()
@@ -247,10 +253,10 @@ class GANTraining(Iterator[GANStep]):
     def critic_step(self,
         k:int,                 # critic updates before this one
     )->dict[str, Tensor]:      # its terms, detached
-        "One update of the critic; all terms see the same real batch."
+        "One update of the critic; all terms see the same real batch, and each fake is drawn for the label of its real image (CT-GAN)."
         index = self.real_index(k)
         real, y = self.dequantised(index), None if self.n_classes is None else self.images.labels[index].to(self.device)
-        with torch.no_grad(), batch_statistics(self.generator): fake = self.generator(self.noise(self.share), self.wishes(self.share))
+        with torch.no_grad(), batch_statistics(self.generator): fake = self.generator(self.noise(self.share), y)
         terms = self.framework.critic_terms(self.critic, real, fake, self.randoms['penalty'], y)
         descend(self.critic_optimiser, self.critic, sum(terms.values()), self.ranks)
         self.framework.constrain_(self.critic)
@@ -280,7 +286,7 @@ class GANTraining(Iterator[GANStep]):
 
     def state_dict(self)->dict:
         "Everything that the next step depends on; with several ranks, all must ask at the same step."
-        return dict(step=self.n, config=self.config.to_dict(), spec=generator_spec(self.generator), images=self.images.fingerprint(),
+        return dict(step=self.n, config=self.config.to_dict(), history=self.history, spec=generator_spec(self.generator), images=self.images.fingerprint(),
                     generator=self.generator.state_dict(), critic=self.critic.state_dict(),
                     average=None if self.average is None else self.average.state_dict(),
                     critic_optimiser=self.critic_optimiser.state_dict(), generator_optimiser=self.generator_optimiser.state_dict(), streams=self.ranks.collect(dict(randoms=self.randoms.state_dict(), masks=self.masks.state_dict())))
@@ -289,8 +295,7 @@ class GANTraining(Iterator[GANStep]):
         state:dict,  # from `state_dict` of a training with the same settings and images
     )->None:
         "Go on where `state` was saved; a `UserError` says what doesn't fit."
-        then, now = [dict(c, generator=g) for c, g in ((state['config'], state['spec']), (self.config.to_dict(), generator_spec(self.generator)))]
-        if other := differences(then, now): raise UserError(f"the checkpoint is from another config ({other[0]})")
+        if other := self.other_than(dict(state['config'], generator=state['spec']), state.get('history', [])): raise UserError(f"the checkpoint is from another config ({other[0]})")
         if state['images'] != self.images.fingerprint(): raise UserError("the checkpoint was made with other images (same --data and --limit?)")
         for name in 'generator', 'critic', 'critic_optimiser', 'generator_optimiser': getattr(self, name).load_state_dict(state[name])
         if self.ranks.rank < len(state['streams']):
@@ -299,17 +304,29 @@ class GANTraining(Iterator[GANStep]):
         if self.average is not None: self.average.load_state_dict(state['average'])
         self.n = state['step']
 
+    def settings(self)->dict:  # for config.json
+        "The settings of the training and of its generator, as plain values."
+        return dict(self.config.to_dict(), generator=generator_spec(self.generator))
+
+    def other_than(self,
+        then:dict,        # `settings` of a folder or a checkpoint
+        past:list[dict],  # and its history
+    )->list[str]:
+        "What is not the same, in words; a training that has only been made longer since then is the same."
+        settings = {k: v for k, v in then.items() if k != 'generator'}
+        return other_plan(GANConfig.from_dict(settings).to_dict() | dict(generator=then['generator']), past, self.settings(), self.history)
+
     def folder(self,
         path:Path|str,         # where the run lives
         overwrite:bool=False,  # replace a run that is there
     )->RunFolder:
         "The folder at `path` if it is this run's, or a new one with its genotype.json."
-        config = dict(self.config.to_dict(), generator=generator_spec(self.generator))
+        config = self.settings()
         data = dict(name=self.images.name, split=self.images.split, n=len(self.images), fingerprint=self.images.fingerprint())
         if (Path(path)/'config.json').exists() and not overwrite:
             run = RunFolder.open(path, 'gan')
-            if run.config == config and run.data.get('fingerprint') == data['fingerprint']: return run
-        run = RunFolder.create(path, 'gan', config, data, overwrite)
+            if not self.other_than(run.config, run.history) and run.data.get('fingerprint') == data['fingerprint']: return run.replan(config, self.history)
+        run = RunFolder.create(path, 'gan', config, data, overwrite).replan(config, self.history)
         if isinstance(genotype := getattr(self.generator, 'genotype', None), Genotype): genotype.save(run.path/'genotype.json')
         return run
 
@@ -330,11 +347,21 @@ class GANTraining(Iterator[GANStep]):
     )->'GANTraining':
         "The run in `path` as it was at its last checkpoint."
         run = RunFolder.open(path, 'gan')
-        settings = dict(run.config)
-        spec = settings.pop('generator')
-        training = cls(generator_from(spec).to(device), images, GANConfig.from_dict(settings), ranks)
+        training = cls.of_run(run, images, device, ranks)
         training.load_state_dict(run.load_checkpoint())
         return training
+
+    @classmethod
+    def of_run(cls,
+        run:RunFolder,                  # of a GAN
+        images:Images,                  # its images
+        device:str|torch.device='cpu',  # where to compute
+        ranks:Ranks=Ranks(),            # processes that share each step
+    )->'GANTraining':
+        "A run's training before its first step."
+        settings = dict(run.config)
+        generator = generator_from(settings.pop('generator')).to(device)
+        return cls(generator, images, GANConfig.from_dict(settings), ranks, checked_history(run.history, dict(steps=int, lr=float), f"{run.path}/config.json"))
 
 
 def class_count(
@@ -367,7 +394,7 @@ def descend(
 def draw_images(
     generator:nn.Module,      # z (and labels) -> images
     n:int,                    # how many
-    randomness:Randomness,    # of the noise
+    randomness:Randomness,    # of the noise, on any device
     labels:Tensor|None=None,  # (n,) classes to draw; None: evenly drawn, if the generator has classes
     statistics:str='batch',   # what norms divide by: a name of `STATISTICS`
     batch_size:int=100,       # images that share statistics (CT-GAN: 100)
@@ -378,9 +405,9 @@ def draw_images(
     net, device = with_statistics(generator, statistics), next(generator.parameters()).device
     starts, parts = range(0, n, batch_size), []
     for i in starts:
-        z, y = torch.randn(batch_size, net.z_dim, generator=randomness), None
+        z, y = torch.randn(batch_size, net.z_dim, generator=randomness, device=randomness.device), None
         if net.n_classes is not None:
-            y = torch.randint(net.n_classes, (batch_size,), generator=randomness)
+            y = torch.randint(net.n_classes, (batch_size,), generator=randomness, device=randomness.device)
             if labels is not None: y[:len(labels[i:i + batch_size])] = labels[i:i + batch_size]
             y = y.to(device)
         with batch_statistics(net) if statistics == 'batch' else nullcontext(): parts.append(to_uint8(net(z.to(device), y)).cpu())
@@ -404,7 +431,8 @@ def generator_spec(
     genotype = getattr(generator, 'genotype', None)
     names = [name for name, cls in BASELINES.items() if type(generator) is cls]
     if genotype is None and not names: raise ValueError(f"{type(generator).__name__} is neither from a genotype nor in BASELINES, so it can't be saved")
-    return dict(spec=genotype.to_json() if genotype else names[0], img_size=generator.img_size, z_dim=generator.z_dim, channels=generator.channels, n_classes=generator.n_classes)
+    tail = {} if generator.n_classes is None or generator.told_tail else dict(tail='plain')  # without this word: a run of the time when the tail knew the classes
+    return dict(spec=genotype.to_json() if genotype else names[0], img_size=generator.img_size, z_dim=generator.z_dim, channels=generator.channels, n_classes=generator.n_classes, **tail)
 
 
 def generator_from(
@@ -413,7 +441,7 @@ def generator_from(
     "The generator of a spec, untrained (torch's global random stream is left as it was)."
     what = spec['spec']
     with torch.random.fork_rng(devices=[]):
-        return build_generator(what if isinstance(what, str) else Genotype.from_json(what), spec['img_size'], spec['z_dim'], spec['channels'], spec.get('n_classes'))
+        return build_generator(what if isinstance(what, str) else Genotype.from_json(what), spec['img_size'], spec['z_dim'], spec['channels'], spec.get('n_classes'), spec.get('tail') != 'plain')
 
 
 def drawing_generator(

@@ -5,13 +5,14 @@
 # %% auto #0
 __all__ = ['FULL', 'FORMAT', 'CHECKPOINTS', 'OWNED', 'SHIPPED_RUNS', 'room_for', 'atomic_write', 'write_json', 'read_json',
            'refuse', 'Trace', 'RunFolder', 'taken', 'check_free', 'clear_run', 'undamaged', 'differences',
-           'checked_fields', 'fits', 'check_least', 'stream_seed', 'Randoms', 'epoch_permutation', 'shipped_run']
+           'checked_fields', 'fits', 'check_least', 'Planned', 'other_plan', 'checked_history', 'stream_seed',
+           'Randoms', 'epoch_permutation', 'shipped_run']
 
 # %% ../nbs/04_runs.ipynb #10da4a2b
 import errno, fcntl, hashlib, io, json, math, os, pickle, shutil, time, zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import fields
+from dataclasses import fields, replace
 from importlib.resources import files
 from pathlib import Path
 from types import UnionType
@@ -217,6 +218,22 @@ class RunFolder:
         "Was one ever written?"
         return any((self.path/name).exists() for name in CHECKPOINTS)
 
+    @property
+    def history(self) -> list[dict]:  # oldest first
+        "Settings that held before the present ones: see `Planned`."
+        return self.meta.get('history', [])
+
+    def replan(self,
+        config: dict,  # settings from now on
+        history: list[dict],  # those before
+    ) -> 'RunFolder':
+        "Write down that the run goes on by another plan."
+        if (config, history) == (self.config, self.history): return self
+        self.meta = self.meta | dict(config=config, history=history)
+        self.config = config
+        write_json(self.path/'config.json', self.meta)
+        return self
+
     @contextmanager
     def lock(self) -> Iterator[None]:
         "Keep other processes out of this folder; a `UserError` when one is in it."
@@ -325,6 +342,68 @@ def check_least(
 ) -> None:
     "A `UserError` for a setting that is too small, infinite, or not a number."
     if not least <= value < math.inf: raise UserError(f"--{name.replace('_', '-')} {value} must be at least {least}" + ' and finite'*(value == math.inf))
+
+# %% ../nbs/04_runs.ipynb #9058bfe0
+class Planned:
+    "A run whose length and rates may change on the way; it has a frozen `config`, the number `n` of steps done, and a `length`."
+    changeable: tuple[str, ...] = ()  # names of the settings that may change, the length first
+    history: list[dict] = []  # oldest first: settings that held `until` a step
+
+    def length(self,
+        config: object,  # settings
+    ) -> int:
+        "Steps that a run with these settings has."
+        raise NotImplementedError
+
+    def plan_at(self,
+        n: int,  # steps done
+    ) -> object:  # settings
+        "What the next step goes by."
+        past = next((h for h in self.history if n < h['until']), {})
+        return replace(self.config, **{k: v for k, v in past.items() if k != 'until'})
+
+    def replan(self,
+        **settings: object,  # new values of some that may change; None: as before
+    ) -> 'Planned':  # the same run
+        "From this step on, another length or other rates."
+        settings = {k: v for k, v in settings.items() if v is not None}
+        if fixed := sorted(set(settings) - set(self.changeable)): raise UserError(f"{_flag(fixed[0])} can't change within a run, only {', '.join(map(_flag, self.changeable))}")
+        config = replace(self.config, **settings)
+        if config == self.config: return self
+        if self.length(config) < self.n: raise UserError(f"{self.n} steps are done already, and {_flag(self.changeable[0])} {getattr(config, self.changeable[0])} makes {self.length(config)}: give more, or nothing to keep the plan")
+        starts = [0, *(h['until'] for h in self.history)]
+        now = [*self.history, dict(until=self.n) | {k: getattr(self.config, k) for k in self.changeable}]
+        self.history = [h | dict(until=min(self.n, h['until'])) for start, h in zip(starts, now) if start < self.n]
+        self.config = config
+        return self
+
+
+def _flag(name: str) -> str: return f"--{name.replace('_', '-')}"
+
+
+def other_plan(
+    then: dict,  # settings of a folder or a checkpoint
+    past: list[dict],  # and what held before
+    now: dict,  # settings of a run
+    history: list[dict],  # and what held before
+) -> list[str]:  # differences in words; none if the run has gone on from there, or may
+    "Is a run something else than what was saved, and not the same made longer?"
+    k = len(past)
+    if k < len(history): now = now | {name: v for name, v in history[k].items() if name != 'until'}
+    return differences(then, now) or differences(dict(history=past), dict(history=history[:k]))
+
+
+def checked_history(
+    values: object,  # from a file
+    kinds: dict[str, type],  # of the settings that may change
+    where: str,  # named in the error
+) -> list[dict]:
+    "A history as `Planned` keeps it; a `UserError` when it can't be one."
+    rows = values if isinstance(values, list) else [None]
+    proper = all(isinstance(h, dict) and {'until'} < h.keys() <= {'until', *kinds} and all(fits(v, kinds.get(k, int)) for k, v in h.items()) for h in rows)
+    ends = [0, *(h['until'] for h in rows)] if proper else [0, 0]
+    if all(a < b for a, b in zip(ends, ends[1:])): return rows
+    raise UserError(f"{where} is damaged: it has no proper 'history'")
 
 # %% ../nbs/04_runs.ipynb #b6b638fd
 def stream_seed(

@@ -22,7 +22,7 @@ from .mixed import RELAXATIONS
 from .ops import batch_statistics
 from .pyramid import reconstruction_loss
 from .ranks import Ranks
-from .runs import check_least, checked_fields, differences, epoch_permutation, Randoms, RunFolder
+from .runs import check_least, checked_fields, checked_history, epoch_permutation, other_plan, Planned, Randoms, RunFolder
 from .show import UserError
 from .supernet import SuperGenerator, by_name
 
@@ -144,23 +144,26 @@ class SearchStep:
         with_alpha: bool = False,  # the 118 numbers of alpha and weights too?
     ) -> dict:  # a line of trace.jsonl
         "Plain values; a `UserError` when the search has diverged."
-        if not math.isfinite(self.losses['loss']): raise UserError(f"the loss is not finite at step {self.n}: try a smaller --lr or --z-lr")
+        if not math.isfinite(self.losses['loss']): raise UserError(f"the loss is not finite at step {self.n}: try a smaller --lr or --z-lr, or go on from the last checkpoint with one (--resume --lr {self.lr/4:.0e})")
         row = dict(step=self.n, epoch=self.epoch, **self.losses, lr=self.lr)
         return row | dict(alpha=self.alpha, weights=self.weights) if with_alpha else row
 
 # %% ../nbs/13_search.ipynb #2d3510a3
-class Search(Iterator[SearchStep]):
+class Search(Planned, Iterator[SearchStep]):
     "The alternating optimisation of DEGAS; each `next` is one GLO step and one alpha step."
+    changeable = 'epochs', 'lr', 'z_lr'
+
     def __init__(self,
         net: SuperGenerator,  # to be searched
         images: Images,  # to be reconstructed; their index is their identity
         config: SearchConfig = SearchConfig(),  # settings
         ranks: Ranks = Ranks(),  # processes that share each step
+        history: list[dict] = [],  # settings that held before (see `Planned`)
     ):
         if not isinstance(images, Images): raise UserError(f"a search needs images as load(...) gives them, not {type(images).__name__}: for fewer, load with limit=")
         if len(images) < config.batch_size: raise UserError(f"{len(images)} images are fewer than --batch-size {config.batch_size}: give more images or a smaller batch")
         if images.size != net.img_size: raise UserError(f"the images are {images.size} pixels wide, the network makes {net.img_size}: load them with img_size={net.img_size}")
-        self.net, self.images, self.config, self.ranks, self.n = net, images, config, ranks, 0
+        self.net, self.images, self.config, self.ranks, self.history, self.n = net, images, config, ranks, list(history), 0
         self.share = ranks.share(config.batch_size)
         self.device = next(net.parameters()).device
         check_amp(config.amp, self.device)
@@ -172,7 +175,6 @@ class Search(Iterator[SearchStep]):
         self.alpha_opt = torch.optim.Adam(self.alphas, config.alpha_lr, betas=(.5, .999), weight_decay=config.alpha_decay)  # DARTS
         self.train_on, self.alpha_on = split(len(images), config)
         self.per_epoch = len(self.train_on)//config.batch_size
-        self.total = config.epochs*self.per_epoch
         self.own_train, self.own_alpha = [None if m is None else ranks.part(m) for m in (self.train_on, self.alpha_on)]  # images of this rank
 
     @classmethod
@@ -182,19 +184,23 @@ class Search(Iterator[SearchStep]):
         space: SearchSpace = DEGAS,  # what to search
         device: str | torch.device = 'cpu',  # where to compute
         ranks: Ranks = Ranks(),  # processes that share each step
+        history: list[dict] = [],  # settings that held before (see `Planned`)
     ) -> 'Search':
         "A new search, its network drawn from the run's seed (torch's global stream is left as it was)."
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
             net = SuperGenerator(space, config.img_size, config.z_dim, config.width, config.impl, config.relaxation)
-        return cls(net.to(device), images, config, ranks)
+        return cls(net.to(device), images, config, ranks, history)
 
-    def __len__(self) -> int: return self.total
+    def length(self, config: SearchConfig) -> int: return config.epochs*self.per_epoch
+
+    def __len__(self) -> int: return self.length(self.config)
 
     def __next__(self) -> SearchStep:
-        if self.n >= self.total: raise StopIteration
+        if self.n >= len(self): raise StopIteration
         epoch, i = divmod(self.n, self.per_epoch)
-        lr = cosine(self.config.lr, self.config.lr_end, self.n, self.total)
+        plan = self.plan_at(self.n)
+        lr = cosine(plan.lr, plan.lr_end, self.n, self.length(plan))
         index = self.batch_index(self.own_train, epoch, i)
         alpha_moves = epoch >= self.config.warmup
         values = self.glo_step(index, lr, with_alpha=self.config.joint and alpha_moves)
@@ -244,7 +250,7 @@ class Search(Iterator[SearchStep]):
         for group in self.opt.param_groups: group['lr'] = lr
         self.opt.step()
         if with_alpha: self.alpha_opt.step()
-        self.latents.update_(index, z_grad*len(index), self.config.z_lr)
+        self.latents.update_(index, z_grad*len(index), self.plan_at(self.n).z_lr)
         decibels = 10*torch.log10(4/terms['mse'].detach())
         values = torch.stack([loss.detach(), terms['mse'].detach().mean(), terms['lap'].detach().mean(), decibels.mean()])
         self.ranks.mean_([values])
@@ -262,7 +268,7 @@ class Search(Iterator[SearchStep]):
         self.ranks.mean_(grads[:len(self.alphas)])
         for a, g in zip(self.alphas, grads): a.grad = g
         self.alpha_opt.step()
-        if self.alpha_on is not None: self.latents.update_(index, grads[-1]*len(index), self.config.z_lr)
+        if self.alpha_on is not None: self.latents.update_(index, grads[-1]*len(index), self.plan_at(self.n).z_lr)
 
     @torch.no_grad()
     def reconstruct(self,
@@ -298,14 +304,14 @@ class Search(Iterator[SearchStep]):
     def state_dict(self) -> dict:
         "Everything that the next step depends on; with several ranks, all must ask at the same step."
         self.gather_latents()
-        return dict(step=self.n, config=asdict(self.config), images=self.images.fingerprint(), net=self.net.state_dict(), latents=self.latents.state_dict(),
+        return dict(step=self.n, config=asdict(self.config), history=self.history, images=self.images.fingerprint(), net=self.net.state_dict(), latents=self.latents.state_dict(),
                     opt=self.opt.state_dict(), alpha_opt=self.alpha_opt.state_dict(), randoms=self.randoms.state_dict())
 
     def load_state_dict(self,
         state: dict,  # from `state_dict` of a search with the same settings and images
     ) -> None:
         "Go on where `state` was saved; a `UserError` says what does not fit."
-        if other := differences(asdict(SearchConfig.from_dict(state['config'])), asdict(self.config)): raise UserError(f"the checkpoint is from another config ({other[0]})")
+        if other := self.other_than(state['config'], state.get('history', [])): raise UserError(f"the checkpoint is from another config ({other[0]})")
         if state['images'] != self.images.fingerprint(): raise UserError("the checkpoint was made with other images (same --data and --limit?)")
         self.net.load_state_dict(state['net'])
         self.latents.load_state_dict(state['latents'])
@@ -330,8 +336,15 @@ class Search(Iterator[SearchStep]):
         data = dict(name=self.images.name, split=self.images.split, n=len(self.images), fingerprint=self.images.fingerprint())
         if (Path(path)/'config.json').exists() and not overwrite:
             run = RunFolder.open(path, 'search')
-            if SearchConfig.from_dict(run.config) == self.config and run.data['fingerprint'] == data['fingerprint']: return run
-        return RunFolder.create(path, 'search', asdict(self.config), data, overwrite)
+            if not self.other_than(run.config, run.history) and run.data['fingerprint'] == data['fingerprint']: return run.replan(asdict(self.config), self.history)
+        return RunFolder.create(path, 'search', asdict(self.config), data, overwrite).replan(asdict(self.config), self.history)
+
+    def other_than(self,
+        then: dict,  # settings of a folder or a checkpoint
+        past: list[dict],  # and its history
+    ) -> list[str]:
+        "What is not the same, in words; a search that has only been made longer since then is the same."
+        return other_plan(asdict(SearchConfig.from_dict(then)), past, asdict(self.config), self.history)
 
     @classmethod
     def load(cls,
@@ -342,9 +355,20 @@ class Search(Iterator[SearchStep]):
     ) -> 'Search':
         "The run in `path` as it was at its last checkpoint."
         run = RunFolder.open(path, 'search')
-        search = cls.from_config(images, SearchConfig.from_dict(run.config), device=device, ranks=ranks)
+        search = cls.of_run(run, images, device, ranks)
         search.load_state_dict(run.load_checkpoint())
         return search
+
+    @classmethod
+    def of_run(cls,
+        run: RunFolder,  # of a search
+        images: Images,  # its images
+        device: str | torch.device = 'cpu',  # where to compute
+        ranks: Ranks = Ranks(),  # processes that share each step
+    ) -> 'Search':
+        "A run's search before its first step."
+        history = checked_history(run.history, dict(epochs=int, lr=float, z_lr=float), f"{run.path}/config.json")
+        return cls.from_config(images, SearchConfig.from_dict(run.config), device=device, ranks=ranks, history=history)
 
 
 def split(

@@ -2,6 +2,7 @@
 import copy
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 import torch
@@ -16,6 +17,7 @@ from degas_nb.generator import BASELINES, STATISTICS, build_generator, layers, m
 from degas_nb.genotype import Genotype
 from degas_nb.metrics import score_images
 from degas_nb.runs import RunFolder
+from degas_nb.search import Search, SearchConfig, cosine
 from degas_nb.show import UserError
 
 TINY = dict(steps=4, batch_size=8, width=8, n_critic=2)
@@ -300,3 +302,137 @@ def test_match_params_finds_the_nearest_width(baseline, n_classes):
     sizes = [n_params(build_generator(baseline, 32, 64, w, n_classes)) for w in (width - 1, width, width + 1)]
     misses = [abs(s - n_params(target)) for s in sizes]
     assert misses[1] == min(misses) and misses[1] <= .02*n_params(target)
+
+
+# A generator that knows classes, CT-GAN's way ------------------------------------------------
+
+@pytest.mark.parametrize('width, k', [(8, 2), (128, 10), (24, 7)])
+@pytest.mark.parametrize('spec', ['cifar10_paper', 'resnet', 'dcgan'])
+def test_the_norm_in_front_of_the_pixels_knows_no_class(spec, width, k):
+    "A class adds a scale and a shift for each channel of every norm but the last; the older form had them there, too: 2 C (k - 1) parameters more, 2,304 at width 128 with 10 classes."
+    spec = spec if spec in BASELINES else Genotype.named(spec)
+    with torch.device('meta'): plain, told, older = [build_generator(spec, 32, 16, width, *kind) for kind in ((), (k,), (k, True))]
+    norms = [m for m in plain.modules() if isinstance(m, torch.nn.BatchNorm2d)]
+    last = plain.norms[-1] if spec == 'dcgan' else plain.tail.norm
+    assert last.num_features == width
+    assert n_params(told) - n_params(plain) == 2*(k - 1)*(sum(m.num_features for m in norms) - width)
+    assert n_params(older) - n_params(told) == 2*width*(k - 1)
+    assert (n_params(older) - n_params(told) == 2304) == ((width, k) == (128, 10))
+
+
+@pytest.mark.parametrize('framework', ['ctgan', 'dcgan'])
+def test_a_fake_of_the_critic_step_is_drawn_for_the_label_of_its_real_image(framework, monkeypatch):
+    images, asked = some_images(), []
+    run = training(images=images, conditional=True, framework=framework)
+    draw = type(run.generator).forward
+    monkeypatch.setattr(type(run.generator), 'forward', lambda self, z, y=None: (asked.append(y), draw(self, z, y))[1])
+    judged = {}
+    terms = run.framework.critic_terms
+    monkeypatch.setattr(type(run.framework), 'critic_terms', lambda self, critic, real, fake, generator, y: (judged.update(y=y), terms(critic, real, fake, generator, y))[1])
+    for k in range(3):
+        run.critic_step(k)
+        assert torch.equal(asked.pop(), images.labels[run.real_index(k)]) and torch.equal(judged['y'], images.labels[run.real_index(k)])
+    run.generator_step()
+    assert asked[0].shape == (TINY['batch_size'],) and not torch.equal(asked[0], judged['y'])
+
+
+@pytest.mark.parametrize('spec', ['cifar10_paper', 'dcgan'])
+def test_a_run_of_the_older_form_opens_in_its_own_form(spec, tmp_path):
+    "Its config.json doesn't say what the tail's norm knows; it goes on, draws, and stays what it was."
+    images = some_images()
+    older = build_generator(spec if spec in BASELINES else Genotype.named(spec), 32, 128, 8, 2, told_tail=True)
+    run = GANTraining(older, images, GANConfig(**TINY, conditional=True))
+    next(run)
+    folder = run.save(tmp_path/'run')
+    assert 'tail' not in folder.config['generator'] and 'tail' not in run.state_dict()['spec']
+    rest = GANTraining.load(tmp_path/'run', images)
+    assert rest.generator.told_tail and rest.n == 1
+    assert torch.equal(draw_images(trained_generator(tmp_path/'run'), 4, torch.Generator().manual_seed(0)), run.sample(4))
+    for _ in run: pass
+    for _ in rest: pass
+    assert_same(run, rest)
+    with pytest.raises(UserError, match='another config'): training(spec, images, conditional=True).load_state_dict(run.state_dict())
+    assert training(spec, images, conditional=True).settings()['generator']['tail'] == 'plain'
+
+
+# Longer than planned -------------------------------------------------------------------------
+
+@pytest.mark.parametrize('at, changes', [(4, dict(steps=7)), (2, dict(steps=7, lr=3e-4)), (3, dict(lr=1e-4)), (2, dict(steps=3))])
+def test_a_run_made_longer_ends_in_the_bits_of_both_plans_in_one_go(at, changes, tmp_path):
+    first = training()
+    for _ in range(at): next(first)
+    first.save(tmp_path/'run')
+    rest = GANTraining.load(tmp_path/'run', some_images()).replan(**changes)
+    rates = {step.n: step.lr for step in rest}
+    rest.save(tmp_path/'run')
+    history = [dict(until=at, steps=4, lr=1e-3)]
+    config = GANConfig(**TINY | changes)
+    whole = GANTraining(build_generator(Genotype.named('cifar10_paper'), 32, 128, 8), some_images(), config, history=history)
+    rates_of_whole = {step.n: step.lr for step in whole}
+    assert_same(whole, rest)
+    assert rates_of_whole == {n: 1e-3*(1 - (n - 1)/4) for n in range(1, at + 1)} | {n: config.lr*(1 - (n - 1)/config.steps) for n in range(at + 1, config.steps + 1)}
+    assert rates == {n: lr for n, lr in rates_of_whole.items() if n > at}
+    folder = RunFolder.open(tmp_path/'run')
+    assert folder.history == history and folder.config['steps'] == config.steps and folder.config['lr'] == config.lr
+    again = GANTraining.load(tmp_path/'run', some_images())
+    assert again.n == config.steps and again.history == history
+    assert_same(again, rest)
+
+
+def test_nothing_changed_is_the_same_run(tmp_path):
+    run = training()
+    next(run)
+    run.save(tmp_path/'run')
+    before = (tmp_path/'run/config.json').read_bytes()
+    GANTraining.load(tmp_path/'run', some_images()).replan(steps=4, lr=None).save(tmp_path/'run')
+    assert (tmp_path/'run/config.json').read_bytes() == before and RunFolder.open(tmp_path/'run').history == []
+
+
+def test_plans_that_cannot_be(tmp_path):
+    run = training()
+    for _ in range(3): next(run)
+    run.save(tmp_path/'run')
+    for changes, words in ((dict(steps=2), '3 steps are done'), (dict(width=16), "--width can't change"), (dict(lr=-1.), '--lr -1.0'), (dict(steps=0), '--steps 0')):
+        with pytest.raises(UserError, match=words): GANTraining.load(tmp_path/'run', some_images()).replan(**changes)
+    config = tmp_path/'run/config.json'
+    for history in ('[{"until": 3}]', '[{"until": "3", "steps": 4}]', '[{"until": 3, "steps": 4}, {"until": 2, "steps": 5}]', '{}', '[3]', '[{"until": 0, "lr": 1}]'):
+        config.write_text(config.read_text().replace('"format"', f'"history": {history}, "format"', 1))
+        with pytest.raises(UserError, match="no proper 'history'"): GANTraining.load(tmp_path/'run', some_images())
+        config.write_text(config.read_text().replace(f'"history": {history}, ', ''))
+
+
+def test_a_second_change_of_plan_forgets_what_never_held(tmp_path):
+    "Changed at 3, then again from an older checkpoint, at 2: what would have held from 3 on is no part of the history."
+    run = training()
+    for _ in range(2): next(run)
+    old = copy.deepcopy(run.state_dict())
+    next(run)
+    run.replan(steps=9).replan(steps=8)
+    assert run.history == [dict(until=3, steps=4, lr=1e-3)]
+    run.load_state_dict(old)
+    assert run.n == 2 and run.plan_at(2).steps == 4 and run.plan_at(3).steps == 8
+    run.replan(steps=6)
+    assert run.history == [dict(until=2, steps=4, lr=1e-3)]
+    run.n = 5
+    run.replan(lr=1e-4)
+    assert run.history == [dict(until=2, steps=4, lr=1e-3), dict(until=5, steps=6, lr=1e-3)]
+
+
+@pytest.mark.parametrize('at, changes', [(4, dict(epochs=4)), (3, dict(epochs=3, lr=2e-4, z_lr=.05)), (1, dict(lr=1e-4))])
+def test_a_search_made_longer_ends_in_the_bits_of_both_plans_in_one_go(at, changes, tmp_path):
+    images, config = some_images(24, 16), SearchConfig(epochs=2, batch_size=12, img_size=16, width=4, z_dim=8, held_out=0)
+    first = Search.from_config(images, config)
+    for _ in range(at): next(first)
+    first.save(tmp_path/'run')
+    rest = Search.load(tmp_path/'run', images).replan(**changes)
+    for _ in rest: pass
+    rest.save(tmp_path/'run')
+    history = [dict(until=at, epochs=2, lr=config.lr, z_lr=config.z_lr)]
+    whole = Search.from_config(images, replace(config, **changes), history=history)
+    rates = [step.lr for step in whole]
+    a, b = whole.net.state_dict(), rest.net.state_dict()
+    assert all(torch.equal(a[k], b[k]) for k in a) and torch.equal(whole.latents.z, rest.latents.z)
+    assert rates[:at] == [cosine(config.lr, 0, n, 4) for n in range(at)] and rates[at:] == [cosine(whole.config.lr, 0, n, len(whole)) for n in range(at, len(whole))]
+    again = Search.load(tmp_path/'run', images)
+    assert (again.n, len(again), again.history) == (len(whole), 2*changes.get('epochs', 2), history)
+    with pytest.raises(UserError, match='steps are done'): again.replan(epochs=1)
