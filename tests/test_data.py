@@ -66,7 +66,7 @@ def zipped(folder, path):
 
 def test_folder_and_zip_are_the_same(folder, tmp_path):
     a, b = load(folder), load(zipped(folder, tmp_path/'pets.zip'))
-    assert a.fingerprint() == b.fingerprint() and a.notes == b.notes == []
+    assert a.fingerprint() == b.fingerprint() and a.notes == b.notes == ['2 classes from folders: cat, dog']
     assert (a.name, b.name, a.split, a.classes) == ('pets', 'pets.zip', 'all', ['cat', 'dog'])
     assert a.labels.tolist() == [0, 0, 0, 1, 1, 1] and a.names[0] == 'cat/0.png'
     assert (a[0].permute(1, 2, 0).numpy() == np.asarray(Image.open(folder/'cat'/'0.png'))).all()
@@ -96,7 +96,7 @@ def test_system_files_are_no_images(folder):
     save(folder/'.cache'/'0.png', noise())
     (folder/'list.csv').write_text('0,1')
     images = load(folder)
-    assert len(images) == 6 and images.notes == ['1 file of other kinds left out']
+    assert len(images) == 6 and images.notes == ['2 classes from folders: cat, dog', '1 file of other kinds left out']
 
 
 def test_limit_covers_all_classes(folder):
@@ -134,7 +134,7 @@ def test_broken_images(folder):
     (folder/'dog'/'1.png').write_bytes(png)
     images = load(folder, skip_broken=True)
     assert len(images) == len(images.labels) == len(images.names) == 5
-    assert images.notes == ['4 broken images skipped: cat/torn.jpg, dog/1.png, dog/text.gif and 1 more']
+    assert images.notes == ['2 classes from folders: cat, dog', '4 broken images skipped: cat/torn.jpg, dog/1.png, dog/text.gif and 1 more']
 
 
 def test_nothing_readable(tmp_path):
@@ -198,9 +198,12 @@ def test_16_bit_colours_keep_their_scale():
     assert abs(got - deep/257).max() <= 1
 
 
-def test_floating_point_is_refused(tmp_path):
-    save(tmp_path/'a.tif', noise(c=0).astype(np.float32))
-    refused('a.tif', 'floating-point', what=tmp_path)
+def test_pixels_that_are_no_numbers_are_refused(tmp_path):
+    for wrong in (np.nan, np.inf):
+        pixels = noise(c=0).astype(np.float32)
+        pixels[3, 4] = wrong
+        save(tmp_path/'a.tif', pixels)
+        refused('a.tif', 'finite', what=tmp_path)
 
 
 def test_photos_stand_upright(tmp_path):
@@ -289,7 +292,8 @@ def test_cifar_zip(shared_cifar):
     train, test = (load(shared_cifar, split=s, limit=200) for s in ('train', 'test'))
     assert train.name == 'cifar10.zip' and (train.split, test.split) == ('train', 'test') and train.classes == test.classes
     for images in (train, test): assert torch.bincount(images.labels).tolist() == [20]*10
-    assert train.fingerprint() != test.fingerprint() and train.notes == []
+    assert train.fingerprint() != test.fingerprint()
+    assert train.notes == test.notes == [f"10 classes from folders: {', '.join(train.classes)}; splits train, test"]
     mean = (train.pixels.float().mean((0, 2, 3))/255)
     assert (mean - torch.tensor([.491, .482, .447])).abs().max() < .05          # CIFAR-10's published channel means
 
