@@ -21,7 +21,7 @@ from torch import Generator as Randomness
 from torch import Tensor, nn
 
 from .data import Images, dequantise, to_uint8
-from .frameworks import Settings, find_framework
+from .frameworks import Settings, find_framework, on_this_thread
 from .generator import BASELINES, INITS, STATISTICS, Z_RATIOS, build_generator, latent_size, recalibrated
 from .genotype import Genotype
 from .ops import batch_statistics
@@ -157,23 +157,23 @@ class GANTraining(Planned, Iterator[GANStep]):
         self.generator, self.images, self.config, self.ranks, self.history, self.n = generator, images, config, ranks, list(history), 0
         self.share = ranks.share(config.batch_size)
         self.device = next(generator.parameters()).device
+        self.near, self.shuffled, self.notes = images.near(self.device), (None, None), []
         self.framework = find_framework(config.framework)
         self.n_classes = class_count(images) if config.conditional else None
         if generator.n_classes != self.n_classes: raise UserError(f"the generator tells {generator.n_classes or 'no'} classes apart, the training {self.n_classes or 'none'}: build both with the same labels")
-        self.begin_streams()
+        self.randoms = Randoms(self.stream_key(), ('z', 'labels', 'noise', 'penalty'), self.device)  # drawn where they are used
+        self.masks = Randoms(self.stream_key(), ('dropout',), self.device)
         start = Randomness().manual_seed(stream_seed(config.seed, 'start'))  # the same on all ranks
         self.critic = self.start_critic(start)
         if config.init in INITS: INITS[config.init](generator, generator=start)
         self.average = copy.deepcopy(generator) if config.ema else None
         self.critic_optimiser, self.generator_optimiser = [OPTIMISERS[config.optimiser](net.parameters(), config.lr, config.betas) for net in (self.critic, generator)]
 
-    def begin_streams(self,
+    def stream_key(self,
         *key:int,  # tells the streams of a rank that joins later from all others
-    )->None:
-        "Random streams of this rank; those of rank 0 are those of a run without ranks."
-        seed = stream_seed(self.config.seed, self.ranks.rank, *key) if self.ranks.rank or key else self.config.seed
-        self.randoms = Randoms(seed, ('z', 'labels', 'noise', 'penalty'))
-        self.masks = Randoms(seed, ('dropout',), self.device)  # drawn where the critic computes
+    )->int:
+        "The seed of this rank's random streams; those of rank 0 are those of a run without ranks."
+        return stream_seed(self.config.seed, self.ranks.rank, *key) if self.ranks.rank or key else self.config.seed
 
     def start_critic(self,
         start:Randomness,  # draws the weights
@@ -222,8 +222,14 @@ class GANTraining(Planned, Iterator[GANStep]):
         "Which images critic update `k` sees (on this rank): each once an epoch."
         per_epoch = len(self.images)//self.config.batch_size
         epoch, i = divmod(k, per_epoch)
-        order = epoch_permutation(len(self.images), self.config.seed, epoch)
-        return self.ranks.part(order[i*self.config.batch_size:(i + 1)*self.config.batch_size])
+        return self.ranks.part(self.order(epoch)[i*self.config.batch_size:(i + 1)*self.config.batch_size])
+
+    def order(self,
+        epoch:int,  # from 0
+    )->Tensor:      # (n,) int64, where the images lie
+        "The order of the images in this epoch; it travels once."
+        if self.shuffled[0] != epoch: self.shuffled = epoch, epoch_permutation(len(self.images), self.config.seed, epoch).to(self.near.pixels.device)
+        return self.shuffled[1]
 
     def real_batch(self,
         k:int,     # critic updates before this one
@@ -235,27 +241,27 @@ class GANTraining(Planned, Iterator[GANStep]):
         index:Tensor,  # (n,) int64, which images
     )->Tensor:         # (n, 3, s, s)
         "Images as the critic sees them."
-        return dequantise(self.images.batch(index, self.device), self.randoms['noise'])
+        return dequantise(self.near.batch(index, self.device), self.randoms['noise'])
 
     def noise(self,
         n:int,     # images
     )->Tensor:     # (n, z_dim) standard normal
         "Latents to draw from."
-        return torch.randn(n, self.generator.z_dim, generator=self.randoms['z']).to(self.device)
+        return torch.randn(n, self.generator.z_dim, generator=self.randoms['z'], device=self.device)
 
     def wishes(self,
         n:int,          # images
     )->Tensor|None:     # (n,) labels, evenly drawn; None without classes
         "Which classes to draw."
         if self.n_classes is None: return None
-        return torch.randint(self.n_classes, (n,), generator=self.randoms['labels']).to(self.device)
+        return torch.randint(self.n_classes, (n,), generator=self.randoms['labels'], device=self.device)
 
     def critic_step(self,
         k:int,                 # critic updates before this one
     )->dict[str, Tensor]:      # its terms, detached
         "One update of the critic; all terms see the same real batch, and each fake is drawn for the label of its real image (CT-GAN)."
         index = self.real_index(k)
-        real, y = self.dequantised(index), None if self.n_classes is None else self.images.labels[index].to(self.device)
+        real, y = self.dequantised(index), None if self.n_classes is None else self.near.labels_at(index, self.device)
         with torch.no_grad(), batch_statistics(self.generator): fake = self.generator(self.noise(self.share), y)
         terms = self.framework.critic_terms(self.critic, real, fake, self.randoms['penalty'], y)
         descend(self.critic_optimiser, self.critic, sum(terms.values()), self.ranks)
@@ -298,11 +304,20 @@ class GANTraining(Planned, Iterator[GANStep]):
         if other := self.other_than(dict(state['config'], generator=state['spec']), state.get('history', [])): raise UserError(f"the checkpoint is from another config ({other[0]})")
         if state['images'] != self.images.fingerprint(): raise UserError("the checkpoint was made with other images (same --data and --limit?)")
         for name in 'generator', 'critic', 'critic_optimiser', 'generator_optimiser': getattr(self, name).load_state_dict(state[name])
-        if self.ranks.rank < len(state['streams']):
-            for name, there in state['streams'][self.ranks.rank].items(): getattr(self, name).load_state_dict(there)
-        else: self.begin_streams(state['step'])  # the run had fewer ranks
+        self.load_streams(state['streams'], state['step'])
         if self.average is not None: self.average.load_state_dict(state['average'])
         self.n = state['step']
+
+    def load_streams(self,
+        streams:list[dict],  # of each rank that the run had
+        step:int,            # that it goes on from
+    )->None:
+        "Put this rank's random streams back to where they stood; `notes` says which couldn't be."
+        if self.ranks.rank < len(streams):
+            anew = [n for name, there in streams[self.ranks.rank].items() for n in getattr(self, name).load_state_dict(there, step)]
+            if anew: self.notes.append(f"the run was saved on another kind of device, whose random numbers can't go on here: {', '.join(anew)} begin anew at step {step}, and from here on the run has other bits than there")
+        else:  # the run had fewer ranks
+            for randoms in (self.randoms, self.masks): randoms.begin(self.stream_key(step))
 
     def settings(self)->dict:  # for config.json
         "The settings of the training and of its generator, as plain values."
@@ -384,7 +399,7 @@ def descend(
 )->None:
     "One optimiser step; nothing accumulates in the other network."
     params = list(net.parameters())
-    grads = torch.autograd.grad(loss, params, allow_unused=True)
+    with on_this_thread(): grads = torch.autograd.grad(loss, params, allow_unused=True)
     ranks.mean_([g for g in grads if g is not None])
     for p, g in zip(params, grads): p.grad = g
     optimiser.step()

@@ -421,10 +421,17 @@ class Randoms:
         names: tuple[str, ...],  # one stream each
         device: str | torch.device = 'cpu',  # where the numbers are drawn
     ):
-        self.seed = seed
-        self.streams = {n: Generator(device).manual_seed(stream_seed(seed, n)) for n in names}
+        self.streams = {n: Generator(device) for n in names}
+        self.begin(seed)
 
     def __getitem__(self, name: str) -> Generator: return self.streams[name]
+
+    def begin(self,
+        seed: int,  # of the run
+    ) -> None:
+        "Put every stream to its beginning; whoever has one of them goes on with it."
+        self.seed = seed
+        for n, g in self.streams.items(): g.manual_seed(stream_seed(seed, n))
 
     def state_dict(self) -> dict[str, Tensor]:
         "Where every stream stands."
