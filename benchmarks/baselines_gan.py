@@ -55,7 +55,7 @@ class PlainCriticStep:
         return dict(wass=of_fake.mean() - first.mean(), ct=ct.clamp(min=0).mean(), gp=10*(slope.flatten(1).norm(dim=1) - 1).square().mean())
 
     def step(self, real: Tensor, fake: Tensor) -> None:
-        loss = sum(self.terms(real, fake, torch.rand(len(real), 1, 1, 1)).values())
+        loss = sum(self.terms(real, fake, torch.rand(len(real), 1, 1, 1, device=real.device)).values())
         self.adam.zero_grad()
         loss.backward()
         self.adam.step()

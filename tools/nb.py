@@ -79,10 +79,11 @@ def at(cells, id):
 
 
 def run(path, slow=False):
-    "Run `path` in a kernel of its own; cells marked slow keep their stored outputs unless `slow`"
+    "Run `path` in a kernel of its own; cells marked gpu, and unless `slow` those marked slow, keep their stored outputs"
     from nbclient import NotebookClient
     nb = read(path)
-    skipped = [] if slow else [c for c in nb.cells if c.cell_type == 'code' and re.match(r'#\|\s*slow\b', c.source)]
+    left_out = r'#\|\s*gpu\b' if slow else r'#\|\s*(slow|gpu)\b'
+    skipped = [c for c in nb.cells if c.cell_type == 'code' and re.match(left_out, c.source)]
     full = {c.id: (c.source, c.outputs) for c in skipped}
     for c in skipped: c.source = ''
     NotebookClient(nb, timeout=3600, kernel_name='python3', store_widget_state=False,
