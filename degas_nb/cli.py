@@ -14,7 +14,7 @@ __all__ = ['WATCH', 'REPLAY', 'COMMANDS', 'say', 'talks', 'Source', 'reading', '
            'check_numbers', 'overview', 'main', 'system_line', 'leave']
 
 # %% ../nbs/25_cli.ipynb #a2038a5d
-import io, json, logging, math, os, shlex, shutil, signal, secrets, socket, sys, tempfile, time
+import io, json, logging, math, os, shlex, shutil, signal, secrets, socket, sys, tempfile, time, warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, redirect_stderr
 from dataclasses import asdict, dataclass, fields, is_dataclass
@@ -63,13 +63,13 @@ def talks() -> bool:
 @dataclass(frozen=True)
 class Source:
     "Where images come from."
-    data: str  # emoji, cifar10, stl10, celeba, fashion_mnist, or a folder or .zip of images
+    data: str  # emoji, cifar10, stl10, celeba, fashion_mnist, or a folder or .zip of images, or an .npz or .npy with an array of them
     limit: int | None = None  # so many images, evenly spread over all
     split: str = 'train'  # train, test, all, or what else the data set has; joined by +
     skip_broken: bool = False  # leave out images that cannot be read, and count them
 
     def load(self,
-        img_size: int,  # side in pixels
+        img_size: int | tuple[int, int] | None,  # side in pixels, (height, width), or None: as they are
     ) -> Images:
         "The images; notes of the loader go to stderr."
         if not self.data: raise UserError(f"--data is empty: give a folder, a .zip, or one of {', '.join(DATASETS)}")
@@ -82,7 +82,7 @@ class Source:
     ) -> dict:  # for config.json
         "What a run writes down of its images."
         source = asdict(self) | dict(data=full_name(self.data))
-        return dict(name=images.name, split=images.split, n=len(images), fingerprint=images.fingerprint(), classes=images.classes, source=source)
+        return dict(name=images.name, split=images.split, n=len(images), fingerprint=images.fingerprint(), classes=images.classes, notes=images.notes, prepared=images.prepared, source=source)
 
     @classmethod
     def of(cls,
@@ -1069,7 +1069,9 @@ def main(
             print(f"degas_nb {version('degas_nb')}")
             return
         if argv[0] not in COMMANDS: raise UserError(f"no command {argv[0]!r}; there are {', '.join(COMMANDS)}")
-        parse(argv[0], argv[1:]).run()
+        with warnings.catch_warnings():
+            warnings.showwarning = lambda message, *_, **__: say(str(message))  # a line, not the place in the code
+            parse(argv[0], argv[1:]).run()
         exit_at_once()
     except UserError as e: leave(2, f"degas: {e}")
     except Stopped as e: leave(128 + e.signum, f"degas: {e}")
