@@ -11,13 +11,13 @@ __all__ = ['Index', 'DEEP', 'FORMATS', 'SUFFIXES', 'MOST_ENTRIES', 'MOST_BYTES',
            'leads_to_folder', 'identity', 'open_regular', 'zip_files', 'member_name', 'files_in', 'is_image',
            'image_files', 'count', 'split_word', 'Place', 'are_splits', 'places', 'classed', 'without_outer',
            'stylegan_labels', 'row_labels', 'as_label', 'labels_in', 'table_of', 'named_labels', 'undivided',
-           'chosen_splits', 'files_source', 'folder_labels', 'understood', 'loose', 'cache_folder', 'Decoded',
-           'kept_at', 'settled', 'digest_of', 'recall', 'keep', 'make_room', 'one_at_a_time', 'decode', 'decoded',
-           'first_shape', 'brought_to', 'Seen', 'seen', 'Tally', 'depth', 'in_order', 'n_cores', 'room', 'memory',
-           'too_dark_or_light', 'area', 'by', 'some', 'Dataset', 'dataset', 'emoji', 'fetched', 'array_source',
-           'cifar10', 'fashion_mnist', 'stl10', 'celeba', 'array_file_source', 'images_of_npz', 'checked_header',
-           'colours_last', 'pixel_range', 'load', 'checked_side', 'expanded', 'namesake', 'named_source', 'path_source',
-           'spread', 'psnr', 'dequantise']
+           'chosen_splits', 'files_source', 'folder_labels', 'understood', 'loose', 'cache_place', 'cache_folder',
+           'Decoded', 'kept_at', 'settled', 'digest_of', 'recall', 'keep', 'make_room', 'one_at_a_time', 'decode',
+           'decoded', 'first_shape', 'brought_to', 'Seen', 'seen', 'Tally', 'depth', 'in_order', 'n_cores', 'room',
+           'memory', 'too_dark_or_light', 'area', 'by', 'some', 'Dataset', 'dataset', 'emoji', 'fetched',
+           'array_source', 'cifar10', 'fashion_mnist', 'stl10', 'celeba', 'array_file_source', 'images_of_npz',
+           'checked_header', 'colours_last', 'pixel_range', 'load', 'checked_side', 'expanded', 'namesake',
+           'named_source', 'path_source', 'spread', 'psnr', 'dequantise']
 
 # %% ../nbs/03_data.ipynb #ec89341c
 import contextlib
@@ -776,11 +776,15 @@ def loose(
     return f"{count(len(left), 'image')} outside of the splits left out: {some(left)}" if left else ''
 
 # %% ../nbs/03_data.ipynb #87f9fb5c
-def cache_folder()->Path|None:  # made when missing; None where nothing can be kept
+def cache_place()->Path:  # perhaps not there, or only to be read
     "Where what can be made again is kept: `$XDG_CACHE_HOME/degas_nb`, else `~/.cache/degas_nb`."
     chosen, home = os.environ.get('XDG_CACHE_HOME', ''), os.environ.get('HOME', '~')
-    if os.path.isabs(chosen): folder = Path(chosen)/'degas_nb'          # a relative one counts for nothing, says the standard
-    else: folder = Path(os.path.expanduser('~') if home == '~' or os.path.isabs(home) else os.devnull)/'.cache'/'degas_nb'
+    if os.path.isabs(chosen): return Path(chosen)/'degas_nb'            # a relative one counts for nothing, says the standard
+    return Path(os.path.expanduser('~') if home == '~' or os.path.isabs(home) else os.devnull)/'.cache'/'degas_nb'
+
+def cache_folder()->Path|None:  # made when missing; None where nothing can be kept
+    "`cache_place()`, if it can be written."
+    folder = cache_place()
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if not os.access(folder, os.W_OK|os.X_OK): raise PermissionError(errno.EACCES, 'not writable')
