@@ -16,8 +16,8 @@ __all__ = ['Index', 'DEEP', 'FORMATS', 'SUFFIXES', 'MOST_ENTRIES', 'MOST_BYTES',
            'decoded', 'first_shape', 'brought_to', 'Seen', 'seen', 'Tally', 'depth', 'in_order', 'n_cores', 'room',
            'memory', 'too_dark_or_light', 'area', 'by', 'some', 'Dataset', 'dataset', 'emoji', 'fetched',
            'array_source', 'cifar10', 'fashion_mnist', 'stl10', 'celeba', 'array_file_source', 'images_of_npz',
-           'checked_header', 'colours_last', 'pixel_range', 'load', 'checked_side', 'expanded', 'namesake',
-           'named_source', 'path_source', 'spread', 'psnr', 'dequantise']
+           'checked_header', 'colours_last', 'pixel_range', 'load', 'checked_side', 'namesake', 'named_source',
+           'path_source', 'spread', 'psnr', 'dequantise']
 
 # %% ../nbs/03_data.ipynb #ec89341c
 import contextlib
@@ -59,7 +59,7 @@ try: import fcntl
 except ImportError: fcntl = None  # not on Windows
 
 # %% ../nbs/03_data.ipynb #1509576d
-from .show import UserError
+from .show import UserError, user_path
 
 # %% ../nbs/03_data.ipynb #08430ff9
 def to_uint8(
@@ -1324,12 +1324,12 @@ def load(
     side = checked_side(img_size)
     if limit is not None and (type(limit) is not int or limit < 1): raise UserError(f"limit {limit} leaves no images: give 1 or more")
     if not isinstance(what, (str, Path)) or not isinstance(split, str): raise UserError(f"load wants a name or a path, and a split by name, not {type(what).__name__} and {type(split).__name__}")
-    named, root = str(what) in DATASETS, expanded(root)
+    named, root = str(what) in DATASETS, user_path(root)
     line = namesake(str(what), root) if named else ''
     try: source = named_source(str(what), split, root, side) if named else path_source(what, split, side)
     except UserError as e: raise UserError(f"{e} ({line})" if line else str(e)) from e
     images = decode(source, spread(len(source.names), limit), img_size, skip_broken, progress)
-    return replace(images, name=str(what) if named else printable(expanded(what).resolve().name), notes=[line]*bool(line) + images.notes)
+    return replace(images, name=str(what) if named else printable(user_path(what).resolve().name), notes=[line]*bool(line) + images.notes)
 
 def checked_side(
     img_size:int|Shape|None,
@@ -1340,13 +1340,6 @@ def checked_side(
     if type(img_size) is not int or not 16 <= img_size <= 4096 or img_size%8:
         raise UserError(f"img_size {printable(img_size, 40)} does not fit: the generator starts from img_size/8, so give a multiple of 8 that is at least 16 and at most 4096")
     return img_size
-
-def expanded(
-    path:str|Path,
-)->Path:
-    "A path with `~` filled in."
-    try: return Path(path).expanduser()
-    except RuntimeError: raise UserError(f"{printable(path)} begins with the name of a user who has no home here: write the path in full") from None
 
 def namesake(
     name:str,   # of `DATASETS`
@@ -1377,7 +1370,7 @@ def path_source(
     side:int|None,
 )->Source:
     "The source at a path; a name that is neither path nor data set is answered with the nearest."
-    path = expanded(what)
+    path = user_path(what)
     near = difflib.get_close_matches(str(what), DATASETS, 1)
     if near and not os.path.exists(path): raise UserError(f"{printable(what)} is neither a data set nor a path: did you mean {near[0]}?")
     if path.suffix.lower() in ('.npz', '.npy') and not path.is_dir() and os.path.exists(path): return array_file_source(path, split)

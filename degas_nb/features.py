@@ -33,7 +33,7 @@ from torch import Generator, Tensor, nn
 
 from .data import Images, cache_place, fetched
 from .runs import atomic_write, stream_seed
-from .show import UserError
+from .show import UserError, user_path
 
 # %% ../nbs/20_features.ipynb #e779f762
 class Features(NamedTuple):
@@ -541,7 +541,7 @@ def fid_weights(
     path:Path|str|None=None,  # a local file; None: the cache, or a download
 )->bytes:                     # the content of the file, its hash checked
     "The weights that FID means; a `UserError` for any other file."
-    path = downloaded_weights() if path is None else Path(path).expanduser()
+    path = downloaded_weights() if path is None else user_path(path)
     try: data = path.read_bytes()
     except OSError: raise UserError(f"no weights at {path}: name the file {FID_FILE} with --weights") from None
     found = hashlib.sha256(data).hexdigest()

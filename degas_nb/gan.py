@@ -27,7 +27,7 @@ from .genotype import Genotype
 from .ops import batch_statistics
 from .ranks import Ranks
 from .runs import Planned, Randoms, RunFolder, check_least, checked_history, epoch_permutation, other_plan, stream_seed
-from .show import UserError
+from .show import UserError, user_path
 
 # %% ../nbs/19_gan.ipynb #0ef57997
 OPTIMISERS = dict(adam=torch.optim.Adam, rmsprop=lambda params, lr, betas: torch.optim.RMSprop(params, lr, alpha=betas[1]))
@@ -338,7 +338,7 @@ class GANTraining(Planned, Iterator[GANStep]):
         "The folder at `path` if it is this run's, or a new one with its genotype.json."
         config = self.settings()
         data = dict(name=self.images.name, split=self.images.split, n=len(self.images), fingerprint=self.images.fingerprint())
-        if (Path(path)/'config.json').exists() and not overwrite:
+        if (user_path(path)/'config.json').exists() and not overwrite:
             run = RunFolder.open(path, 'gan')
             if not self.other_than(run.config, run.history) and run.data.get('fingerprint') == data['fingerprint']: return run.replan(config, self.history)
         run = RunFolder.create(path, 'gan', config, data, overwrite).replan(config, self.history)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from .ops import KINDS
 from .runs import read_json, write_json
-from .show import UserError, op_colour
+from .show import UserError, op_colour, user_path
 
 # %% ../nbs/06_genotype.ipynb #3d40181f
 @dataclass(frozen=True)
@@ -162,7 +162,8 @@ class Genotype:
     ) -> 'Genotype':  # checked
         "The genotype of that name, or in that file or folder."
         if str(what) in named_genotypes(): return cls.named(str(what))
-        try: path = Path(what)/'genotype.json' if Path(what).is_dir() else Path(what)
+        path = user_path(what)
+        try: path = path/'genotype.json' if path.is_dir() else path
         except OSError as e: raise UserError(f"no genotype {str(what)[:60]!r}: {e.strerror}") from None
         if path.name == 'genotype.json' and path.parent.is_dir() and not path.exists(): raise UserError(f"{path.parent} holds no genotype.json: a search writes it when it is done, degas prune at any time")
         if not path.exists(): raise UserError(f"no genotype {str(what)!r}: give a JSON file, a run folder, or one of {', '.join(named_genotypes())}")

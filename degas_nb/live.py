@@ -23,7 +23,7 @@ from pathlib import Path
 from IPython import get_ipython
 
 from .dashboard import ACTIONS, Dashboard
-from .show import UserError
+from .show import user_path, UserError
 
 # %% ../nbs/04d_live.ipynb #3d359a9a
 ENDS = ('stopped', 'done', 'failed', 'gone')
@@ -232,11 +232,12 @@ class Live(Background):
         paused: bool = False,                # rest before the first step
     ) -> None:
         super().__init__(dashboard, run)
-        self.run, self.pictures, self.folder, self.save_every, self.picture_every = run, pictures, folder, save_every, picture_every
+        self.run, self.pictures, self.save_every, self.picture_every = run, pictures, save_every, picture_every
+        self.folder = None if folder is None else user_path(folder)
         self.n, self.total = getattr(run, 'n', 0), length(run)
         self.allowed, self.calls, self.save_asked, self.rested = 0 if paused else math.inf, deque(), False, -1   # rested: the step of the last pause that was drawn
         if paused: self._state = 'paused'
-        self.home, self.trace, self.trouble, self.saved, self.resources = folder, None, '', '', ExitStack()
+        self.home, self.trace, self.trouble, self.saved, self.resources = self.folder, None, '', '', ExitStack()
         self.saved_at = self.next_picture = time.monotonic()
         self.buttons = {action: text for action, text in ACTIONS.items() if action != 'save' or folder is not None}
 
@@ -400,7 +401,7 @@ class Live(Background):
         folder: Path | str,
     ) -> bool:
         "Is this where the run is saved?"
-        return self.folder is not None and Path(self.folder).resolve() == Path(folder).resolve()
+        return self.folder is not None and self.folder.resolve() == user_path(folder).resolve()
 
     def prepare(self) -> None:
         "Make, check and lock the run's folder, if there is one: in the cell, where a mistake is seen at once."

@@ -28,7 +28,7 @@ from torch import Generator, Tensor
 from .data import Images
 from .features import Extractor, Features, FIDInception, Mixed, extract
 from .runs import atomic_write
-from .show import UserError
+from .show import UserError, user_path
 
 # %% ../nbs/21_metrics.ipynb #b825fc82
 CHUNK = 256  # rows that are turned into float64 at once
@@ -168,9 +168,9 @@ def read_npz(
     path:Path|str,  # perhaps an .npz
 )->dict:            # its arrays by name, None for what isn't needed; nothing is unpickled
     "The arrays of a file of statistics; a `UserError` when it can't be read."
-    if not Path(path).is_file(): raise UserError(f"no statistics at {path}")
+    if not (file := user_path(path)).is_file(): raise UserError(f"no statistics at {path}")
     try:
-        with np.load(path, allow_pickle=False) as f: return {k: f[k] if k in ('mu', 'sigma', 'n', 'about') else None for k in f.files}
+        with np.load(file, allow_pickle=False) as f: return {k: f[k] if k in ('mu', 'sigma', 'n', 'about') else None for k in f.files}
     except Exception as e: raise UserError(f"{path} can't be read as statistics, an .npz with arrays mu and sigma: {str(e).splitlines()[0] if str(e) else type(e).__name__}") from None
 
 

@@ -26,7 +26,7 @@ from pathlib import Path
 
 from .genotype import Genotype, svg
 from .runs import RunFolder, atomic_write, read_json
-from .show import UserError
+from .show import user_path, UserError
 from .widgets import best_op, static_text
 
 # %% ../nbs/22_report.ipynb #72846515
@@ -391,7 +391,7 @@ class Report:
         out: Path | str,  # file to write
     ) -> Path:
         "Write the page, atomically."
-        out = Path(out)
+        out = user_path(out)
         out.parent.mkdir(parents=True, exist_ok=True)
         atomic_write(out, self.html().encode('utf-8'))
         return out

@@ -4,12 +4,12 @@
 
 # %% auto #0
 __all__ = ['FULL', 'FORMAT', 'CHECKPOINTS', 'OWNED', 'SHIPPED_RUNS', 'room_for', 'atomic_write', 'write_json', 'read_json',
-           'refuse', 'Trace', 'RunFolder', 'taken', 'check_free', 'clear_run', 'undamaged', 'differences',
-           'checked_fields', 'fits', 'check_least', 'Planned', 'other_plan', 'checked_history', 'stream_seed',
-           'Randoms', 'epoch_permutation', 'shipped_run']
+           'refuse', 'Trace', 'Diverged', 'RunWarning', 'RunFolder', 'taken', 'check_free', 'clear_run', 'undamaged',
+           'differences', 'checked_fields', 'fits', 'check_least', 'Planned', 'other_plan', 'checked_history',
+           'stream_seed', 'Randoms', 'epoch_permutation', 'shipped_run']
 
 # %% ../nbs/04_runs.ipynb #10da4a2b
-import errno, fcntl, hashlib, io, json, math, os, pickle, shutil, time, zipfile
+import errno, hashlib, io, json, math, os, shutil, time, warnings, zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import fields, replace
@@ -21,7 +21,10 @@ from typing import IO, get_args, get_origin, get_type_hints
 import torch
 from torch import Generator, Tensor
 
-from .show import UserError
+try: import fcntl
+except ImportError: fcntl = None  # Windows
+
+from .show import user_path, UserError
 
 # %% ../nbs/04_runs.ipynb #f3f8c14a
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # no space, quota used up, file over the allowed size
@@ -43,7 +46,7 @@ def atomic_write(
     data: bytes,  # the whole content
 ) -> None:
     "Replace `path` by `data`: a reader, or a crash, sees the old file or the new one."
-    path = Path(path)
+    path = user_path(path)
     part = path.with_name(f'.{path.name}.{os.getpid()}.part')
     try:
         with room_for(path):
@@ -68,7 +71,7 @@ def read_json(
     path: Path | str,  # a JSON file
 ) -> dict | list:
     "The value in `path`; a `UserError` names the file when it is missing or damaged."
-    path = Path(path)
+    path = user_path(path)
     try: return json.loads(path.read_text(encoding='utf-8'), parse_constant=refuse)
     except FileNotFoundError: raise UserError(f"{path} is missing") from None
     except IsADirectoryError: raise UserError(f"{path} is a folder, not a JSON file") from None
@@ -94,12 +97,14 @@ class Trace:
     "One JSON record a line, appended as the run goes; every record has a `step`."
     def __init__(self,
         path: Path,  # the file; made by the first `append`
-    ): self.path = Path(path)
+        run: 'RunFolder | None' = None,  # whose trace it is
+    ): self.path, self.run = Path(path), run
 
     def append(self,
         record: dict,  # plain values with an int `step`
     ) -> None:
         "Add one record; a full disk leaves the trace as it was."
+        if self.run: self.run.check_held()
         line = (json.dumps(_finite(record)) + '\n').encode()
         with room_for(self.path), open(self.path, 'ab') as f:
             end = f.tell()
@@ -142,15 +147,23 @@ CHECKPOINTS = ('checkpoint.new.pt', 'checkpoint.pt', 'checkpoint.prev.pt')  # ne
 OWNED = (*CHECKPOINTS, 'config.json', 'trace.jsonl', 'genotype.json', 'scores.json', 'report.html', 'samples')
 
 
+class Diverged(UserError):
+    "Numbers of a run are no longer finite; what was saved before is as it was."
+
+
+class RunWarning(UserWarning):
+    "What the owner of a run should know, though it goes on."
+
+
 class RunFolder:
     "The files of one run; `create` a new one or `open` one that exists."
     def __init__(self,
         path: Path | str,  # folder with a `config.json`
         meta: dict,  # content of `config.json`
     ):
-        self.path, self.meta = Path(path), meta
+        self.path, self.meta = user_path(path), meta
         self.kind, self.config, self.data = meta['kind'], meta['config'], meta['data']
-        self.trace = Trace(self.path/'trace.jsonl')
+        self.trace, self.held = Trace(self.path/'trace.jsonl', self), None  # held: the lock file, while this process works here
 
     def __repr__(self) -> str: return f"RunFolder({str(self.path)!r}, kind={self.kind!r})"
 
@@ -163,7 +176,7 @@ class RunFolder:
         overwrite: bool = False,  # replace a run that is there; other folders are never touched
     ) -> 'RunFolder':
         "Make the folder and write `config.json`; a `UserError` when it already holds something."
-        path, meta = Path(path), dict(format=FORMAT, kind=kind, config=config, data=data)
+        path, meta = user_path(path), dict(format=FORMAT, kind=kind, config=config, data=data)
         check_free(path, overwrite)
         try: path.mkdir(parents=True, exist_ok=True)
         except OSError as e: raise UserError(f"cannot make the folder {path}: {e.strerror}") from None
@@ -180,7 +193,7 @@ class RunFolder:
         kind: str | None = None,  # refuse runs of another kind
     ) -> 'RunFolder':
         "The run in `path`; a `UserError` when there is none."
-        path = Path(path)
+        path = user_path(path)
         if not path.is_dir(): raise UserError(f"no folder {path}: name the --out folder of a run")
         if not (path/'config.json').exists(): raise UserError(f"{path} holds no run (no config.json)")
         meta = read_json(path/'config.json')
@@ -194,13 +207,16 @@ class RunFolder:
     def samples(self) -> Path:  # `samples/`, made when first asked for
         "Where pictures of this run go."
         folder = self.path/'samples'
+        self.check_held()
         with room_for(folder): folder.mkdir(exist_ok=True)
         return folder
 
     def save_checkpoint(self,
         state: dict,  # tensors and plain values, nested in dicts and lists
     ) -> None:
-        "Write all state atomically; the checkpoint before it is kept."
+        "Write all state atomically; the checkpoint before it is kept. A `Diverged` when something in it is not finite."
+        self.check_held()
+        if found := _not_finite(state): raise Diverged(f"{found} is not finite at step {state.get('step')}")
         buffer = io.BytesIO()
         torch.save(state, buffer)
         new, last = self.path/'checkpoint.new.pt', self.path/'checkpoint.pt'
@@ -209,9 +225,12 @@ class RunFolder:
         os.replace(new, last)
 
     def load_checkpoint(self) -> dict:  # the `state` that was saved
-        "The newest undamaged checkpoint; a `UserError` when there is none."
-        for name in CHECKPOINTS:
-            if (state := undamaged(self.path/name)) is not None: return state
+        "The newest undamaged checkpoint, said when it is not the newest; a `UserError` when there is none."
+        there = [name for name in CHECKPOINTS if (self.path/name).exists()]
+        for i, name in enumerate(there):
+            if (state := undamaged(self.path/name)) is None: continue
+            if i: warnings.warn(f"{self.path/there[0]} is damaged or holds numbers that are not finite: taking the one before it, of step {state.get('step')}", RunWarning, stacklevel=2)
+            return state
         raise UserError(f"{self.path} has no checkpoint that can be read: start again with --overwrite")
 
     def has_checkpoint(self) -> bool:
@@ -239,31 +258,55 @@ class RunFolder:
         "Keep other processes out of this folder; a `UserError` when one is in it."
         with room_for(self.path/'.lock'): f = open(self.path/'.lock', 'a')
         with f:
-            if not taken(f, fcntl.LOCK_EX, patience=.2): raise UserError(f"another process is working in {self.path}: wait for it or choose another --out")
-            for part in self.path.glob('.checkpoint*.part'): part.unlink()  # of a process that was killed while saving
-            yield
+            try:
+                if not taken(f, alone=True, patience=.2): raise UserError(f"another process is working in {self.path}: wait for it or choose another --out")
+            except OSError as e: warnings.warn(f"{self.path} cannot be locked here ({e.strerror}): see to it that no other process works in it", RunWarning, stacklevel=3)
+            _remove_parts(self.path)
+            self.held = f
+            try: yield
+            finally: self.held = None
+
+    def check_held(self) -> None:
+        "A `UserError` when the folder that this process locked is no longer at its place."
+        if self.held is None: return
+        try: there = os.stat(self.path/'.lock')
+        except (FileNotFoundError, NotADirectoryError): there = None
+        if not (there and os.path.samestat(there, os.fstat(self.held.fileno()))):
+            raise UserError(f"{self.path} is no longer the folder that this run works in (it, or its .lock, was renamed, deleted or made anew): nothing more is written there; what was saved lies where the folder is now")
 
     def busy(self) -> bool:
         "Is a process working here? For an instant this shares its lock, which is why `lock` asks more than once."
         try: f = open(self.path/'.lock')
         except OSError: return False  # nobody ever worked here
-        with f: return not taken(f, fcntl.LOCK_SH)
+        with f:
+            try: return not taken(f, alone=False)
+            except OSError: return False  # nobody can know
 
 
 def taken(
     f: IO,  # open file
-    kind: int,  # LOCK_EX, alone; or LOCK_SH, with others of that kind
+    alone: bool,  # or together with others who do not ask to be alone
     patience: float = 0.,  # seconds to go on asking
 ) -> bool:
-    "Lock the file, unless another process keeps it for longer than that."
+    "Lock the file, unless another process keeps it for longer than that; an `OSError` where the system has no such locks."
+    if fcntl is None: raise OSError(errno.ENOSYS, 'this system has no flock')
     end = time.monotonic() + patience
     while True:
         try:
-            fcntl.flock(f, kind | fcntl.LOCK_NB)
+            fcntl.flock(f, (fcntl.LOCK_EX if alone else fcntl.LOCK_SH) | fcntl.LOCK_NB)
             return True
-        except OSError:
+        except BlockingIOError:  # EWOULDBLOCK, and nothing else, means that somebody has it
             if time.monotonic() >= end: return False
             time.sleep(.01)
+
+
+def _remove_parts(
+    path: Path,  # folder of a run
+) -> None:
+    "Remove files that were never finished: checkpoints are written by the lock's owner alone, others perhaps at this moment."
+    for part in path.glob('.*.part'):
+        if not part.name.startswith(tuple(f'.{name}.' for name in OWNED)): continue
+        if part.name.startswith('.checkpoint') or time.time() - part.stat().st_mtime > 60: part.unlink(missing_ok=True)
 
 
 def check_free(
@@ -292,13 +335,25 @@ def clear_run(
 def undamaged(
     path: Path,  # a checkpoint
 ) -> dict | None:  # the state in it
-    "What the checkpoint holds, if every part of the archive matches its CRC."
+    "What the checkpoint holds, if every part of the archive matches its CRC and every number is finite."
     try:
         with zipfile.ZipFile(path) as z:
             if z.testzip() is not None: return None
         state = torch.load(path, weights_only=True, map_location='cpu')
-    except (OSError, EOFError, RuntimeError, zipfile.BadZipFile, pickle.UnpicklingError): return None
-    return state if isinstance(state, dict) else None
+    except MemoryError: raise
+    except Exception: return None  # zipfile, zlib, struct, pickle and torch each have errors of their own
+    return state if isinstance(state, dict) and not _not_finite(state) else None
+
+
+def _not_finite(
+    state: object,  # tensors and plain values, nested in dicts and lists
+    name: str = '',  # of the state
+) -> str:  # '' when all is finite
+    "The name of the first tensor or number that is not finite."
+    if isinstance(state, float): return name*(not math.isfinite(state))
+    if isinstance(state, Tensor): return name*(state.is_floating_point() and not bool(state.isfinite().all()))
+    parts = state.items() if isinstance(state, dict) else enumerate(state) if isinstance(state, (list, tuple)) else ()
+    return next((found for k, v in parts if (found := _not_finite(v, f'{name}.{k}'.lstrip('.')))), '')
 
 
 def differences(

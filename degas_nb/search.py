@@ -23,7 +23,7 @@ from .ops import batch_statistics
 from .pyramid import reconstruction_loss
 from .ranks import Ranks
 from .runs import check_least, checked_fields, checked_history, epoch_permutation, other_plan, Planned, Randoms, RunFolder
-from .show import UserError
+from .show import UserError, user_path
 from .supernet import SuperGenerator, by_name
 
 # %% ../nbs/13_search.ipynb #b713f213
@@ -334,7 +334,7 @@ class Search(Planned, Iterator[SearchStep]):
     ) -> RunFolder:
         "The folder at `path` if it is this run's, or a new one."
         data = dict(name=self.images.name, split=self.images.split, n=len(self.images), fingerprint=self.images.fingerprint())
-        if (Path(path)/'config.json').exists() and not overwrite:
+        if (user_path(path)/'config.json').exists() and not overwrite:
             run = RunFolder.open(path, 'search')
             if not self.other_than(run.config, run.history) and run.data['fingerprint'] == data['fingerprint']: return run.replan(asdict(self.config), self.history)
         return RunFolder.create(path, 'search', asdict(self.config), data, overwrite).replan(asdict(self.config), self.history)

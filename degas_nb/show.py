@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['COLOURS', 'as_pixels', 'image_grid', 'enlarge', 'save_grid', 'Picture', 'show_images', 'titled_grid', 'line_of_text',
-           'curves', 'figure_png', 'op_colour', 'compact', 'members', 'compact_tensor', 'UserError']
+           'curves', 'figure_png', 'op_colour', 'compact', 'members', 'compact_tensor', 'UserError', 'user_path']
 
 # %% ../nbs/01_show.ipynb #6a9ce1b7
 import base64
@@ -63,7 +63,7 @@ def save_grid(
     **kw:int,             # `n_cols`, `pad`, `scale` of `image_grid`
 )->None:
     "Write the grid of `x` to `path`, making its folder."
-    path = Path(path)
+    path = user_path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     image_grid(x, **kw).save(path)
 
@@ -83,7 +83,7 @@ class Picture:
         path:str|Path,  # target file
     )->None:
         "Write the picture at its own size."
-        self.image.save(path)
+        self.image.save(user_path(path))
 
     def encoded(self)->tuple[str, bytes]:  # mime type, bytes
         "The smaller of PNG and JPEG."
@@ -215,3 +215,11 @@ class UserError(ValueError):
         message:str,  # line breaks, as foreign messages bring them, become spaces
     ):
         super().__init__(' '.join(str(message).split()))
+
+
+def user_path(
+    path:str|Path,  # as somebody wrote it
+)->Path:
+    "The path, with `~` and `~name` as a shell would read them."
+    try: return Path(path).expanduser()
+    except RuntimeError: raise UserError(f"{path} begins with a home folder that is not known: write the path in full, or ./{path} for a folder of that name") from None

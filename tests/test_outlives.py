@@ -1,0 +1,131 @@
+"""A run outlives its terminal and its log: a pipe that nobody reads, a full disk behind stderr, a terminal that is closed."""
+import errno, io, json, os, pty, signal, subprocess, sys, threading, time
+from pathlib import Path
+
+import pytest
+
+from degas_nb import cli
+from test_cli import Done, as_undisturbed, degas, forked, found, pictures, quiet_machine, search_argv, signalled, state, train_argv, trace  # noqa: F401
+
+COMMAND = [sys.executable, '-m', 'degas_nb.cli']
+
+
+def with_streams(argv, stdout=None, stderr=None, before=''):
+    "The real command with streams as a shell may give them; `before` runs in the shell first."
+    words = ' '.join(f"'{w}'" for w in map(str, [*COMMAND, *argv]))
+    redirects = (f' >{stdout}' if stdout else '') + (f' 2>{stderr}' if stderr else '')
+    return subprocess.run(['bash', '-c', f'{before}{words}{redirects}'], capture_output=True, text=True, timeout=100)
+
+
+GONE = {'full': '/dev/full', 'closed': '&-'}
+
+
+@pytest.mark.parametrize('which', GONE)
+def test_a_run_outlives_stderr(which, found, tmp_path):
+    out = tmp_path/'run'
+    done = with_streams(search_argv(out), stderr=GONE[which])
+    assert done.returncode == 0 and done.stdout.startswith('s1 = ') and 'epoch' not in done.stdout
+    as_undisturbed(out, found)
+
+
+def test_a_run_outlives_the_reader_of_its_log(found, tmp_path):
+    out = tmp_path/'run'
+    words = ' '.join(f"'{w}'" for w in map(str, [*COMMAND, *search_argv(out)]))
+    done = subprocess.run(['bash', '-c', f'set -o pipefail; {words} 2>&1 | head -1'], capture_output=True, text=True, timeout=100)
+    assert done.returncode == 0 and len(done.stdout.splitlines()) == 1 and not done.stderr
+    as_undisturbed(out, found)
+
+
+class Broken(io.StringIO):
+    "Takes some characters, then fails as the system does."
+    def __init__(self, code, room): super().__init__(); self.code, self.room = code, room
+    def write(self, text):
+        if self.tell() + len(text) > self.room: raise OSError(self.code, os.strerror(self.code))
+        return super().write(text)
+
+
+@pytest.mark.parametrize('code', [errno.EPIPE, errno.EIO, errno.ENOSPC, errno.EBADF])
+@pytest.mark.parametrize('room', [0, 40, 300])
+def test_whatever_happens_to_a_stream_the_run_goes_on(code, room, tmp_path, monkeypatch):
+    for name in 'stdout', 'stderr': monkeypatch.setattr(sys, name, Broken(code, room))
+    assert degas(*train_argv(tmp_path/'run', '--sample-every', 1)) in ((0,) if code == errno.EPIPE else (0, 1))
+    assert len(trace(tmp_path/'run')) == 6 and (tmp_path/'run'/'report.html').exists()
+
+
+@pytest.mark.parametrize('argv', [['--help'], ['--version'], ['draw', 'cifar10_paper', '--out', 'X/x.svg'], ['score', 'X/a', 'X/b', '--n', '20', '--features', 'emoji']])
+@pytest.mark.parametrize('stdout', ['/dev/full', '&-', '>(true)'])
+def test_the_last_word_into_a_closed_stdout_is_no_traceback(argv, stdout, tmp_path):
+    if 'score' in argv: pictures(tmp_path/'a', 20), pictures(tmp_path/'b', 24)
+    done = with_streams([a.replace('X', str(tmp_path)) for a in argv], stdout=stdout)
+    assert 'Traceback' not in done.stderr and 'Exception ignored' not in done.stderr
+    if stdout == '/dev/full': assert done.returncode == 1 and 'No space left' in done.stderr.splitlines()[-1]
+    else: assert done.returncode == 0
+
+
+def test_a_score_is_kept_before_it_is_printed(tmp_path):
+    run = tmp_path/'run'
+    assert degas(*train_argv(run)) == 0
+    done = with_streams(['score', run, '--n', 20], stdout='/dev/full')
+    assert done.returncode == 1 and len(json.loads((run/'scores.json').read_text())) == 1
+
+
+def test_a_file_never_gets_the_number_of_a_closed_stream(tmp_path):
+    "Where stderr is closed, the next file that is opened would be file 2, and what a library complains about would end in it."
+    code = "import os, sys; sys.path.insert(0, 'tests')\nfrom degas_nb.cli import manners\nwith manners():\n  with open(sys.argv[1], 'wb') as f: f.write(str(f.fileno()).encode())"
+    words = f"'{sys.executable}' -c \"{code}\" '{tmp_path}/x'"
+    subprocess.run(['bash', '-c', f'{words} >&- 2>&- <&-'], timeout=100, check=True)
+    assert int((tmp_path/'x').read_text()) > 2
+
+
+# ---------------------------------------------------------------- terminals
+
+@pytest.mark.skipif(not hasattr(signal, 'SIGHUP'), reason='a signal that Windows does not have')
+class TestHangUp:
+    def test_a_closed_terminal_saves_and_ends(self, found, tmp_path):
+        out = tmp_path/'run'
+        stopped = signalled(5, [signal.SIGHUP], *search_argv(out))
+        assert stopped.returncode == 128 + signal.SIGHUP and 'Traceback' not in stopped.stderr and not stopped.stdout
+        assert state(out)['step'] == 5
+        assert degas('search', '--resume', '--out', out) == 0
+        as_undisturbed(out, found)
+
+    @pytest.mark.parametrize('signals', [[signal.SIGHUP]*3, [signal.SIGHUP, signal.SIGTERM], [signal.SIGTERM, signal.SIGHUP]])
+    def test_a_terminal_may_say_so_several_times(self, signals, tmp_path):
+        out = tmp_path/'run'
+        stopped = signalled(3, signals, *train_argv(out))
+        assert stopped.returncode == 128 + signals[0] and state(out)['step'] == 3
+
+    def test_nohup_is_respected(self, found, tmp_path):
+        out = tmp_path/'run'
+        def ignoring(*argv):
+            signal.signal(signal.SIGHUP, signal.SIG_IGN)
+            try: return signalled(*argv)
+            finally: signal.signal(signal.SIGHUP, signal.SIG_DFL)
+        done = ignoring(4, [signal.SIGHUP], *search_argv(out))
+        assert done.returncode == 0, done.stderr
+        as_undisturbed(out, found)
+
+    @pytest.mark.parametrize('nohup', [False, True])
+    def test_a_real_terminal_that_is_closed(self, nohup, found, tmp_path):
+        "The kernel hangs up; what is written from then on gives EIO."
+        out = tmp_path/'run'
+        ours, theirs = pty.openpty()
+        def start():
+            os.setsid()
+            import fcntl, termios
+            fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+            if nohup: signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        run = subprocess.Popen([*COMMAND, *map(str, search_argv(out, epochs=60 if not nohup else 4))], stdin=theirs, stdout=theirs, stderr=theirs, preexec_fn=start)
+        os.close(theirs)
+        end = time.monotonic() + 60
+        while not (out/'trace.jsonl').exists() and time.monotonic() < end: time.sleep(.02); os.set_blocking(ours, False); drained(ours)
+        os.close(ours)
+        assert run.wait(60) == (0 if nohup else 128 + signal.SIGHUP)
+        if nohup: as_undisturbed(out, found)
+        else: assert state(out)['step'] == len(trace(out)) > 0
+
+
+def drained(fd):
+    "What a terminal would have shown."
+    try: return os.read(fd, 65536)
+    except OSError: return b''
