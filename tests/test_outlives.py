@@ -10,14 +10,14 @@ from test_cli import Done, as_undisturbed, degas, forked, found, pictures, quiet
 COMMAND = [sys.executable, '-m', 'degas_nb.cli']
 
 
-def with_streams(argv, stdout=None, stderr=None, before=''):
-    "The real command with streams as a shell may give them; `before` runs in the shell first."
+def with_streams(argv, stdout='', stderr=''):
+    "The real command with streams as a shell may give them."
     words = ' '.join(f"'{w}'" for w in map(str, [*COMMAND, *argv]))
-    redirects = (f' >{stdout}' if stdout else '') + (f' 2>{stderr}' if stderr else '')
-    return subprocess.run(['bash', '-c', f'{before}{words}{redirects}'], capture_output=True, text=True, timeout=100)
+    redirects = f' {stdout} {stderr}'
+    return subprocess.run(['bash', '-c', words + redirects], capture_output=True, text=True, timeout=100)
 
 
-GONE = {'full': '/dev/full', 'closed': '&-'}
+GONE = {'full': '2>/dev/full', 'closed': '2>&-'}
 
 
 @pytest.mark.parametrize('which', GONE)
@@ -53,19 +53,19 @@ def test_whatever_happens_to_a_stream_the_run_goes_on(code, room, tmp_path, monk
 
 
 @pytest.mark.parametrize('argv', [['--help'], ['--version'], ['draw', 'cifar10_paper', '--out', 'X/x.svg'], ['score', 'X/a', 'X/b', '--n', '20', '--features', 'emoji']])
-@pytest.mark.parametrize('stdout', ['/dev/full', '&-', '>(true)'])
+@pytest.mark.parametrize('stdout', ['>/dev/full', '>&-', '> >(true)'])
 def test_the_last_word_into_a_closed_stdout_is_no_traceback(argv, stdout, tmp_path):
     if 'score' in argv: pictures(tmp_path/'a', 20), pictures(tmp_path/'b', 24)
     done = with_streams([a.replace('X', str(tmp_path)) for a in argv], stdout=stdout)
     assert 'Traceback' not in done.stderr and 'Exception ignored' not in done.stderr
-    if stdout == '/dev/full': assert done.returncode == 1 and 'No space left' in done.stderr.splitlines()[-1]
+    if stdout == '>/dev/full': assert done.returncode == 1 and 'No space left' in done.stderr.splitlines()[-1]
     else: assert done.returncode == 0
 
 
 def test_a_score_is_kept_before_it_is_printed(tmp_path):
     run = tmp_path/'run'
     assert degas(*train_argv(run)) == 0
-    done = with_streams(['score', run, '--n', 20], stdout='/dev/full')
+    done = with_streams(['score', run, '--n', 20], stdout='>/dev/full')
     assert done.returncode == 1 and len(json.loads((run/'scores.json').read_text())) == 1
 
 
