@@ -37,8 +37,7 @@ def between(
 
 
 def on_this_thread()->AbstractContextManager:
-    """Gradients are computed by the calling thread, as they always are on a CPU. A GPU has a thread of its own for them; where a graph goes through both
-    threads (a gradient of a gradient), the order of its sums hangs on what the process did before, and a resumed run would end in other bits."""
+    "Inside, gradients are computed by the thread that asks for them, on a GPU as on a CPU."
     return torch.autograd.set_multithreading_enabled(False)
 
 

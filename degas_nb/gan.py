@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['OPTIMISERS', 'GANConfig', 'GANStep', 'average_', 'GANTraining', 'class_count', 'descend', 'draw_images',
-           'with_statistics', 'generator_spec', 'generator_from', 'drawing_generator', 'trained_generator']
+           'with_statistics', 'generator_spec', 'generator_from', 'start_of', 'drawing_generator', 'trained_generator']
 
 # %% ../nbs/19_gan.ipynb #9392a5fe
 import copy
@@ -12,7 +12,7 @@ import json
 import math
 from collections.abc import Iterator
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -25,7 +25,7 @@ from .frameworks import Settings, find_framework, on_this_thread
 from .generator import BASELINES, INITS, STATISTICS, Z_RATIOS, build_generator, latent_size, recalibrated
 from .genotype import Genotype
 from .ops import batch_statistics
-from .ranks import Ranks
+from .ranks import Ranks, deterministic
 from .runs import Planned, Randoms, RunFolder, check_least, checked_history, epoch_permutation, other_plan, stream_seed
 from .show import UserError, user_path
 
@@ -37,7 +37,7 @@ OPTIMISERS = dict(adam=torch.optim.Adam, rmsprop=lambda params, lr, betas: torch
 class GANConfig:
     "Settings of one GAN training."
     framework:str = 'ctgan'              # the paper's; a name of `FRAMEWORKS`
-    steps:int = 200                      # generator updates; the learning rate falls linearly to 0 over them
+    steps:int = 200                      # generator updates; the learning rate falls linearly to 0 over them. A run can be made longer later: `replan`
     batch_size:int = 64                  # images a critic update (CT-GAN)
     fake_ratio:int = 1                   # generator batch / critic batch; CT-GAN: 2
     n_critic:int = 2                     # critic updates for one of the generator; CT-GAN: 5; with 1 the critic became constant here
@@ -50,6 +50,7 @@ class GANConfig:
     betas:tuple[float, float] = (0., .9) # Adam's (WGAN-GP, CT-GAN); the second is RMSprop's decay
     ema:float = .95                      # decay of the averaged generator that draws samples; 0: none (CT-GAN)
     init:str = 'ctgan'                   # how both networks start: 'ctgan', 'dcgan'; 'keep': the generator goes on from its weights
+    deterministic:bool = False           # on a GPU: only kernels that give the same bits each time, where torch has such; slower
     seed:int = 0                         # of everything random in the run
 
     def __post_init__(self):
@@ -125,7 +126,7 @@ class GANStep:
 
     def record(self)->dict:  # a line of trace.jsonl
         "Plain values; a `UserError` when the training has diverged."
-        if not all(map(math.isfinite, self.losses.values())): raise UserError(f"a loss is not finite at step {self.n}: try a smaller --lr, or go on from the last checkpoint with one (--resume --lr {self.lr/4:.0e})")
+        if not all(map(math.isfinite, self.losses.values())): raise UserError(f"a loss is not finite at step {self.n}: try a smaller --lr; what was saved goes on with one, too (--resume --lr RATE)")
         return dict(step=self.n, critic=self.critic, generator=self.generator, lr=self.lr)
 
 # %% ../nbs/19_gan.ipynb #6ad7906c
@@ -193,9 +194,22 @@ class GANTraining(Planned, Iterator[GANStep]):
         ranks:Ranks=Ranks(),             # processes that share each step
     )->'GANTraining':
         "A new training of the generator that `spec` names (torch's global random stream is left as it was)."
+        if config.init == 'keep': raise UserError("--init keep goes on from the weights of a generator, and a new one has none: name the folder of a GAN run (GANTraining.continued), or choose " + ' or '.join(f'--init {name}' for name in INITS))
         n_classes, z_dim = class_count(images) if config.conditional else None, latent_size(config.z_dim, images.size, config.z_ratio)
         with torch.random.fork_rng(devices=[]): generator = build_generator(spec, images.size, z_dim, config.width, n_classes)
         return cls(generator.to(device), images, config, ranks)
+
+    @classmethod
+    def continued(cls,
+        path:Path|str,                   # folder of a GAN run, finished or not
+        images:Images,                   # what its generator shall learn to draw now
+        config:GANConfig=GANConfig(),    # settings of the new training; the critic is a new one
+        device:str|torch.device='cpu',   # where to compute
+        ranks:Ranks=Ranks(),             # processes that share each step
+    )->'GANTraining':
+        "A new training that begins with the generator that draws in another run (`init='keep'`)."
+        generator = start_of(path, images, config)
+        return cls(generator.to(device), images, replace(config, init='keep'), ranks)
 
     def length(self, config:GANConfig)->int: return config.steps
 
@@ -206,8 +220,9 @@ class GANTraining(Planned, Iterator[GANStep]):
         plan = self.plan_at(self.n)
         lr = plan.lr*(1 - self.n/plan.steps)
         for optimiser in (self.critic_optimiser, self.generator_optimiser): optimiser.param_groups[0]['lr'] = lr
-        rounds = [self.critic_step(self.n*self.config.n_critic + k) for k in range(self.config.n_critic)]
-        drawn = self.generator_step()
+        with deterministic(self.config.deterministic):
+            rounds = [self.critic_step(self.n*self.config.n_critic + k) for k in range(self.config.n_critic)]
+            drawn = self.generator_step()
         if self.average is not None: average_(self.average, self.generator, self.config.ema)
         self.n += 1
         names = tuple(('critic', k) for k in rounds[0]) + tuple(('generator', k) for k in drawn)
@@ -459,6 +474,23 @@ def generator_from(
         return build_generator(what if isinstance(what, str) else Genotype.from_json(what), spec['img_size'], spec['z_dim'], spec['channels'], spec.get('n_classes'), spec.get('tail') != 'plain')
 
 
+def start_of(
+    path:Path|str,     # folder of a GAN run
+    images:Images,     # of a training that shall begin with its generator
+    config:GANConfig,  # and its settings
+)->nn.Module:
+    "The generator that draws in a run's last checkpoint, if it fits other settings; a `UserError` says what doesn't."
+    try: generator = trained_generator(path)
+    except UserError as e: raise UserError(f"--init keep goes on from the weights of a GAN run: {e}") from None
+    for flag, there, here in (('--img-size', generator.img_size, images.size), ('--width', generator.channels, config.width)):
+        if there != here: raise UserError(f"the generator of {path} has {flag} {there}, this training {here}: add {flag} {there}")
+    if generator.z_dim != latent_size(config.z_dim, images.size, config.z_ratio):
+        raise UserError(f"the generator of {path} starts from {generator.z_dim} numbers, this training from {latent_size(config.z_dim, images.size, config.z_ratio)}: add --z-dim {generator.z_dim} --z-ratio none")
+    if (generator.n_classes is not None) != config.conditional: raise UserError(f"the generator of {path} {'knows' if generator.n_classes else 'knows no'} classes: {'add' if generator.n_classes else 'leave out'} --conditional")
+    if config.conditional and generator.n_classes != class_count(images): raise UserError(f"the generator of {path} knows {generator.n_classes} classes, {images.name} has {class_count(images)}: give images of as many")
+    return generator
+
+
 def drawing_generator(
     spec:dict,                      # from `generator_spec`
     state:dict,                     # of a training, from its checkpoint
@@ -466,6 +498,7 @@ def drawing_generator(
 )->nn.Module:
     "The generator that draws in a checkpoint: the average, if there is one."
     net = generator_from(spec)
+    if state.get('spec', spec) != spec: raise UserError("the checkpoint holds another generator than its config.json names: restore one of them")
     net.load_state_dict(state['generator'] if state['average'] is None else state['average'])
     return net.to(device, memory_format=torch.channels_last)
 

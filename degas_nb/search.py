@@ -144,7 +144,7 @@ class SearchStep:
         with_alpha: bool = False,  # the 118 numbers of alpha and weights too?
     ) -> dict:  # a line of trace.jsonl
         "Plain values; a `UserError` when the search has diverged."
-        if not math.isfinite(self.losses['loss']): raise UserError(f"the loss is not finite at step {self.n}: try a smaller --lr or --z-lr, or go on from the last checkpoint with one (--resume --lr {self.lr/4:.0e})")
+        if not math.isfinite(self.losses['loss']): raise UserError(f"the loss is not finite at step {self.n}: try a smaller --lr or --z-lr; what was saved goes on with one, too (--resume --lr RATE)")
         row = dict(step=self.n, epoch=self.epoch, **self.losses, lr=self.lr)
         return row | dict(alpha=self.alpha, weights=self.weights) if with_alpha else row
 

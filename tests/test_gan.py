@@ -436,3 +436,67 @@ def test_a_search_made_longer_ends_in_the_bits_of_both_plans_in_one_go(at, chang
     again = Search.load(tmp_path/'run', images)
     assert (again.n, len(again), again.history) == (len(whole), 2*changes.get('epochs', 2), history)
     with pytest.raises(UserError, match='steps are done'): again.replan(epochs=1)
+
+
+# From another run's weights ------------------------------------------------------------------
+
+@pytest.mark.parametrize('spec, conditional, ema', [('cifar10_paper', False, .9), ('resnet', True, 0.), ('dcgan', False, .9)])
+def test_a_training_goes_on_from_the_weights_of_another(spec, conditional, ema, tmp_path):
+    "Of the generator that draws: the average, if there is one. In another framework, with other settings."
+    first = training(spec, conditional=conditional, ema=ema)
+    for _ in range(2): next(first)
+    first.save(tmp_path/'first')
+    run = GANTraining.continued(tmp_path/'first', some_images(), GANConfig(**TINY | dict(framework='sngan', conditional=conditional, seed=4)))
+    assert run.config.init == 'keep' and run.n == 0
+    for name, p in first.artist.state_dict().items(): assert torch.equal(p, run.generator.state_dict()[name])
+    next(run)
+    run.save(tmp_path/'second')
+    rest = GANTraining.load(tmp_path/'second', some_images())
+    for r in run, rest:
+        for _ in r: pass
+    assert_same(run, rest)
+
+
+def test_weights_that_do_not_fit(tmp_path):
+    labelled = training(conditional=True)
+    for run, name in ((training(), 'plain'), (labelled, 'labelled')): run.save(tmp_path/name)
+    RunFolder.create(tmp_path/'search', 'search', {}, {})
+    RunFolder.create(tmp_path/'early', 'gan', training().settings(), {})
+    three = Images(some_images().pixels, torch.arange(40) % 3, list('abc'))
+    for name, images, kw, words in (
+            ('plain', some_images(), dict(width=16), 'add --width 8'), ('plain', some_images(size=16), {}, 'add --img-size 32'), ('plain', some_images(), dict(z_dim=64), 'add --z-dim 128'),
+            ('plain', some_images(), dict(conditional=True), 'leave out --conditional'), ('labelled', some_images(), {}, 'add --conditional'), ('labelled', three, dict(conditional=True), '2 classes, images has 3'),
+            ('search', some_images(), {}, 'weights of a GAN run'), ('nowhere', some_images(), {}, 'weights of a GAN run'), ('early', some_images(), {}, 'weights of a GAN run')):
+        with pytest.raises(UserError, match=words) as e: GANTraining.continued(tmp_path/name, images, GANConfig(**TINY | kw))
+        assert '\n' not in str(e.value)
+    with pytest.raises(UserError, match='--init keep'): training(init='keep')
+
+
+def test_deterministic_is_given_back():
+    from degas_nb.ranks import deterministic
+    def state(): return torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled(), torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark
+    before, seen = state(), []
+    run = training(deterministic=True)
+    run.framework.__class__.constrain_, plain = lambda self, critic: seen.append(state()), run.framework.__class__.constrain_
+    try: next(run)
+    finally: run.framework.__class__.constrain_ = plain
+    assert state() == before and set(seen) == {(True, True, True, False)}
+    with pytest.raises(ZeroDivisionError), deterministic(): 1/0
+    assert state() == before
+    assert_same(*[[next(r), r][1] for r in (training(deterministic=True), training())])  # on a CPU the bits are the same
+
+
+def test_a_run_from_before_a_setting_existed_goes_on(tmp_path):
+    "A config.json and a checkpoint without the newest settings mean their defaults."
+    run = training()
+    next(run)
+    folder, state = run.save(tmp_path/'run'), run.state_dict()
+    for settings in (state['config'], folder.config): del settings['deterministic']
+    del state['history']
+    folder.save_checkpoint(state)
+    RunFolder.create(tmp_path/'run', 'gan', folder.config, folder.data, overwrite=True).save_checkpoint(state)
+    rest = GANTraining.load(tmp_path/'run', some_images())
+    rest.save(tmp_path/'run')
+    for r in run, rest:
+        for _ in r: pass
+    assert_same(run, rest)
