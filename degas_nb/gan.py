@@ -24,6 +24,7 @@ from .data import Images, dequantise, to_uint8
 from .frameworks import Settings, find_framework, on_this_thread
 from .generator import BASELINES, INITS, STATISTICS, Z_RATIOS, build_generator, latent_size, recalibrated
 from .genotype import Genotype
+from .graphs import Recorded, load_optimiser_, optimiser_state, ready_, set_rate_
 from .ops import batch_statistics
 from .ranks import Ranks, deterministic
 from .runs import Planned, Randoms, RunFolder, check_least, checked_history, epoch_permutation, other_plan, stream_seed
@@ -168,7 +169,10 @@ class GANTraining(Planned, Iterator[GANStep]):
         self.critic = self.start_critic(start)
         if config.init in INITS: INITS[config.init](generator, generator=start)
         self.average = copy.deepcopy(generator) if config.ema else None
-        self.critic_optimiser, self.generator_optimiser = [OPTIMISERS[config.optimiser](net.parameters(), config.lr, config.betas) for net in (self.critic, generator)]
+        self.critic_optimiser, self.generator_optimiser = [ready_(OPTIMISERS[config.optimiser](net.parameters(), config.lr, config.betas), self.device) for net in (self.critic, generator)]
+        still = self.device if ranks.n == 1 and self.near.pixels.device == self.device else 'cpu'   # only what stays on the device can be recorded
+        streams = [*self.randoms.streams.values(), *self.masks.streams.values()]
+        self.critic_update, self.generator_update = [Recorded(update, still, streams) for update in (self.update_critic, self.update_generator)]
 
     def stream_key(self,
         *key:int,  # tells the streams of a rank that joins later from all others
@@ -219,11 +223,10 @@ class GANTraining(Planned, Iterator[GANStep]):
         if self.n >= self.config.steps: raise StopIteration
         plan = self.plan_at(self.n)
         lr = plan.lr*(1 - self.n/plan.steps)
-        for optimiser in (self.critic_optimiser, self.generator_optimiser): optimiser.param_groups[0]['lr'] = lr
+        for optimiser in (self.critic_optimiser, self.generator_optimiser): set_rate_(optimiser, lr)
         with deterministic(self.config.deterministic):
             rounds = [self.critic_step(self.n*self.config.n_critic + k) for k in range(self.config.n_critic)]
             drawn = self.generator_step()
-        if self.average is not None: average_(self.average, self.generator, self.config.ema)
         self.n += 1
         names = tuple(('critic', k) for k in rounds[0]) + tuple(('generator', k) for k in drawn)
         means = [torch.stack([r[k] for r in rounds]).mean() for k in rounds[0]]
@@ -274,8 +277,17 @@ class GANTraining(Planned, Iterator[GANStep]):
     def critic_step(self,
         k:int,                 # critic updates before this one
     )->dict[str, Tensor]:      # its terms, detached
+        "Critic update `k`."
+        return self.critic_update(self.real_index(k))
+
+    def generator_step(self)->dict[str, Tensor]:  # its terms, detached
+        "An update of the generator, and of its average."
+        return self.generator_update()
+
+    def update_critic(self,
+        index:Tensor,          # (share,) int64, the real images
+    )->dict[str, Tensor]:      # its terms, detached
         "One update of the critic; all terms see the same real batch, and each fake is drawn for the label of its real image (CT-GAN)."
-        index = self.real_index(k)
         real, y = self.dequantised(index), None if self.n_classes is None else self.near.labels_at(index, self.device)
         with torch.no_grad(), batch_statistics(self.generator): fake = self.generator(self.noise(self.share), y)
         terms = self.framework.critic_terms(self.critic, real, fake, self.randoms['penalty'], y)
@@ -283,12 +295,13 @@ class GANTraining(Planned, Iterator[GANStep]):
         self.framework.constrain_(self.critic)
         return {name: term.detach() for name, term in terms.items()}
 
-    def generator_step(self)->dict[str, Tensor]:  # its terms, detached
-        "One update of the generator."
+    def update_generator(self)->dict[str, Tensor]:  # its terms, detached
+        "One update of the generator, and of its average."
         n = self.share*self.config.fake_ratio
         z, y = self.noise(n), self.wishes(n)
         terms = self.framework.generator_terms(self.critic, self.generator(z, y), y)
         descend(self.generator_optimiser, self.generator, sum(terms.values()), self.ranks)
+        if self.average is not None: average_(self.average, self.generator, self.config.ema)
         return {name: term.detach() for name, term in terms.items()}
 
     @property
@@ -310,7 +323,7 @@ class GANTraining(Planned, Iterator[GANStep]):
         return dict(step=self.n, config=self.config.to_dict(), history=self.history, spec=generator_spec(self.generator), images=self.images.fingerprint(),
                     generator=self.generator.state_dict(), critic=self.critic.state_dict(),
                     average=None if self.average is None else self.average.state_dict(),
-                    critic_optimiser=self.critic_optimiser.state_dict(), generator_optimiser=self.generator_optimiser.state_dict(), streams=self.ranks.collect(dict(randoms=self.randoms.state_dict(), masks=self.masks.state_dict())))
+                    critic_optimiser=optimiser_state(self.critic_optimiser), generator_optimiser=optimiser_state(self.generator_optimiser), streams=self.ranks.collect(dict(randoms=self.randoms.state_dict(), masks=self.masks.state_dict())))
 
     def load_state_dict(self,
         state:dict,  # from `state_dict` of a training with the same settings and images
@@ -318,7 +331,9 @@ class GANTraining(Planned, Iterator[GANStep]):
         "Go on where `state` was saved; a `UserError` says what doesn't fit."
         if other := self.other_than(dict(state['config'], generator=state['spec']), state.get('history', [])): raise UserError(f"the checkpoint is from another config ({other[0]})")
         if state['images'] != self.images.fingerprint(): raise UserError("the checkpoint was made with other images (same --data and --limit?)")
-        for name in 'generator', 'critic', 'critic_optimiser', 'generator_optimiser': getattr(self, name).load_state_dict(state[name])
+        for name in 'generator', 'critic': getattr(self, name).load_state_dict(state[name])
+        for name in 'critic_optimiser', 'generator_optimiser': load_optimiser_(getattr(self, name), state[name])
+        for update in self.critic_update, self.generator_update: update.forget()
         self.load_streams(state['streams'], state['step'])
         if self.average is not None: self.average.load_state_dict(state['average'])
         self.n = state['step']
