@@ -5,13 +5,14 @@
 # %% auto #0
 __all__ = ['HUNG_UP', 'ENDING', 'WATCH', 'REPLAY', 'COMMANDS', 'say', 'talks', 'Source', 'reading', 'full_name', 'Stopped',
            'stop_signals', 'drive', 'shared_run', 'command_of', 'command_line', 'open_run', 'stored', 'checked_run',
-           'fitting', 'value_of', 'SearchCommand', 'run_search', 'finished', 'look', 'go_on', 'best_device', 'decide',
-           'last_values', 'PruneCommand', 'DrawCommand', 'write_to', 'TrainCommand', 'run_training', 'rows_of',
-           'at_start', 'settings_of', 'SampleCommand', 'of_run', 'class_number', 'draw_classes', 'png', 'write_images',
-           'check_empty', 'ScoreCommand', 'first_side', 'same_images', 'some', 'score_run', 'one_record', 'keep_score',
-           'scores_of', 'DemoCommand', 'DashboardCommand', 'free_port', 'watchable', 'dashboard_page', 'run_cells',
-           'text_cell', 'code_cell', 'page_kernels', 'not_to_a_page_that_has_gone', 'serve', 'one_line', 'parse',
-           'from_home', 'check_numbers', 'overview', 'Lasting', 'manners', 'main', 'obey', 'system_line', 'leave']
+           'with_space', 'fitting', 'value_of', 'SearchCommand', 'run_search', 'finished', 'look', 'go_on',
+           'best_device', 'decide', 'last_values', 'PruneCommand', 'DrawCommand', 'write_to', 'TrainCommand',
+           'run_training', 'rows_of', 'at_start', 'settings_of', 'SampleCommand', 'of_run', 'class_number',
+           'draw_classes', 'png', 'write_images', 'check_empty', 'ScoreCommand', 'first_side', 'same_images', 'some',
+           'score_run', 'one_record', 'keep_score', 'scores_of', 'DemoCommand', 'DashboardCommand', 'free_port',
+           'watchable', 'dashboard_page', 'run_cells', 'text_cell', 'code_cell', 'page_kernels',
+           'not_to_a_page_that_has_gone', 'serve', 'one_line', 'parse', 'from_home', 'check_numbers', 'overview',
+           'Lasting', 'manners', 'main', 'obey', 'system_line', 'leave']
 
 # %% ../nbs/25_cli.ipynb #a2038a5d
 import io, json, logging, math, os, shlex, shutil, signal, secrets, socket, sys, tempfile, time, warnings
@@ -37,13 +38,13 @@ from .data import DATASETS, Images, image_files, load, naming
 from .features import EXTRACTORS, check_labels, find_extractor, small_features
 from .gan import GANConfig, GANTraining, draw_images, drawing_generator, generator_from, generator_spec
 from .generator import BASELINES, STATISTICS
-from .genotype import Genotype, svg
+from .genotype import DEGAS, Genotype, SearchSpace, space_of, svg
 from .metrics import Statistics, describe_images, score_images
 from .prune import explain_prune, prune
 from .ranks import Ranks, exit_at_once
 from .report import demo_report, run_report
 from .runs import FULL, RunFolder, RunWarning, atomic_write, check_free, checked_fields, differences, read_json, room_for, write_json
-from .search import Search, SearchConfig
+from .search import Search, SearchConfig, plain_settings, search_settings
 from .show import UserError, image_grid, save_grid, user_path
 from .supernet import by_name
 
@@ -184,13 +185,14 @@ def command_line(
     run: RunFolder,  # made by a command
 ) -> str:
     "The command that makes this run again: every setting that is not the teaching default."
-    settings = {k: v for k, v in run.config.items() if k != 'generator'}
+    settings = {k: v for k, v in run.config.items() if k not in ('generator', 'space')}
     usual = SearchConfig() if run.kind == 'search' else GANConfig.teaching(settings['framework'])
     words = ['degas', command_of(run)]
     if run.kind == 'gan':
         spec = run.config['generator']
         words += ['--genotype', spec['spec'] if isinstance(spec['spec'], str) else str(run.path/'genotype.json'), '--framework', settings.pop('framework')]
         if spec['img_size'] != 32: words += ['--img-size', str(spec['img_size'])]
+    if 'space' in run.config: words += ['--space', str(run.path)]
     source = run.data['source'] if 'source' in run.data else {}
     changed = {k: v for k, v in (source | settings).items() if v != (list(u) if isinstance(u := getattr(usual, k, getattr(Source, k, None)), tuple) else u)}
     for name, value in changed.items(): words += [f"--{name.replace('_', '-')}"] + ([] if value is True else [str(v) for v in value] if isinstance(value, list) else [str(value)])
@@ -239,7 +241,17 @@ def checked_run(
         if not isinstance(spec, dict) or not isinstance(spec.get('spec'), (str, dict)) or not all(type(spec.get(k)) is int for k in ('img_size', 'z_dim', 'channels')) or type(spec.get('n_classes')) not in (int, type(None)):
             raise UserError(f"{where} is damaged: it has no proper 'generator'")
         if isinstance(spec['spec'], str) and spec['spec'] not in BASELINES: raise UserError(f"{where}: no generator is called {spec['spec']!r}; there are {', '.join(BASELINES)}")
-    checked_fields(dict(search=SearchConfig, gan=GANConfig)[kind], settings, where)
+    checked_fields(dict(search=SearchConfig, gan=GANConfig)[kind], plain_settings(settings), where)
+    with_space(run)
+    return run
+
+
+def with_space(
+    run: RunFolder,  # of any kind
+) -> RunFolder:  # the same
+    "A `UserError` when the search space in its config.json has been damaged."
+    try: space_of(run.config)
+    except UserError as e: raise UserError(f"{run.path}/config.json is damaged: {e}") from None
     return run
 
 
@@ -272,6 +284,7 @@ class SearchCommand:
     source: Annotated[Source, arg(name='')]
     config: Annotated[SearchConfig, arg(name='')]
     out: Path  # folder of the run
+    space: Path | None = None  # a search space of your own: its JSON file, or the folder of a search in it; else DEGAS'
     preset: Literal['teaching', 'paper-cifar10', 'paper-stl10'] = 'teaching'  # where the settings start; flags change them
     save_every: float = 60.  # seconds between checkpoints
     resume: bool = False  # go on with the run in --out, with its settings
@@ -290,10 +303,17 @@ class SearchCommand:
         "Search, to the end."
         ranks = Ranks.launched()
         if ranks.main and not self.resume: check_free(self.out, self.overwrite)
+        space = self.searched()
         images = self.source.load(self.config.img_size)
-        search = Search.from_config(images, self.config, device=ranks.device, ranks=ranks)
-        with shared_run(ranks, lambda: open_run(self.out, 'search', asdict(self.config), self.source.about(images), self.resume, self.overwrite)) as run:
+        search = Search.from_config(images, self.config, space, ranks.device, ranks)
+        with shared_run(ranks, lambda: open_run(self.out, 'search', search_settings(self.config, space), self.source.about(images), self.resume, self.overwrite)) as run:
             run_search(search, run, self.resume, self.save_every)
+
+
+    def searched(self) -> SearchSpace:
+        "The space that --space names; a run that goes on brings its own."
+        if self.space is not None: return SearchSpace.load(self.space)
+        return space_of(RunFolder.open(self.out, 'search').config) if self.resume else DEGAS
 
 
 def run_search(
@@ -316,7 +336,7 @@ def run_search(
 
     drive(search, run, 'search', lambda s: dict(loss=s.losses['loss'], psnr=s.losses['psnr']), read, save_every)
     if not main: return None
-    genotype = decide(by_name(search.net.space, search.net.weights()))
+    genotype = decide(by_name(search.net.space, search.net.weights()), search.net.space)
     quality = round(search.psnr().mean().item(), 2)
     genotype = Genotype(genotype.nodes, genotype.edges, genotype.space, genotype.meta | dict(images=search.images.name, n=len(search.images), seed=search.config.seed, epochs=search.config.epochs, psnr=quality))
     genotype.save(run.path/'genotype.json')
@@ -370,12 +390,13 @@ def best_device() -> str:
 # %% ../nbs/25_cli.ipynb #6cbce414
 def decide(
     values: dict[str, dict[str, float]],  # {edge: {op: number}}
+    space: SearchSpace,  # that was searched
     rule: str = 'two_stage',  # a name of `PRUNING_RULES`
     which: str = 'weights',  # what the values are
 ) -> Genotype:
     "Prune; the reasons go to stderr."
-    for record in explain_prune(values, rule=rule, which=which): say(record['says'])
-    return prune(values, rule=rule, which=which)
+    for record in explain_prune(values, space, rule, which): say(record['says'])
+    return prune(values, space, rule, which)
 
 
 def last_values(
@@ -399,8 +420,8 @@ class PruneCommand:
 
     def run(self) -> None:
         "Prune and print."
-        run = RunFolder.open(self.dir, 'search')
-        genotype = decide(last_values(run, self.compare), self.rule, self.compare)
+        run = with_space(RunFolder.open(self.dir, 'search'))
+        genotype = decide(last_values(run, self.compare), space_of(run.config), self.rule, self.compare)
         genotype.save(run.path/'genotype.json')
         print(genotype)
 
@@ -416,8 +437,9 @@ class DrawCommand:
         "Write the picture."
         genotype = Genotype.load(self.genotype)
         if self.out.suffix.lower() != '.svg': raise UserError(f"--out {self.out} must end in .svg")
-        if self.img_size < 16 or self.img_size % 8: raise UserError(f"--img-size {self.img_size} must be a multiple of 8 that is at least 16")
-        write_to(self.out, svg(genotype, bottom_width=self.img_size//8).encode())
+        growth = genotype.scales[genotype.nodes[-1]]
+        if self.img_size < 2*growth or self.img_size % growth: raise UserError(f"--img-size {self.img_size} must be a multiple of {growth} that is at least {2*growth}")
+        write_to(self.out, svg(genotype, bottom_width=self.img_size//growth).encode())
         print(self.out)
 
 
@@ -876,19 +898,20 @@ def watchable(
     run = RunFolder.open(folder)
     kinds = dict(search=SearchConfig, gan=GANConfig)
     if run.kind not in kinds: raise UserError(f"{folder} holds a {run.kind} run: a search or a training can be watched")
-    checked_fields(kinds[run.kind], {k: v for k, v in run.config.items() if k != 'generator'}, f"{folder}/config.json")
-    return run
+    checked_fields(kinds[run.kind], plain_settings({k: v for k, v in run.config.items() if k != 'generator'}), f"{folder}/config.json")
+    return with_space(run)
 
 # %% ../nbs/25_cli.ipynb #a6579661
 WATCH = """import sys
 sys.modules['nbformat'] = None   # plotly would load it, for nothing that this page does, and take three seconds
 from degas_nb.dashboard import Dashboard
-from degas_nb.prune import explain_prune
+from degas_nb.prune import explain_in
 from degas_nb.replay import scrub, watch
 from degas_nb.show import UserError
-watching = watch({folder!r}, Dashboard(decide=explain_prune))"""
+decide = explain_in({folder!r})
+watching = watch({folder!r}, Dashboard(decide=decide))"""
 
-REPLAY = """try: shown = scrub({folder!r}, decide=explain_prune)
+REPLAY = """try: shown = scrub({folder!r}, decide=decide)
 except UserError as e:
     from html import escape
     from IPython.display import HTML

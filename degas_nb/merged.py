@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .mixed import MixedOp, Normed, add_up
-from .ops import BatchNorm, DilConv, Op, SepConv
+from .ops import BatchNorm, Conv, Deconv, DilConv, Op, SepConv, UpConv
 
 # %% ../nbs/10_merged.ipynb #ef2b280a
 def weighted_norm(
@@ -79,7 +79,7 @@ def weighted(
     y: Tensor | None = None,  # (n,) labels
 ) -> Tensor:  # (n, c, h, w)
     "`w` times the candidate; where it ends in a batch norm, the weight becomes that norm's scale."
-    if type(op) in BEFORE_NORM:
+    if type(op) in BEFORE_NORM and not op.activated:
         seen, norm = BEFORE_NORM[type(op)](op, x, rectified, y)
         return weighted_norm(norm, seen, w) if type(norm) is BatchNorm else w*norm(seen, y)
     return w*op(h if op.activated else x, y)
@@ -89,10 +89,21 @@ def mergeable(
     ops: dict[str, Op],  # name -> candidate
 ) -> list[str]:  # names
     "The candidates that one kernel can stand for."
-    sides = {name: op.kernel().shape[-1] for name, op in ops.items() if op.activated and hasattr(op, 'kernel')}
-    largest = max(sides.values(), default=0)
-    names = [name for name, side in sides.items() if (largest - side) % 2 == 0]
+    names = [name for name, op in ops.items() if op.activated and hasattr(op, 'kernel') and _tells_all(op)]
     return names if len(names) > 1 else []
+
+
+@torch.no_grad()
+def _tells_all(
+    op: Op,  # with a `kernel()`
+) -> bool:
+    "Is the op its kernel and nothing else? A bias, holes or groups would be lost on the stencil; ours have none, another's op is looked at."
+    if type(op) in (Conv, Deconv, UpConv): return True
+    kernel = op.kernel()
+    if kernel.dim() != 4 or kernel.shape[0] != kernel.shape[1] or kernel.shape[2] != kernel.shape[3] or (kernel.shape[-1] - op.scale) % 2: return False
+    h = torch.arange(len(kernel)*49).sin().view(1, len(kernel), 7, 7).to(kernel)
+    made, expected = op(h), apply_stencil(h, kernel, op.scale)
+    return made.shape == expected.shape and torch.allclose(made, expected, rtol=1e-3, atol=1e-4*float(made.abs().max()))
 
 
 class MergedOp(MixedOp):
@@ -116,6 +127,7 @@ class MergedOp(MixedOp):
 
     def separate(self, x: Tensor, h: Tensor, w: Tensor, y: Tensor | None = None) -> list[Tensor]:
         "The weighted terms that stay apart; those that begin with a ReLU share one."
+        self.check_weights(w)
         rectified = F.relu(x) if any(isinstance(self.ops[n], (SepConv, DilConv)) for n in self.rest) else x
         return [weighted(self.ops[n], x, rectified, h, w[self.column[n]], y) for n in self.rest]
 

@@ -12,7 +12,8 @@ from functools import reduce
 import torch
 from torch import Tensor, nn
 
-from .ops import KINDS, Norm, Op
+from .ops import KINDS, Norm, Op, make_op
+from .show import UserError
 
 # %% ../nbs/09_mixed.ipynb #0285e354
 RELAXATIONS: dict[str, Callable[[Tensor], Tensor]] = {
@@ -34,7 +35,14 @@ class MixedOp(nn.Module):
         ops: dict[str, Op],  # name -> candidate, in the order of the weights
     ):
         super().__init__()
+        if not ops: raise UserError("a mixed operation needs a candidate")
         self.ops = nn.ModuleDict(ops)
+
+    def check_weights(self,
+        w: Tensor,  # (n_ops,)
+    ) -> None:
+        "Each candidate has its own weight: one too few, or too many, would shift the others in silence."
+        if len(w) != len(self.ops): raise UserError(f"{len(w)} weights for {len(self.ops)} candidates ({', '.join(self.ops)})")
 
     def forward(self,
         x: Tensor,  # (n, c, h, w) the map
@@ -43,6 +51,7 @@ class MixedOp(nn.Module):
         y: Tensor | None = None,  # (n,) labels
     ) -> Tensor:  # (n, c, h*scale, w*scale)
         "Sum of weight times candidate."
+        self.check_weights(w)
         return add_up(w_o*op(h if op.activated else x, y) for w_o, op in zip(w, self.ops.values()))
 
 
@@ -53,7 +62,7 @@ class Normed(Op):
         norm: nn.Module,  # over the channels
     ):
         super().__init__()
-        self.op, self.norm = op, norm
+        self.op, self.norm, self.activated, self.scale = op, norm, op.activated, op.scale
 
     def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor: return self.norm(self.op(x, y), y)
 
@@ -63,7 +72,9 @@ def candidates(
     channels: int,  # in and out
     norm: Norm,  # factory; affine=False in a search
     scale: int = 1,  # 1 for normal; 2 or 4 for up
-) -> dict[str, Op]:  # name -> op, in the order of the registry
-    "A fresh op of every name of `kind`, ready for a `MixedOp`."
-    ops = {name: build(channels, norm, scale) for name, build in KINDS[kind].items()}
+    names: Iterable[str] | None = None,  # which, as a search space has them; None: all that are registered
+) -> dict[str, Op]:  # name -> op, in the order of the names
+    "A fresh op of every name, ready for a `MixedOp`."
+    if kind not in KINDS: raise UserError(f"unknown kind {kind!r}; there are {', '.join(KINDS)}")
+    ops = {name: make_op(name, channels, norm, scale) for name in (KINDS[kind] if names is None else names)}
     return {name: Normed(op, norm(channels)) if 'pool' in name else op for name, op in ops.items()}

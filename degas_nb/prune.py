@@ -4,14 +4,18 @@
 
 # %% auto #0
 __all__ = ['Values', 'PRUNING_RULES', 'mixing_weights', 'check_values', 'check_number', 'best', 'decision', 'pruning_rule',
-           'direct_first', 'two_stage', 'explain_prune', 'prune', 'argmax_all', 'direct_only']
+           'direct_first', 'two_stage', 'explain_prune', 'prune', 'explain_in', 'argmax_all', 'direct_only']
 
 # %% ../nbs/14_prune.ipynb #76c732bb
 import math
 from collections.abc import Callable
+from functools import partial
+from numbers import Real
+from pathlib import Path
 
 # %% ../nbs/14_prune.ipynb #e1235fa4
-from .genotype import DEGAS, Genotype, SearchSpace
+from .genotype import DEGAS, Genotype, SearchSpace, check_is_space, space_of
+from .runs import RunFolder
 from .show import UserError
 
 # %% ../nbs/14_prune.ipynb #413b8284
@@ -21,9 +25,10 @@ def mixing_weights(
     alpha:Values,  # raw numbers of each edge
 )->Values:         # softmax over the operations of each edge: they sum to 1
     "What a MixedOp multiplies its operations with (eq. 1)."
+    _check_tables(alpha)
     found = {}
     for edge, raw in alpha.items():
-        top = max(raw.values())
+        top = max(raw.values(), default=0)
         grown = {op: math.exp(a - top) for op, a in raw.items()}
         found[edge] = {op: e/sum(grown.values()) for op, e in grown.items()}
     return found
@@ -31,16 +36,30 @@ def mixing_weights(
 # %% ../nbs/14_prune.ipynb #5f6c1e78
 def check_values(
     values:Values,         # what the search found
-    space:SearchSpace,     # the edges and operations that must be there
+    space:SearchSpace,     # the edges and operations that must be there, and no others
     which:str = 'weights', # 'weights' or 'alpha'
 )->None:
     "Refuse numbers that no pruning could be right about."
     if which not in ('weights', 'alpha'): raise UserError(f"pruning compares 'weights' or 'alpha', not {which!r}")
+    _check_tables(values)
+    own = "name the space that was searched (space=...)"
     for edge in space.edges:
-        if edge.name not in values: raise UserError(f"no numbers for edge {edge.name}: the space needs {', '.join(e.name for e in space.edges)}")
+        if edge.name not in values: raise UserError(f"no numbers for edge {edge.name}: space {space.name} needs {', '.join(e.name for e in space.edges)}; {own}")
         for op in space.ops(edge):
-            if op not in values[edge.name]: raise UserError(f"edge {edge.name} has no number for {op}")
+            if op not in values[edge.name]: raise UserError(f"edge {edge.name} has no number for {op}, a candidate of space {space.name}; {own}")
             check_number(edge.name, op, values[edge.name][op], which)
+        if more := [op for op in values[edge.name] if op not in space.ops(edge)]: raise UserError(f"edge {edge.name} has a number for {more[0]!r}, which is no candidate of space {space.name}; {own}")
+    if more := [name for name in values if name not in {e.name for e in space.edges}]: raise UserError(f"there are numbers for {more[0]!r}, which is no edge of space {space.name}; {own}")
+
+def _check_tables(
+    values:Values,  # to be judged
+)->None:
+    "Refuse what is no table of numbers."
+    if not isinstance(values, dict): raise UserError(f"pruning needs {{edge: {{operation: number}}}}, not {values!r}")
+    for edge, ops in values.items():
+        if not isinstance(ops, dict): raise UserError(f"edge {edge} needs {{operation: number}}, not {ops!r}")
+        for op, value in ops.items():
+            if not isinstance(value, Real): raise UserError(f"{op} on {edge} is {value!r}, not a number")
 
 def check_number(
     edge:str,     # for the error
@@ -103,7 +122,7 @@ def two_stage(
         edges = direct_first(space, node)
         winner = best(values, space, edges)
         kept.append(decision(1, winner, f"the largest of {winner['rivals']}"))
-        if space.is_direct(winner['edge']): continue
+        if space.is_direct(winner['edge']) or not space.is_direct(edges[0]): continue
         second = best(values, space, [edge for edge in edges if space.is_direct(edge)])
         kept.append(decision(2, second, f"the best direct one, because the residual {winner['edge'].name} skips {second['edge'].src}"))
     return kept
@@ -116,7 +135,8 @@ def explain_prune(
     which:str = 'weights',     # what `values` are: 'weights' or 'alpha'
 )->list[dict]:                 # one record for each kept operation; `says` is a sentence
     "Every decision of a rule, with its reason."
-    if rule not in PRUNING_RULES: raise UserError(f"there is no pruning rule {rule!r}: choose one of {', '.join(PRUNING_RULES)}")
+    check_is_space(space)
+    if not isinstance(rule, str) or rule not in PRUNING_RULES: raise UserError(f"there is no pruning rule {rule!r}: choose one of {', '.join(PRUNING_RULES)}")
     check_values(values, space, which)
     return PRUNING_RULES[rule](values, space)
 
@@ -129,6 +149,12 @@ def prune(
     "The network that is left when a rule has taken away the rest."
     ops = {record['edge']: record['op'] for record in explain_prune(values, space, rule, which)}
     return Genotype.from_ops(ops, space, dict(rule=rule, compared=which))
+
+def explain_in(
+    folder:Path|str,  # of a run
+)->Callable[[Values], list[dict]]:  # weights -> decisions
+    "`explain_prune` in the space that this run searches: what watches or replays a run decides with it."
+    return partial(explain_prune, space=space_of(RunFolder.open(folder).config))
 
 # %% ../nbs/14_prune.ipynb #d3a9990f
 @pruning_rule

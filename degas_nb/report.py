@@ -8,9 +8,9 @@ __all__ = ['VOID', 'DASHES', 'PANEL', 'PANEL_MARGIN', 'SCORE_TERMS', 'PACKAGES',
            'join', 'number', 'card', 'table', 'flat', 'finite', 'thin', 'ticks', 'log_ticks', 'path', 'apart', 'Axes',
            'chart_range', 'line_chart', 'end_labels', 'missing', 'alpha_history', 'alpha_panel', 'leader',
            'alpha_chart', 'in_script', 'picture', 'slug', 'Report', 'numbered', 'some', 'reconstructions', 'film',
-           'network', 'losses', 'terms', 'read_trace', 'read_scores', 'score_cards', 'scores', 'last_psnr', 'decided',
-           'search_cards', 'describe_data', 'installed', 'processor', 'environment', 'settings', 'add_search',
-           'add_gan', 'add_origin', 'run_report', 'demo_report', 'toy_weights', 'toy_grid', 'toy_runs']
+           'network', 'first_map', 'losses', 'terms', 'read_trace', 'read_scores', 'score_cards', 'scores', 'last_psnr',
+           'decided', 'search_cards', 'describe_data', 'installed', 'processor', 'environment', 'settings',
+           'add_search', 'add_gan', 'add_origin', 'run_report', 'demo_report', 'toy_weights', 'toy_grid', 'toy_runs']
 
 # %% ../nbs/22_report.ipynb #6d98d7e1
 import base64
@@ -446,7 +446,16 @@ def network(
     if not file.exists(): return missing('No network yet: genotype.json is written when a search ends; `degas prune DIR` makes it from a checkpoint.')
     try: found = Genotype.load(file)
     except UserError as e: return missing(f'The network cannot be drawn: {e}')
-    return join([tag('div', Html(svg(found)), cls='drawing', tabindex=0), tag('pre', tag('code', repr(found)))])
+    return join([tag('div', Html(svg(found, first_map(run, found))), cls='drawing', tabindex=0), tag('pre', tag('code', repr(found)))])
+
+
+def first_map(
+    run: RunFolder,  # of a search or a training
+    found: Genotype,  # its network
+) -> int:  # pixels along each side of the first map; that of 32 x 32 images where the run doesn't say
+    "How large the network's first map is in this run."
+    size = run.config.get('generator', run.config).get('img_size', 32)
+    return max(1, size//found.scales[found.nodes[-1]])
 
 
 def losses(
