@@ -9,12 +9,12 @@ __all__ = ['Index', 'DEEP', 'FORMATS', 'SUFFIXES', 'MOST_ENTRIES', 'MOST_BYTES',
            'fit_square', 'naming', 'printable', 'read_rgb', 'read_as_it_is', 'without_notes', 'png_chunks',
            'jpeg_segments', 'Source', 'joined', 'Files', 'tidy', 'tidied', 'folder_files', 'walk', 'entries_of',
            'leads_to_folder', 'identity', 'open_regular', 'zip_files', 'member_name', 'files_in', 'is_image',
-           'image_files', 'count', 'split_word', 'Place', 'are_splits', 'places', 'classed', 'without_outer',
-           'stylegan_labels', 'row_labels', 'as_label', 'labels_in', 'table_of', 'named_labels', 'undivided',
-           'chosen_splits', 'files_source', 'folder_labels', 'understood', 'loose', 'cache_place', 'cache_folder',
-           'Decoded', 'kept_at', 'settled', 'digest_of', 'recall', 'keep', 'make_room', 'one_at_a_time', 'decode',
-           'decoded', 'first_shape', 'brought_to', 'Seen', 'seen', 'Tally', 'depth', 'in_order', 'n_cores', 'room',
-           'memory', 'too_dark_or_light', 'area', 'by', 'some', 'Dataset', 'dataset', 'emoji', 'fetched',
+           'image_files', 'count', 'split_word', 'Place', 'are_splits', 'places', 'folders_say', 'classed',
+           'without_outer', 'stylegan_labels', 'row_labels', 'as_label', 'labels_in', 'table_of', 'named_labels',
+           'undivided', 'chosen_splits', 'files_source', 'folder_labels', 'understood', 'loose', 'cache_place',
+           'cache_folder', 'Decoded', 'kept_at', 'settled', 'digest_of', 'recall', 'keep', 'make_room', 'one_at_a_time',
+           'decode', 'decoded', 'first_shape', 'brought_to', 'Seen', 'seen', 'Tally', 'depth', 'in_order', 'n_cores',
+           'room', 'memory', 'too_dark_or_light', 'area', 'by', 'some', 'Dataset', 'dataset', 'emoji', 'fetched',
            'array_source', 'cifar10', 'fashion_mnist', 'stl10', 'celeba', 'array_file_source', 'images_of_npz',
            'checked_header', 'colours_last', 'pixel_range', 'load', 'checked_side', 'namesake', 'named_source',
            'path_source', 'spread', 'psnr', 'dequantise']
@@ -585,36 +585,45 @@ def places(
     names:list[str],   # paths of images, sorted
 )->list[Place]:
     "What the folders of `names` say; loose images beside the folders of splits are left out."
-    rows = [(n, n.split('/')) for n in names]
+    homes = [n.rpartition('/')[0] for n in names]
+    said = folders_say(set(homes))
+    return [Place(n, *said[home]) for n, home in zip(names, homes) if home in said]
+
+def folders_say(
+    folders:set[str],  # that hold images
+)->dict[str, tuple[str|None, str|None]]:  # folder -> split and class of its images
+    "The same, folder by folder."
+    paths = [(f, f.split('/') if f else []) for f in sorted(folders)]
+    rows = paths
     while True:
         below = {}
         for _, p in rows:
-            if len(p) > 1: below.setdefault(p[0], set()).update(p[1:-1][:1])
-        if are_splits(below): return classed([(n, p[0], p[1:]) for n, p in rows if len(p) > 1])
+            if p: below.setdefault(p[0], set()).update(p[1:2])
+        if are_splits(below): return classed([(f, p[0], p[1:]) for f, p in rows if p])
         if len(below) != 1: break
-        rows = [(n, p[1:]) for n, p in rows if len(p) > 1]               # one folder around all: look into it
-    rows = without_outer([(n, None, n.split('/')) for n in names])
-    if all(len(p) > 2 and split_word(p[1]) for _, _, p in rows): return [Place(n, p[1], p[0]) for n, _, p in rows]   # cat/train/1.png
-    return [Place(n, None, p[0] if len(p) > 1 else None) for n, _, p in rows]
+        rows = [(f, p[1:]) for f, p in rows if p]                        # one folder around all: look into it
+    rows = without_outer([(f, None, p) for f, p in paths])
+    if all(len(p) > 1 and split_word(p[1]) for _, _, p in rows): return {f: (p[1], p[0]) for f, _, p in rows}   # cat/train/1.png
+    return {f: (None, p[0] if p else None) for f, _, p in rows}
 
 # %% ../nbs/03_data.ipynb #1a84c235
 def classed(
-    rows:list[tuple[str, str, list[str]]],  # name, split, parts below the split
-)->list[Place]:
-    "The places of images in splits: the next folder is the class, unless it is the only one of its split and of no other."
+    rows:list[tuple[str, str, list[str]]],  # folder, split, parts below the split
+)->dict[str, tuple[str, str|None]]:  # folder -> split and class
+    "Inside splits: the next folder is the class, unless it is the only one of its split and of no other."
     rows, found = without_outer(rows), {}
-    for _, split, p in rows: found.setdefault(split, set()).add(p[0] if len(p) > 1 else None)
+    for _, split, p in rows: found.setdefault(split, set()).add(p[0] if p else None)
     def lone(split):
         others = set().union(*(f for s, f in found.items() if s != split)) - {None}
         return len(found[split]) == 1 and len(others) > 1 and not found[split] & others
-    without = {s for s in found if lone(s)} if len(found) > 1 else set()
-    return [Place(n, split, p[0] if len(p) > 1 and split not in without else None) for n, split, p in rows]
+    without = {s for s in found if lone(s)}
+    return {f: (split, p[0] if p and split not in without else None) for f, split, p in rows}
 
 def without_outer(
-    rows:list[tuple[str, str|None, list[str]]],  # name, split, parts of the name
+    rows:list[tuple[str, str|None, list[str]]],  # folder, split, parts of the folder
 )->list[tuple[str, str|None, list[str]]]:
     "One folder around all is no class: take it away."
-    while all(len(p) > 1 for _, _, p in rows) and len({p[0] for _, _, p in rows}) == 1: rows = [(n, s, p[1:]) for n, s, p in rows]
+    while all(p for _, _, p in rows) and len({p[0] for _, _, p in rows}) == 1: rows = [(f, s, p[1:]) for f, s, p in rows]
     return rows
 
 # %% ../nbs/03_data.ipynb #3c496bc1
@@ -661,8 +670,9 @@ def labels_in(
     needed:list[str],  # of those that were asked for
 )->tuple[dict[str, Label]|None, str]:  # of each image, empty: it says that there are none, None: folders decide; and a line about the file
     "What a file of labels in this folder or zip says of the images."
+    others = [n for n in files.names if not is_image(n)]
     for kind, read in LABEL_FILES.items():
-        tables = [n for n in files.names if posixpath.basename(n) == kind]
+        tables = [n for n in others if posixpath.basename(n) == kind]
         if not tables: continue
         try: found = table_of(files, tables, read)
         except Exception as e: return None, f"{kind} is not understood ({printable(e, 100)}): no labels are taken from it"
@@ -739,7 +749,7 @@ def files_source(
     number = {c: i for i, c in enumerate(classes)}
     def open(i):
         with naming(chosen[i].name), files.open(chosen[i].name) as f: return read_rgb(f, side)
-    others = len(files.names) - len(images) - sum(posixpath.basename(n) == line for n in files.names)
+    others = sum(posixpath.basename(n) != line for n in files.names if not is_image(n))
     notes = [understood(found, splits, classes, line), *([] if line in LABEL_FILES else [line]), loose(images, found), f"{count(others, 'file')} of other kinds left out" if others else '']
     return Source([p.name for p in chosen], open, [number[labels[p.name]] for p in chosen] if number else None, list(map(str, classes)) or None,
                   split if splits else undivided(str(path), split), [n for n in notes if n], [files.stamp(p.name) for p in chosen])
@@ -772,7 +782,7 @@ def loose(
     found:list[Place],  # of those that count
 )->str:
     "A line about images beside the folders of splits."
-    left = sorted(set(images) - {p.name for p in found})
+    left = sorted(set(images) - {p.name for p in found}) if len(found) < len(images) else []
     return f"{count(len(left), 'image')} outside of the splits left out: {some(left)}" if left else ''
 
 # %% ../nbs/03_data.ipynb #87f9fb5c
