@@ -6,13 +6,13 @@
 __all__ = ['FULL', 'FORMAT', 'CHECKPOINTS', 'OWNED', 'SHIPPED_RUNS', 'room_for', 'atomic_write', 'write_json', 'read_json',
            'refuse', 'Trace', 'Diverged', 'RunWarning', 'RunFolder', 'taken', 'check_free', 'clear_run', 'undamaged',
            'differences', 'checked_fields', 'fits', 'check_least', 'Planned', 'other_plan', 'checked_history',
-           'stream_seed', 'Randoms', 'epoch_permutation', 'shipped_run']
+           'stream_seed', 'Randoms', 'Unread', 'fetched', 'epoch_permutation', 'shipped_run']
 
 # %% ../nbs/04_runs.ipynb #10da4a2b
 import errno, hashlib, io, json, math, os, shutil, time, warnings, zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import fields, replace
+from dataclasses import fields, is_dataclass, replace
 from importlib.resources import files
 from pathlib import Path
 from types import UnionType
@@ -502,6 +502,51 @@ class Randoms:
             if n in anew: g.manual_seed(stream_seed(self.seed, n, step))
             else: g.set_state(state[n].cpu())
         return anew
+
+
+class Unread:
+    "Steps whose numbers nobody has read yet. On a device reading waits until all that was asked for is computed, so there several are read at once."
+    def __init__(self): self.steps, self.since = [], time.monotonic()
+
+    def add(self,
+        step: object,  # a dataclass of plain values and tensors
+    ) -> bool:  # is it time to read? On the CPU always, else four times a second and every 16 steps
+        "Keep a step."
+        self.steps.append(step)
+        return len(self.steps) >= 16 or time.monotonic() - self.since > .25 or all(t.device.type == 'cpu' for t in _tensors_in([_parts(step)]))
+
+    def take(self) -> list:  # oldest first
+        "The steps that were kept, their numbers at hand."
+        steps, self.steps, self.since = self.steps, [], time.monotonic()
+        return fetched(steps)
+
+
+def fetched(
+    steps: list,  # dataclasses of plain values and of floating tensors (or dicts of them)
+) -> list:  # the same with their tensors on the CPU
+    "Step records as they can be read without waiting: one transfer for all of them."
+    parts = [_parts(step) for step in steps]
+    tensors = _tensors_in(parts)
+    if all(t.device.type == 'cpu' for t in tensors): return steps
+    flat = torch.cat([t.reshape(-1) for t in tensors]).cpu()
+    moved = iter([part.view(t.shape) for t, part in zip(tensors, flat.split([t.numel() for t in tensors]))])
+    return [replace(step, **_exchanged(values, moved)) for step, values in zip(steps, parts)]
+
+
+def _parts(step: object) -> dict: return {f.name: getattr(step, f.name) for f in fields(step)} if is_dataclass(step) else {}
+
+
+def _tensors_in(x: object) -> list[Tensor]:
+    "All tensors in nested lists and dicts."
+    if isinstance(x, (list, dict)): return [t for v in (x.values() if isinstance(x, dict) else x) for t in _tensors_in(v)]
+    return [x] if isinstance(x, Tensor) else []
+
+
+def _exchanged(x: object, tensors: Iterator[Tensor]) -> object:
+    "`x` with other tensors, in the order in which `_tensors_in` finds them."
+    if isinstance(x, dict): return {k: _exchanged(v, tensors) for k, v in x.items()}
+    if isinstance(x, list): return [_exchanged(v, tensors) for v in x]
+    return next(tensors) if isinstance(x, Tensor) else x
 
 
 def epoch_permutation(
