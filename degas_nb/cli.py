@@ -153,30 +153,29 @@ def drive(
     "Drive `steps` to the end; save now and then, at the end, and when asked to stop. All ranks save at the same step, the first one writes."
     ranks, saved, unread = steps.ranks, time.monotonic(), Unread()
 
-    def read(bar: tqdm) -> object:  # the last step
-        "Write the trace as far as it goes."
-        for step in unread.take(): run.trace.append(record(step))
-        bar.set_postfix({k: f'{v:.3g}' for k, v in losses(step).items()}, refresh=False)
-        return step
+    def read(bar: tqdm) -> None:
+        "Bring the trace, the bar and what is shown up to date."
+        for step in unread.take():
+            run.trace.append(record(step))
+            bar.set_postfix({k: f'{v:.3g}' for k, v in losses(step).items()}, refresh=False)
+            if worth_a_look(step): look(step)
 
     with stop_signals() as arrived, tqdm(total=len(steps), initial=steps.n, desc=name, unit='step', disable=None if ranks.main else True, dynamic_ncols=True) as bar:
         try:
             for step in steps:
+                if ranks.main and (unread.add(step) or worth_a_look(step)): read(bar)
+                bar.update()
                 due = ranks.main and time.monotonic() - saved > every or step.n == len(steps)
                 asked = ranks.most(2 if arrived else int(due))
-                if ranks.main:
-                    shown = worth_a_look(step)
-                    if unread.add(step) or shown or asked: step = read(bar)  # before it is saved: what has diverged never is
-                    if shown: look(step)
-                bar.update()
                 if asked:
+                    read(bar)  # before it is saved: what has diverged never is
                     state = steps.state_dict()
                     if ranks.main: run.save_checkpoint(state)
                     saved = time.monotonic()
                 if asked == 2 and step.n < len(steps):
                     raise Stopped(*arrived[:1] or [signal.SIGTERM], f"stopped at step {step.n} of {len(steps)} and saved; go on with: degas {command_of(run)} --resume --out {run.path}")
         except BaseException:
-            with suppress(Exception): read(bar)  # what was done until then
+            with suppress(Exception): read(bar)  # what was done before
             raise
 
 

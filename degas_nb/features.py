@@ -252,7 +252,7 @@ def start_classifier(
 )->SmallClassifier:
     "An untrained classifier; the global random state is left as it was."
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(stream_seed(recipe.seed, 'start'))
+        torch.default_generator.manual_seed(stream_seed(recipe.seed, 'start'))  # torch.manual_seed would reseed the GPUs' streams, too
         return SmallClassifier(n_classes, recipe.width)
 
 

@@ -36,8 +36,8 @@ def random_init(
     z_dim:int,                            # length of each
     generator:torch.Generator|None=None,  # where the randomness comes from
 )->Tensor:                                # (n, z_dim), not yet projected
-    "A random direction for each image."
-    return torch.randn(n, z_dim, generator=generator)
+    "A random direction for each image, where the generator draws."
+    return torch.randn(n, z_dim, generator=generator, device=generator.device if generator else None)
 
 # %% ../nbs/12_glo.ipynb #1d3c4cbf
 def principal_axes(
@@ -70,7 +70,7 @@ def pca_init(
     fit_on:int = 10_000,                  # the axes come from at most this many images, evenly spread
 )->Tensor:                                # (n, z_dim), not yet projected; mean length 1
     "The coordinates of each image on the principal axes: similar images start as neighbours."
-    pixels = getattr(images, 'pixels', images)
+    pixels = getattr(images, 'pixels', images).cpu()     # wherever they lie, the same start
     n, n_values = len(pixels), pixels[0].numel()
     chosen = torch.linspace(0, n-1, min(n, fit_on)).round().long()
     mean, axes = principal_axes(pixels[chosen], min(z_dim, n_values))
@@ -80,7 +80,7 @@ def pca_init(
     z[:, :axes.shape[1]] = scores/length
     rank = min(n - 1, n_values)                          # beyond it scores are only rounding errors
     z[:, rank:] = 0
-    return z + torch.randn(n, z_dim, generator=generator)*(1e-2/z_dim**0.5)
+    return z + random_init(n, z_dim, generator).to(z)*(1e-2/z_dim**0.5)
 
 # %% ../nbs/12_glo.ipynb #663134e7
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ class Gaussian:
         surface:str = 'sphere',  # where samples are projected to
     )->'Gaussian':
         "Mean and covariance of `z`; fewer latents than dimensions are welcome."
-        z64 = z.double()
+        z64 = z.to('cpu', torch.float64)                  # some devices have no float64
         mean = z64.mean(0)
         covariance = (z64 - mean).T @ (z64 - mean)/max(len(z) - 1, 1)
         values, vectors = torch.linalg.eigh(covariance)
@@ -120,7 +120,7 @@ class Latents:
         init:str = 'pca',                     # 'pca' (needs `images`) or 'random', the paper's "random noise vector"
         images:Images|Tensor|None = None,     # the `n` training images
         surface:str = 'sphere',               # a name of `SURFACES`, to which every z is projected
-        generator:torch.Generator|None=None,  # a CPU generator for the start
+        generator:torch.Generator|None=None,  # draws the start; a CPU generator for the same one everywhere
         device:str|torch.device = 'cpu',      # where the table lives: 50,000 x 128 floats are 26 MB
     ):
         if surface not in SURFACES: raise UserError(f"unknown surface {surface!r}: choose one of {', '.join(SURFACES)}")

@@ -203,7 +203,7 @@ def compact_tensor(
     head = f"{str(x.dtype).removeprefix('torch.')} {tuple(x.shape)}"
     if x.numel() == 0: return f"{head} empty"
     if x.dtype == torch.bool or x.is_complex(): return head
-    x = x.detach().double()
+    x = x.detach().to('cpu', torch.float64)   # some devices have no float64
     bad = int((~x.isfinite()).sum())
     if bad: return f"{head} with {bad} not finite"
     return f"{head} in [{x.min():.4g}, {x.max():.4g}], mean {x.mean():.4g}"

@@ -1,10 +1,15 @@
 """Computing elsewhere than on the CPU, on a device that nobody has to own."""
+import subprocess
+import sys
+
 import pytest
 import torch
 
 from degas_nb.data import Images
+from degas_nb.glo import Latents, pca_init
 from degas_nb.ranks import Ranks, find_device
-from degas_nb.runs import Randoms
+from degas_nb.runs import Randoms, Unread, fetched
+from degas_nb.search import Search, SearchConfig
 from degas_nb.show import UserError
 from sim_device import Module, SimGenerator, crossings, total
 
@@ -145,3 +150,140 @@ def test_a_fingerprint_is_made_once_and_again_after_a_change(change, simgpu, mon
     for i in images, moved:
         change(i)
         assert i.fingerprint() == Images(i.pixels.cpu(), None if i.labels is None else i.labels.cpu()).fingerprint() != first
+
+
+# --- search
+
+def toy(device='cpu', n=24, **kw):
+    return Search.from_config(noise(n), SearchConfig(**dict(epochs=3, batch_size=8, img_size=16, width=4, z_dim=16) | kw), device=device)
+
+
+def same(a, b):
+    "Equal bits, wherever they lie: nested dicts and lists of tensors and plain values."
+    if isinstance(a, dict): return a.keys() == b.keys() and all(same(a[k], b[k]) for k in a)
+    if isinstance(a, (list, tuple)): return len(a) == len(b) and all(map(same, a, b))
+    return torch.equal(a.cpu(), b.cpu()) if isinstance(a, torch.Tensor) else a == b
+
+
+KINDS = [{}, dict(joint=True), dict(joint=True, warmup=1), dict(held_out=.5), dict(held_out=.25, z_init='random'), dict(optimiser='sgd', lr=.1, z_init='random', surface='ball'), dict(impl='sum', relaxation='sigmoid')]
+
+
+@pytest.mark.parametrize('kw', KINDS, ids=str)
+def test_a_search_on_a_device_has_the_bits_of_the_cpu(kw, simgpu):
+    here, there = toy(**kw), toy(simgpu, **kw)
+    assert there.images.pixels.device.type == there.latents.z.device.type == 'simgpu'
+    for a, b in zip(here, there, strict=True):
+        assert b.values.device.type == 'simgpu'
+        assert a.record(with_alpha=True) == b.record(with_alpha=True)
+    assert same(here.state_dict(), there.state_dict())
+    assert torch.equal(here.psnr(), there.psnr()) and same(here.sample(5), there.sample(5))
+    for index in torch.tensor([3, 1]), torch.tensor([3, 1], device=simgpu): assert same(here.reconstruct(torch.tensor([3, 1])), there.reconstruct(index))
+
+
+@pytest.mark.parametrize('kw', KINDS, ids=str)
+def test_a_search_step_waits_for_nothing(kw, simgpu):
+    "Images, order, index and latents lie on the device, and nobody reads a number: no copy but the order, once an epoch and stream."
+    run = toy(simgpu, **kw)
+    next(run)
+    for _ in range(2*run.per_epoch):
+        starts = run.n % run.per_epoch == 0
+        with crossings() as seen: next(run)
+        assert total(seen, 'to host') == 0, seen
+        assert total(seen) <= (1 + ('held_out' in kw))*starts, seen
+
+
+def test_a_search_step_with_images_that_do_not_fit(simgpu, monkeypatch):
+    monkeypatch.setattr(Module, 'free', 0)
+    here, there = toy(), toy(simgpu)
+    assert there.images.pixels.device.type == 'cpu'
+    next(here), next(there)
+    with crossings() as seen: next(there)
+    assert total(seen, 'to host') == 0 and total(seen) <= 6
+    next(here)
+    assert same(here.state_dict(), there.state_dict())
+
+
+@pytest.mark.parametrize('kw', KINDS[:5], ids=str)
+def test_a_search_goes_to_the_device_and_back(kw, simgpu, tmp_path):
+    whole = toy(epochs=4, **kw)
+    for _ in whole: pass
+    run = toy(epochs=4, **kw)
+    for device in simgpu, 'cpu', simgpu:
+        next(run)
+        run.save(tmp_path/'run')
+        run = Search.load(tmp_path/'run', noise(24), device)
+        assert run.device.type == torch.device(device).type
+    for _ in run: pass
+    assert same(whole.state_dict(), run.state_dict())
+
+
+def test_snapshots_of_alpha_stay_on_the_device_and_are_read_late(simgpu):
+    run = toy(simgpu)
+    steps = list(run)
+    with crossings() as seen: read = fetched(steps)
+    assert total(seen) == 1 and len(read) == len(run)
+    assert len({s.alpha['s0-s1']['conv_3'] for s in read}) == len(run)
+    with crossings() as seen: assert [s.record(with_alpha=True) for s in read] == [s.record(with_alpha=True) for s in toy()]
+    assert total(seen) == 0
+
+
+def test_steps_are_read_at_once_on_the_cpu_and_together_on_a_device(simgpu):
+    unread = Unread()
+    assert all(unread.add(step) for step in toy()) and len(unread.take()) == 9 and unread.take() == []
+    unread.since += 1e9  # no time passes
+    assert [unread.add(step) for step in toy(simgpu, epochs=6)] == [False]*15 + [True]*3
+
+
+@pytest.mark.parametrize('n, z_dim, size', [(40, 16, 16), (7, 32, 8), (1200, 8, 8)])
+def test_the_pca_start_with_images_on_the_device_is_that_of_the_cpu(n, z_dim, size, simgpu):
+    images = noise(n, size)
+    start = [pca_init(i, z_dim, torch.Generator().manual_seed(1)) for i in (images, images.pixels, images.to(simgpu), images.pixels.to(simgpu))]
+    assert all(same(start[0], s) for s in start)
+
+
+@pytest.mark.parametrize('init', ['pca', 'random'])
+def test_latents_take_a_generator_of_either_side(init, simgpu):
+    images = noise(30)
+    for device in 'cpu', simgpu:
+        a, b = [Latents(30, 8, init, images, generator=torch.Generator(simgpu).manual_seed(2), device=device) for _ in range(2)]
+        assert same(a.z, b.z) and a.z.device.type == torch.device(device).type
+        for generator in torch.Generator(), torch.Generator(simgpu), None:
+            assert a.sample(4, generator).device.type == a.z.device.type
+
+
+# --- arithmetic
+
+SETTINGS = {'default': lambda b: None, 'word': lambda b: torch.set_float32_matmul_precision('medium'), 'switches': lambda b: (setattr(b.cuda.matmul, 'allow_tf32', True), setattr(b.cudnn, 'allow_tf32', False))}
+if hasattr(torch.backends.cudnn, 'conv'): SETTINGS |= {'newer': lambda b: setattr(b.cuda.matmul, 'fp32_precision', 'tf32'), 'conv alone': lambda b: setattr(b.cudnn.conv, 'fp32_precision', 'ieee')}
+
+
+def precision():
+    "What the process allows, in all the ways in which it can be said; an older one is None where torch refuses to tell."
+    b = torch.backends
+    def told(ask):
+        try: return ask()
+        except RuntimeError: return None
+    older = [told(torch.get_float32_matmul_precision), told(lambda: b.cuda.matmul.allow_tf32), told(lambda: b.cudnn.allow_tf32)]
+    return older, [place.fp32_precision for place in (b.cuda.matmul, b.mkldnn.matmul, b.cudnn.conv, b.cudnn.rnn)] if 'newer' in SETTINGS else None
+
+
+@pytest.mark.parametrize('setting', SETTINGS)
+@pytest.mark.parametrize('tf32', [False, True])
+def test_products_are_float32_inside_and_what_they_were_outside(setting, tf32):
+    code = f"""
+import sys; sys.path.insert(0, 'tests')
+import torch
+from test_device import SETTINGS, precision
+from degas_nb.ranks import float32_products
+SETTINGS[{setting!r}](torch.backends)
+before = precision()
+try:
+    with float32_products({tf32}):
+        older, newer = precision()
+        assert newer in (None, ['tf32' if {tf32} else 'ieee']*4), newer
+        assert older == ['high' if {tf32} else 'highest', {tf32}, {tf32}] or None in older, older
+        1/0
+except ZeroDivisionError: assert precision() == before
+else: assert False
+"""
+    subprocess.run([sys.executable, '-c', code], check=True)  # a process of its own: nothing gives torch's defaults back
