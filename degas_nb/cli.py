@@ -152,6 +152,7 @@ def drive(
 ) -> None:
     "Drive `steps` to the end; save now and then, at the end, and when asked to stop. All ranks save at the same step, the first one writes."
     ranks, saved, unread = steps.ranks, time.monotonic(), Unread()
+    for note in steps.notes: say(note)
 
     def read(bar: tqdm) -> None:
         "Bring the trace, the bar and what is shown up to date."

@@ -201,7 +201,8 @@ class Search(Planned, Iterator[SearchStep]):
         self.share = ranks.share(config.batch_size)
         self.device = next(net.parameters()).device
         check_amp(config.amp, self.device)
-        self.images = images.near(self.device)
+        self.images, self.notes = images.near(self.device), []
+        if self.images.pixels.device.type != self.device.type: self.notes.append(f"the images take more than a quarter of the free memory of {self.device}: each batch travels there")
         self.randoms = Randoms(config.seed, ('latents', 'samples'))
         self.latents = Latents(len(images), net.z_dim, config.z_init, images, config.surface, self.randoms['latents'], self.device)
         self.weights = net.weight_parameters()
