@@ -7,9 +7,9 @@ __all__ = ['Index', 'DEEP', 'FORMATS', 'SUFFIXES', 'MOST_ENTRIES', 'MOST_BYTES',
            'Label', 'NAMES', 'CLASSES', 'LABEL_FILES', 'KEPT_BYTES', 'READER', 'Shape', 'DATASETS', 'to_uint8',
            'Images', 'Opened', 'to_rgb', 'on_white', 'deep_kind', 'greys', 'grey_range', 'scaled', 'fit', 'stretch',
            'fit_square', 'naming', 'printable', 'read_rgb', 'read_as_it_is', 'without_notes', 'png_chunks',
-           'jpeg_segments', 'Source', 'joined', 'Files', 'tidy', 'tidied', 'folder_files', 'walk', 'entries_of',
-           'leads_to_folder', 'identity', 'open_regular', 'zip_files', 'member_name', 'files_in', 'is_image',
-           'image_files', 'count', 'split_word', 'Place', 'are_splits', 'places', 'folders_say', 'classed',
+           'jpeg_segments', 'Source', 'joined', 'Files', 'tidy', 'tidied', 'folder_files', 'stamp_of', 'walk',
+           'entries_of', 'leads_to_folder', 'identity', 'open_regular', 'zip_files', 'member_name', 'files_in',
+           'is_image', 'image_files', 'count', 'split_word', 'Place', 'are_splits', 'places', 'folders_say', 'classed',
            'without_outer', 'stylegan_labels', 'row_labels', 'as_label', 'labels_in', 'table_of', 'named_labels',
            'undivided', 'chosen_splits', 'files_source', 'folder_labels', 'understood', 'loose', 'cache_place',
            'cache_folder', 'Decoded', 'kept_at', 'settled', 'digest_of', 'recall', 'keep', 'make_room', 'one_at_a_time',
@@ -429,11 +429,16 @@ def folder_files(
     "All files below a folder, links followed."
     entries = dict(walk(path))
     raw = tidied(entries)
-    def stamp(name):
-        try: s = entries[raw[name]].stat()
-        except OSError as e: return (name, str(e), 0, 0)                # a link to nothing; opening it says so
-        return (name, s.st_dev, s.st_ino, s.st_size, s.st_mtime_ns, s.st_ctime_ns)
-    return Files(list(raw), lambda name: open_regular(entries[raw[name]].path), stamp)
+    return Files(list(raw), lambda name: open_regular(entries[raw[name]].path), lambda name: stamp_of(name, entries[raw[name]].stat))
+
+def stamp_of(
+    name:str,
+    status:Callable[[], os.stat_result],
+)->tuple:
+    "What is another when the file is: its place on the disk, its size and times. Nobody can set back the last one."
+    try: s = status()
+    except OSError as e: return (name, str(e), 0, 0)                    # a link to nothing; opening it says so
+    return (name, s.st_dev, s.st_ino, s.st_size, s.st_mtime_ns, s.st_ctime_ns)
 
 def walk(
     path:Path,  # a folder
@@ -881,6 +886,7 @@ def make_room(
     wanted:int,  # bytes
 )->bool:         # is there room now?
     "Drop what was not used for longest, and what a killed process has left."
+    if wanted > KEPT_BYTES or shutil.disk_usage(folder).free < wanted + 2**28: return False
     for part in folder.glob('.*.part'):
         if part.stat().st_mtime < time.time() - 86400: part.unlink()
     files = sorted((p.stat().st_mtime, p.stat().st_size, p) for p in folder.glob('*.safetensors'))
@@ -889,7 +895,7 @@ def make_room(
         if total + wanted <= KEPT_BYTES: break
         path.unlink()
         total -= size
-    return wanted <= KEPT_BYTES and shutil.disk_usage(folder).free > wanted + 2**28
+    return True
 
 # %% ../nbs/03_data.ipynb #00a0957a
 @contextlib.contextmanager
@@ -1244,7 +1250,8 @@ def celeba(root:Path, split:str, side:int)->Source:
     def open(i):
         with naming(names[i]): whole = read_rgb(folder/'img_align_celeba'/names[i])
         return Opened(whole.image.crop((9, 29, 169, 189)))
-    return Source(list(names), open, split=split, notes=['the centre 160x160 of 178x218 kept'])
+    stamps = [stamp_of(f'celeba/{n}', (folder/'img_align_celeba'/n).stat) for n in names]
+    return Source(list(names), open, split=split, notes=['the centre 160x160 of 178x218 kept'], stamps=stamps)
 
 # %% ../nbs/03_data.ipynb #667d277b
 def array_file_source(
