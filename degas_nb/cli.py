@@ -8,25 +8,25 @@ __all__ = ['Device', 'HUNG_UP', 'ENDING', 'WATCH', 'REPLAY', 'COMMANDS', 'say', 
            'checked_run', 'with_space', 'fitting', 'value_of', 'SearchCommand', 'run_search', 'finished', 'look',
            'go_on', 'decide', 'last_values', 'PruneCommand', 'DrawCommand', 'write_to', 'TrainCommand', 'run_training',
            'rows_of', 'at_start', 'settings_of', 'SampleCommand', 'of_run', 'class_number', 'draw_classes', 'png',
-           'write_images', 'check_empty', 'ScoreCommand', 'first_side', 'same_images', 'some', 'score_run',
-           'one_record', 'keep_score', 'scores_of', 'DemoCommand', 'DashboardCommand', 'free_port', 'watchable',
-           'dashboard_page', 'run_cells', 'text_cell', 'code_cell', 'page_kernels', 'not_to_a_page_that_has_gone',
-           'serve', 'one_line', 'parse', 'from_home', 'check_numbers', 'overview', 'Lasting', 'manners', 'main', 'obey',
-           'system_line', 'leave']
+           'write_images', 'check_empty', 'ScoreCommand', 'same_images', 'some', 'score_run', 'one_record',
+           'keep_score', 'scores_of', 'DemoCommand', 'DashboardCommand', 'free_port', 'watchable', 'dashboard_page',
+           'run_cells', 'text_cell', 'code_cell', 'page_kernels', 'not_to_a_page_that_has_gone', 'serve', 'one_line',
+           'parse', 'from_home', 'check_numbers', 'overview', 'Lasting', 'manners', 'main', 'obey', 'system_line',
+           'leave']
 
 # %% ../nbs/25_cli.ipynb #a2038a5d
 import io, json, logging, math, os, shlex, shutil, signal, secrets, socket, sys, tempfile, time, warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, redirect_stderr, suppress
-from dataclasses import asdict, dataclass, fields, is_dataclass
+from dataclasses import asdict, dataclass, fields, is_dataclass, replace
 from html import escape
 from importlib.metadata import version
 from importlib.resources import files
 from importlib.util import find_spec
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Annotated, Literal
 
-import PIL.Image
 import torch
 import tyro
 from torch import Tensor
@@ -34,12 +34,12 @@ from tqdm import tqdm
 from tyro import MISSING
 from tyro.conf import Positional, arg
 
-from .data import DATASETS, Images, image_files, load, naming
-from .features import EXTRACTORS, check_labels, find_extractor, small_features
+from .data import DATASETS, Images, load, path_source
+from .features import EXTRACTORS, SMALL_DIM, Mixed, as_they_are, check_labels, eye, find_extractor, refuse_weights, small_features, squared
 from .gan import GANConfig, GANTraining, draw_images, drawing_generator, generator_from, generator_spec
 from .generator import BASELINES, STATISTICS
 from .genotype import DEGAS, Genotype, SearchSpace, space_of, svg
-from .metrics import Statistics, describe_images, score_images
+from .metrics import Statistics, check_kind, check_npz, describe_images, prepared, score_images, size_of, unlike_sizes
 from .prune import explain_prune, prune
 from .ranks import Ranks, exit_at_once, find_device
 from .report import demo_report, run_report
@@ -78,6 +78,12 @@ class Source:
         "The images; notes of the loader go to stderr."
         if not self.data: raise UserError(f"--data is empty: give a folder, a .zip, or one of {', '.join(DATASETS)}")
         images = load(self.data, img_size, self.split, self.limit, self.skip_broken, progress=reading)
+        for note in images.notes: say(note)
+        return images
+
+    def as_they_are(self) -> Images | Mixed:
+        "Nothing cropped and nothing resized, for who only looks at them."
+        images = as_they_are(self.data, self.split, self.limit, self.skip_broken, progress=reading)
         for note in images.notes: say(note)
         return images
 
@@ -659,8 +665,8 @@ def check_empty(
 @dataclass(frozen=True)
 class ScoreCommand:
     "Score a run, or any images, against other images; prints one JSON record."
-    what: Positional[str]  # folder of a GAN run; or a folder or .zip of images
-    against: Positional[str] = ''  # images to compare with: a folder, a .zip, a data set; a run is compared with its own when left out
+    what: Positional[str]  # folder of a GAN run; or images: a folder, a .zip, an .npz or .npy, a data set
+    against: Positional[str] = ''  # images to compare with, likewise; a run is compared with its own when left out
     data: str = ''  # another way to say AGAINST
     n: int = 2000  # images drawn, or taken from WHAT, and as many real ones; fewer when there are not so many
     seed: int = 0  # of the noise, and of the kernel distance's subsets
@@ -670,81 +676,119 @@ class ScoreCommand:
     stats: Path | None = None  # .npz with mu and sigma, as pytorch-fid writes them, instead of real images
     save_stats: Path | None = None  # write the real images' statistics to this .npz
     features: str = ''  # images with labels, on which the small classifier is trained; the real ones when left out
-    img_size: int | None = None  # side to which images are brought; of a run its own, else that of the first image
+    img_size: int | None = None  # side to which all images are brought (centre-cropped to squares), 1 to 4096; left out: a run's own, and images of folders are judged as they are
+    skip_broken: bool = False  # leave out images that cannot be read, and count them
     statistics: Literal[*STATISTICS] = 'batch'  # what a generator's norms divide by
     untrained: bool = False  # score the generator as it was before the first step
     device: Device = 'auto'
 
     def run(self) -> None:
         "Score and print; of a run, keep the record in its scores.json."
-        find_device(self.device)  # better now than after the images
+        self.check()
+        known = Statistics.load(self.stats) if self.stats else None
+        eyes = self.eyes(known)
+        if self.is_run: self.of_run(checked_run(Path(self.what), 'gan'), known, eyes)
+        else: self.of_images(known, eyes)
+
+    def check(self) -> None:
+        "A `UserError` for what can be seen before the work."
+        find_device(self.device)
         if self.n < 10: raise UserError(f"--n {self.n} must be at least 10")
+        if self.img_size is not None and not 1 <= self.img_size <= 4096: raise UserError(f"--img-size {self.img_size} is no size of images: from 1 to 4096")
         if self.against and self.data: raise UserError("the images to compare with are named twice: as a second word, or with --data")
-        if self.save_stats and self.save_stats.suffix != '.npz': raise UserError(f"--save-stats {self.save_stats} must end in .npz")
+        if self.save_stats: check_npz(self.save_stats)
         if self.stats and (self.save_stats or self.real): raise UserError("--stats stands for the real images: leave out the images and --save-stats")
-        if (Path(self.what)/'config.json').exists() or not self.is_images: self.of_run(checked_run(Path(self.what), 'gan'))
-        else: print(json.dumps(self.of_images()))
+        if self.stats and self.extractor == 'small' and not self.features: raise UserError("the small classifier learns from images with labels, and --stats are none: name some with --features, those of which the statistics are, or take another --extractor")
+        if not self.is_run and not (self.real or self.stats): raise UserError(f"{self.what} is compared with what? Name other images as a second word, or statistics with --stats")
+        if not self.is_run and self.untrained: raise UserError("--untrained is for the folder of a run")
+        for data in (self.real, self.features, *[self.what]*(not self.is_run)):
+            if data and data not in DATASETS and not Path(data).expanduser().exists(): path_source(data, 'all', None)  # says what is wrong
+
+    def eyes(self,
+        known: Statistics | None,  # of --stats
+    ) -> object | None:  # an extractor; None: the small classifier, which must see images first
+        "The extractor, before anything is decoded: it must be there, and the statistics must be its own."
+        if self.extractor != 'inception': refuse_weights(self.weights, self.extractor)
+        small = self.extractor == 'small'
+        promised = SimpleNamespace(name='small', dim=SMALL_DIM, hash=known and known.about.get('weights_hash'), resize=known and known.about.get('resize')) if small else find_extractor(self.extractor, self.weights, None, self.resize, find_device(self.device))
+        if known: check_kind(known, promised)
+        return None if small else promised
 
     @property
     def real(self) -> str: return self.against or self.data
 
     @property
-    def is_images(self) -> bool:
-        "Is there something that can be read as images?"
+    def is_run(self) -> bool:
+        "Is there a run, or nothing that can be read as images?"
         path = Path(self.what).expanduser()
-        return path.is_file() or path.is_dir() and any(path.iterdir())
+        return (path/'config.json').exists() or self.what not in DATASETS and not (path.is_file() or path.is_dir() and any(path.iterdir()))
 
-    def of_run(self, run: RunFolder) -> None:
+    def of_run(self,
+        run: RunFolder,  # of a training
+        known: Statistics | None,  # of --stats
+        eyes: object | None,  # None: the small classifier
+    ) -> None:
         "Draw with the run's generator; keep what comes out."
         scores_of(run)  # damaged? Better now than after the work
         size = run.config['generator']['img_size']
         if self.img_size not in (None, size): raise UserError(f"{run.path} draws {size}x{size} images: leave out --img-size")
         own = Source.of(run)
-        real = Statistics.load(self.stats) if self.stats else (same_images(own, self.real) if self.real else own).load(size)
+        source = same_images(own, self.real) if self.real else own
+        own, source = (replace(s, skip_broken=s.skip_broken or self.skip_broken) for s in (own, source))
         if self.untrained: generator, step = at_start(run, own.load(size), find_device(self.device)), 0
         else: generator, step = of_run(run, find_device(self.device))
-        extractor = self.looks(real, size)
+        real = known or source.load(size)
+        extractor = eyes or self.learn(real, size)
         record = score_run(generator, step, real, self.n, self.seed, extractor, self.statistics)
-        self.keep_statistics(real, extractor)
         print(json.dumps(record), flush=True)
         keep_score(run, record)
         run_report(run.path, commands=[command_line(run)])
-
-    def of_images(self) -> dict:
-        "Images of a folder or zip against others."
-        if not (self.real or self.stats): raise UserError(f"{self.what} is compared with what? Name other images as a second word, or statistics with --stats")
-        if self.untrained: raise UserError("--untrained is for the folder of a run")
-        size = self.img_size or first_side(self.what)
-        fake = some(Source(self.what, split='all').load(size), self.n)
-        real = Statistics.load(self.stats) if self.stats else Source(self.real, split='all' if Path(self.real).exists() else 'train').load(size)
-        extractor = self.looks(real, size)
-        record = one_record(fake, real, self.n, self.seed, extractor) | dict(images=self.what, seed=self.seed)
         self.keep_statistics(real, extractor)
-        return record
 
-    def looks(self,
-        real: Images | Statistics,  # what is compared with
-        size: int,  # of the images
+    def of_images(self,
+        known: Statistics | None,  # of --stats
+        eyes: object | None,  # None: the small classifier
+    ) -> None:
+        "Images of a folder, zip or array against others."
+        teaches = not (eyes or self.features)   # then all of them are needed, not only as many as are compared
+        real = known or self.images(self.real, None if teaches or self.save_stats else self.n, 'train' if self.real in DATASETS else 'all')
+        if teaches: check_labels(real)
+        fake = self.images(self.what, self.n)
+        for name, images in ((self.what, fake), (self.real, real)):
+            if not isinstance(images, Statistics) and len(images) < 10: raise UserError(f"{name} holds {len(images)} image{'s'*(len(images) != 1)}: a score takes at least 10")
+        extractor = eyes or self.learn(real, self.img_size)
+        record = one_record(fake, real, self.n, self.seed, extractor) | dict(images=self.what, seed=self.seed)
+        if unlike := not known and unlike_sizes(fake, real): say(unlike)
+        print(json.dumps(record), flush=True)
+        self.keep_statistics(real, extractor)
+
+    def images(self,
+        data: str,  # a data set, a folder, a .zip, an array
+        limit: int | None = None,  # so many, evenly spread
+        split: str = 'all',  # of it
+        size: int | None = None,  # of a run's images; None: --img-size, and without it as they are
+    ) -> Images | Mixed:
+        "Images as they are to be judged."
+        source, size = Source(data, limit, split, self.skip_broken), size or self.img_size
+        return source.load((size, size)) if size else source.as_they_are()
+
+    def learn(self,
+        real: Images | Mixed | Statistics,  # what is compared with
+        size: int | None,  # of the images, if they were brought to one
     ) -> object:  # an extractor
-        "The extractor that was asked for."
-        labelled = load(self.features, size) if self.features else real if isinstance(real, Images) else None
-        return find_extractor(self.extractor, self.weights, labelled if self.extractor == 'small' else None, self.resize, find_device(self.device))
+        "The small classifier."
+        labelled = self.images(self.features, split='train', size=size) if self.features else real
+        check_labels(labelled)
+        return find_extractor('small', None, squared(labelled, min(eye(labelled), 64) if size is None else eye(labelled)), self.resize, find_device(self.device))
 
     def keep_statistics(self,
-        real: Images | Statistics,  # what was compared with
+        real: Images | Mixed | Statistics,  # what was compared with
         extractor: object,  # whose features
     ) -> None:
         "Write the real images' statistics, all of them, if that was asked for."
         if not self.save_stats: return
-        describe_images(real.pixels, extractor).stats.save(self.save_stats, extractor=extractor.name, weights_hash=extractor.hash, resize=extractor.resize, data=real.name, split=real.split)
-
-
-def first_side(
-    path: str,  # a folder or .zip of images
-) -> int:  # a multiple of 8, at least 16
-    "The side of the first image, where none is named."
-    names, read, _ = image_files(Path(path).expanduser())
-    with naming(names[0]), PIL.Image.open(read(names[0])) as image: return max(16, min(image.size)//8*8)
+        about = dict(extractor=extractor.name, weights_hash=extractor.hash, resize=extractor.resize, data=real.name, split=real.split, size=size_of(real), prepared=prepared(real))
+        describe_images(real, extractor).stats.save(self.save_stats, **about)
 
 
 def same_images(
@@ -756,9 +800,9 @@ def same_images(
 
 
 def some(
-    images: Images,  # any number
+    images: Images | Mixed,  # any number
     n: int,  # at most
-) -> Images:
+) -> Images | Mixed:
     "Evenly spread, so that every class is there."
     return images if len(images) <= n else images.subset(torch.linspace(0, len(images) - 1, n).long())
 
@@ -778,8 +822,8 @@ def score_run(
 
 
 def one_record(
-    fake: Tensor | Images,  # to be scored
-    real: Images | Statistics,  # to compare with
+    fake: Tensor | Images | Mixed,  # to be scored
+    real: Images | Mixed | Statistics,  # to compare with
     n: int,  # at most so many real ones
     seed: int,  # of the kernel distance
     extractor: object,  # whose features

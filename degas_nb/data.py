@@ -11,13 +11,13 @@ __all__ = ['Index', 'DEEP', 'FORMATS', 'SUFFIXES', 'MOST_ENTRIES', 'MOST_BYTES',
            'entries_of', 'leads_to_folder', 'identity', 'open_regular', 'zip_files', 'member_name', 'files_in',
            'is_image', 'image_files', 'count', 'split_word', 'Place', 'are_splits', 'places', 'folders_say', 'classed',
            'without_outer', 'stylegan_labels', 'row_labels', 'as_label', 'labels_in', 'table_of', 'named_labels',
-           'undivided', 'chosen_splits', 'files_source', 'folder_labels', 'understood', 'loose', 'cache_place',
-           'cache_folder', 'Decoded', 'kept_at', 'settled', 'digest_of', 'recall', 'keep', 'make_room', 'one_at_a_time',
-           'decode', 'decoded', 'first_shape', 'brought_to', 'Seen', 'seen', 'Tally', 'depth', 'in_order', 'n_cores',
-           'room', 'memory', 'too_dark_or_light', 'area', 'by', 'some', 'Dataset', 'dataset', 'emoji', 'fetched',
-           'array_source', 'cifar10', 'fashion_mnist', 'stl10', 'celeba', 'array_file_source', 'images_of_npz',
-           'checked_header', 'colours_last', 'pixel_range', 'load', 'checked_side', 'namesake', 'named_source',
-           'path_source', 'spread', 'psnr', 'dequantise']
+           'undivided', 'chosen_splits', 'files_source', 'refuse_runs', 'folder_labels', 'understood', 'loose',
+           'cache_place', 'cache_folder', 'Decoded', 'kept_at', 'settled', 'digest_of', 'recall', 'keep', 'make_room',
+           'one_at_a_time', 'ManySizes', 'decode', 'decoded', 'first_shape', 'brought_to', 'Seen', 'seen', 'Tally',
+           'depth', 'in_order', 'n_cores', 'room', 'memory', 'too_dark_or_light', 'area', 'by', 'some', 'Dataset',
+           'dataset', 'emoji', 'fetched', 'array_source', 'cifar10', 'fashion_mnist', 'stl10', 'celeba',
+           'array_file_source', 'images_of_npz', 'checked_header', 'colours_last', 'pixel_range', 'load',
+           'checked_side', 'namesake', 'named_source', 'path_source', 'spread', 'psnr', 'dequantise']
 
 # %% ../nbs/03_data.ipynb #ec89341c
 import contextlib
@@ -744,6 +744,7 @@ def files_source(
     files = files_in(path)
     images = [n for n in files.names if is_image(n)]
     if not images: raise UserError(f"{printable(path)} holds {count(len(files.names), 'file')} but no images ({' '.join(SUFFIXES)})")
+    refuse_runs(path, files, images)
     found = places(images)
     splits = sorted({p.split for p in found} - {None}, key=lambda s: (('train', 'val', 'test', None).index(split_word(s)), s))
     meant = set(chosen_splits(str(path), splits, split)) if splits else {None}
@@ -760,6 +761,20 @@ def files_source(
                   split if splits else undivided(str(path), split), [n for n in notes if n], [files.stamp(p.name) for p in chosen])
 
 # %% ../nbs/03_data.ipynb #2b75d5cd
+def refuse_runs(
+    path:Path,         # a folder or a zip
+    files:Files,       # what is in it
+    images:list[str],  # those of its files that are images
+)->None:
+    "A `UserError` when images are the sheets of samples that a run of ours writes: they are pictures of many images."
+    for config in (n for n in files.names if posixpath.basename(n) == 'config.json'):
+        folder = posixpath.dirname(config)
+        if not any(n.startswith(posixpath.join(folder, 'samples/')) for n in images): continue
+        kind = ''
+        with contextlib.suppress(Exception), files.open(config) as f: kind = json.load(f)['format']
+        if kind.startswith('degas-run/'):
+            raise UserError(f"{printable(path)} {f'holds the run {printable(folder)}' if folder else 'is the folder of a run'}, whose pictures are sheets of samples, not images: degas sample {printable(path/folder)} --out FOLDER draws images of a training")
+
 def folder_labels(
     found:list[Place],   # of all images
     chosen:list[Place],  # of those that were asked for
@@ -915,6 +930,9 @@ def one_at_a_time(
 # %% ../nbs/03_data.ipynb #6ecd5f42
 Shape = tuple[int, int]  # height, width
 
+class ManySizes(UserError):
+    "There is no size that half of the images share."
+
 def decode(
     source:Source,
     index:Iterable[int],           # which images, in this order
@@ -951,7 +969,7 @@ def decoded(
         (w, h), n = max(sizes.items(), key=lambda item: (item[1], area(item[0])))
         if 2*n < len(done.kept):
             smallest, largest = min(sizes, key=area), max(sizes, key=area)
-            raise UserError(f"the images have {len(sizes)} sizes, {by(smallest)} to {by(largest)}, and none that half of them share: say with --img-size what they shall be brought to")
+            raise ManySizes(f"the images have {len(sizes)} sizes, {by(smallest)} to {by(largest)}, and none that half of them share: say with --img-size what they shall be brought to")
         return done if done.pixels.shape[1:3] == (h, w) else brought_to((h, w), stretch, *how)[0]
 
 # %% ../nbs/03_data.ipynb #37cc0549

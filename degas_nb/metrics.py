@@ -14,7 +14,6 @@ __all__ = ['CHUNK', 'Statistics', 'check_npz', 'finite_features', 'check_dims', 
 import json
 import math
 import os
-import re
 from collections.abc import Iterator
 from io import BytesIO
 from numbers import Integral
@@ -468,10 +467,10 @@ def size_of(
 
 
 def prepared(
-    images:Tensor|Images|Mixed,  # with notes of the loader, if they were loaded
+    images:Tensor|Images|Mixed,  # drawn, or loaded
 )->str:                          # e.g. '178x218 images resized and centre-cropped to 32x32'
-    "What was done to their size before."
-    return '; '.join(n for n in getattr(images, 'notes', []) if re.search(r'\d+x\d+', n)) or 'as they are'
+    "What the loader did to their size."
+    return getattr(images, 'prepared', '') or 'as they are'
 
 
 def unlike_sizes(
