@@ -320,10 +320,10 @@ def test_score_of_images(tmp_path, line, capsys):
     assert a['value'] == pytest.approx(b['value'], rel=1e-6) and (b['data'], b['n_real']) == ('two', 30)
     assert 'compared with what' in line('score', one)
     assert 'named twice' in line('score', one, two, '--data', two)
-    assert 'no labels' in line('score', one, two, notes=1)
+    assert 'no labels' in line('score', one, two)
     assert 'must end in .npz' in line('score', one, two, '--save-stats', tmp_path/'x.json')
     assert 'leave out' in line('score', one, two, '--stats', stats)
-    assert 'size' in line('score', one, two, '--features', 'emoji', '--img-size', 20)
+    assert 'no size of images' in line('score', one, two, '--features', 'emoji', '--img-size', 0)
 
 
 def test_statistics_that_are_none(drawn, tmp_path, line):
