@@ -698,7 +698,6 @@ class ScoreCommand:
         if self.against and self.data: raise UserError("the images to compare with are named twice: as a second word, or with --data")
         if self.save_stats: check_npz(self.save_stats)
         if self.stats and (self.save_stats or self.real): raise UserError("--stats stands for the real images: leave out the images and --save-stats")
-        if self.stats and self.extractor == 'small' and not self.features: raise UserError("the small classifier learns from images with labels, and --stats are none: name some with --features, those of which the statistics are, or take another --extractor")
         if not self.is_run and not (self.real or self.stats): raise UserError(f"{self.what} is compared with what? Name other images as a second word, or statistics with --stats")
         if not self.is_run and self.untrained: raise UserError("--untrained is for the folder of a run")
         for data in (self.real, self.features, *[self.what]*(not self.is_run)):
@@ -710,6 +709,7 @@ class ScoreCommand:
         "The extractor, before anything is decoded: it must be there, and the statistics must be its own."
         if self.extractor != 'inception': refuse_weights(self.weights, self.extractor)
         small = self.extractor == 'small'
+        if small and known and not self.features: raise UserError("the small classifier learns from images with labels, and --stats are none: name some with --features, those of which the statistics are, or take another --extractor")
         promised = SimpleNamespace(name='small', dim=SMALL_DIM, hash=known and known.about.get('weights_hash'), resize=known and known.about.get('resize')) if small else find_extractor(self.extractor, self.weights, None, self.resize, find_device(self.device))
         if known: check_kind(known, promised)
         return None if small else promised
