@@ -9,13 +9,13 @@ __all__ = ['Index', 'DEEP', 'FORMATS', 'SUFFIXES', 'MOST_ENTRIES', 'MOST_BYTES',
            'fit_square', 'naming', 'printable', 'read_rgb', 'read_as_it_is', 'without_notes', 'png_chunks',
            'jpeg_segments', 'Source', 'joined', 'Files', 'tidy', 'tidied', 'folder_files', 'stamp_of', 'walk',
            'entries_of', 'leads_to_folder', 'identity', 'open_regular', 'zip_files', 'member_name', 'files_in',
-           'is_image', 'image_files', 'count', 'split_word', 'Place', 'are_splits', 'places', 'folders_say', 'classed',
-           'without_outer', 'stylegan_labels', 'row_labels', 'as_label', 'labels_in', 'table_of', 'named_labels',
-           'undivided', 'chosen_splits', 'files_source', 'refuse_runs', 'folder_labels', 'understood', 'loose',
-           'cache_place', 'cache_folder', 'Decoded', 'kept_at', 'settled', 'digest_of', 'recall', 'keep', 'make_room',
-           'one_at_a_time', 'ManySizes', 'decode', 'decoded', 'first_shape', 'brought_to', 'Seen', 'seen', 'Tally',
-           'depth', 'in_order', 'n_cores', 'room', 'memory', 'too_dark_or_light', 'area', 'by', 'some', 'Dataset',
-           'dataset', 'emoji', 'fetched', 'array_source', 'cifar10', 'fashion_mnist', 'stl10', 'celeba',
+           'is_run', 'is_image', 'image_files', 'count', 'split_word', 'Place', 'are_splits', 'places', 'folders_say',
+           'classed', 'without_outer', 'stylegan_labels', 'row_labels', 'as_label', 'labels_in', 'table_of',
+           'named_labels', 'undivided', 'chosen_splits', 'files_source', 'refuse_runs', 'folder_labels', 'understood',
+           'loose', 'cache_place', 'cache_folder', 'Decoded', 'kept_at', 'settled', 'digest_of', 'recall', 'keep',
+           'make_room', 'one_at_a_time', 'ManySizes', 'decode', 'decoded', 'first_shape', 'brought_to', 'Seen', 'seen',
+           'Tally', 'depth', 'in_order', 'n_cores', 'room', 'memory', 'too_dark_or_light', 'area', 'by', 'some',
+           'Dataset', 'dataset', 'emoji', 'fetched', 'array_source', 'cifar10', 'fashion_mnist', 'stl10', 'celeba',
            'array_file_source', 'images_of_npz', 'checked_header', 'colours_last', 'pixel_range', 'load',
            'checked_side', 'namesake', 'named_source', 'path_source', 'spread', 'psnr', 'dequantise']
 
@@ -303,7 +303,7 @@ def printable(
     most:int=300,  # characters
 )->str:
     "One line that a terminal can show: what would move its cursor, or cannot be written as UTF-8, is escaped."
-    line = re.sub(r'[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]', lambda c: c[0].encode('unicode_escape').decode(), str(text))
+    line = re.sub(r'[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]', lambda c: c[0].encode('unicode_escape').decode(), re.sub(r' object at 0x[0-9a-f]+', '', str(text)))
     return line if len(line) <= most else line[:most] + '...'
 
 # %% ../nbs/03_data.ipynb #9724b9c4
@@ -532,9 +532,17 @@ def files_in(
     "The files of a folder or zip; a `UserError` where there is nothing."
     if not os.path.exists(path): raise UserError(f"{printable(path)} does not exist: give a folder, a .zip, or one of {', '.join(DATASETS)}")
     if not path.is_dir() and not path.is_file(): raise UserError(f"{printable(path)} is a pipe or a device: give a folder, a .zip, or one of {', '.join(DATASETS)}")
+    if is_run(path): raise UserError(f"{printable(path)} is the folder of a run, whose pictures are no images to learn from or to judge: name images, or a folder that `degas sample` wrote")
     files = folder_files(path) if path.is_dir() else zip_files(path)
     if not files.names: raise UserError(f"{printable(path)} is empty: it should hold images ({' '.join(SUFFIXES)})")
     return files
+
+def is_run(
+    path:Path,
+)->bool:
+    "Has a search or a training written this folder?"
+    try: return path.is_dir() and str(json.loads((path/'config.json').read_bytes()[:2**24])['format']).startswith('degas-run/')
+    except (OSError, ValueError, KeyError, TypeError, RecursionError): return False
 
 def is_image(
     name:str,
@@ -757,7 +765,7 @@ def files_source(
         with naming(chosen[i].name), files.open(chosen[i].name) as f: return read_rgb(f, side)
     others = sum(posixpath.basename(n) != line for n in files.names if not is_image(n))
     notes = [understood(found, splits, classes, line), *([] if line in LABEL_FILES else [line]), loose(images, found), f"{count(others, 'file')} of other kinds left out" if others else '']
-    return Source([p.name for p in chosen], open, [number[labels[p.name]] for p in chosen] if number else None, list(map(str, classes)) or None,
+    return Source([p.name for p in chosen], open, [number[labels[p.name]] for p in chosen] if number else None, [printable(c) for c in classes] or None,
                   split if splits else undivided(str(path), split), [n for n in notes if n], [files.stamp(p.name) for p in chosen])
 
 # %% ../nbs/03_data.ipynb #2b75d5cd
@@ -1205,12 +1213,14 @@ def fetched(
     "`make(False)`, and `make(True)` when files are missing."
     try: return make(False)
     except Exception: pass
-    timeout = socket.getdefaulttimeout()
+    timeout, new = socket.getdefaulttimeout(), [p for p in (folder, *folder.parents) if not p.exists()]
     socket.setdefaulttimeout(20)
     try:
         with contextlib.redirect_stdout(sys.stderr): return make(True)
     except Exception as e:
-        raise UserError(f"{name} is not in {folder} and could not be downloaded ({e}): where there is a network, get {how}") from e
+        with contextlib.suppress(OSError):
+            for empty in new: empty.exists() and empty.rmdir()          # no trace of what could not be had
+        raise UserError(f"{name} is not in {folder} and could not be downloaded ({printable(e)}): where there is a network, get {how}") from e
     finally: socket.setdefaulttimeout(timeout)
 
 def array_source(

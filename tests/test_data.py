@@ -389,6 +389,8 @@ def test_celeba(tmp_path, monkeypatch, offline):
 @pytest.mark.parametrize('name, folder', dict(cifar10='cifar-10-batches-py', stl10='stl10_binary', celeba='celeba', fashion_mnist='FashionMNIST').items())
 def test_offline_says_where_files_belong(name, folder, tmp_path, offline):
     refused(name, str(tmp_path/folder), 'could not be downloaded', what=name, root=tmp_path)
+    refused(name, 'could not be downloaded', what=name, root=tmp_path/'new'/'data')
+    assert not (tmp_path/'new').exists()                                        # no trace of what could not be had
 
 
 # --- the tool --------------------------------------------------------------------------------------------------------

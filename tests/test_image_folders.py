@@ -174,6 +174,11 @@ def test_damaged_labels_are_said(text, made):
     assert any('dataset.json is not understood' in note for note in images.notes)
 
 
+def test_classes_from_a_file_are_printable(made):
+    images = load(made(['0.png', '1.png'], labels__csv='name,class\n0.png,a\x1b[31m\n1.png,b\x00\n'))
+    assert len(images.classes) == 2 and all(c.isprintable() for c in images.classes + images.notes)
+
+
 def test_a_json_of_somebody_elses_is_no_file_of_labels(made):
     images = load(made(pictures('a', 'b'), dataset__json='{"name": "pets"}'))
     assert images.classes == ['a', 'b'] and any('dataset.json has no column' in note for note in images.notes)
@@ -285,15 +290,20 @@ def test_absolute_and_relative_names_and_two_that_become_one(tmp_path):
     assert len(images) == 5 == len(set(images.names)) and images.labels.tolist() == [0, 0, 0, 1, 1]
 
 
-@pytest.mark.parametrize('encoding', ['utf-8', 'cp437', 'shift-jis'])
-def test_names_in_other_letters(encoding, tmp_path):
-    folders = dict(zip(('A1', 'B2'), (('日本', '東京') if encoding == 'shift-jis' else ('é', 'ü'))))
-    plain = zip_of(tmp_path/'set.zip', pictures(*('xxxxxx'[:len(f.encode(encoding))].replace('x', k[0]) for k, f in folders.items()))).read_bytes()
-    for k, f in folders.items(): plain = plain.replace(k[0].encode()*len(f.encode(encoding)) + b'/', f.encode(encoding) + b'/')
-    (tmp_path/'set.zip').write_bytes(plain)
+class Unflagged(zipfile.ZipInfo):
+    "A member of a zip that does not say what its name is written in"
+    encoding = 'utf-8'
+    def _encodeFilenameFlags(self): return self.filename.encode(self.encoding), 0
+
+
+@pytest.mark.parametrize('encoding, folders', [('utf-8', ('é', 'ü日本')), ('cp437', ('é', 'ü')), ('shift-jis', ('日本', '東京'))])
+def test_names_in_other_letters(encoding, folders, tmp_path, monkeypatch):
+    monkeypatch.setattr(Unflagged, 'encoding', encoding)
+    with zipfile.ZipFile(tmp_path/'set.zip', 'w') as archive:
+        for name in pictures(*folders): archive.writestr(Unflagged(name), png())
     images = load(tmp_path/'set.zip')
     assert len(images) == 4 and len(images.classes) == 2 and all(c.isprintable() for c in images.classes)
-    if encoding != 'shift-jis': assert images.classes == sorted(folders.values())
+    if encoding != 'shift-jis': assert images.classes == sorted(folders)           # which nobody can guess: other letters, but two classes
 
 
 def test_names_that_move_the_cursor_or_are_no_utf8(tmp_path):
@@ -329,6 +339,17 @@ def test_zips_that_are_not_understood(at, value, tmp_path):
     content[start + at] = value
     (tmp_path/'set.zip').write_bytes(content)
     refused(what=tmp_path/'set.zip')
+
+
+@pytest.mark.parametrize('kind', ['search', 'gan'])
+def test_the_folder_of_a_run_is_no_folder_of_images(kind, tmp_path):
+    from degas_nb.runs import RunFolder
+    run = RunFolder.create(tmp_path/'run', kind, {}, {})
+    write(run.samples/'samples_000001.png', png())
+    refused('folder of a run', what=tmp_path/'run')
+    write(tmp_path/'other'/'config.json', b'{"format": "mine"}')
+    write(tmp_path/'other'/'a.png', png())
+    assert len(load(tmp_path/'other')) == 1
 
 
 # --- names of data sets, homes ---------------------------------------------------------------------------------------
