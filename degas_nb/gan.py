@@ -27,7 +27,7 @@ from .genotype import Genotype
 from .graphs import Recorded, load_optimiser_, optimiser_state, ready_, set_rate_
 from .ops import batch_statistics
 from .ranks import Ranks, deterministic
-from .runs import Planned, Randoms, RunFolder, check_least, checked_history, epoch_permutation, other_plan, stream_seed
+from .runs import Diverged, Planned, Randoms, RunFolder, check_least, checked_history, epoch_permutation, other_plan, stream_seed
 from .show import UserError, user_path
 
 # %% ../nbs/19_gan.ipynb #0ef57997
@@ -126,8 +126,8 @@ class GANStep:
         return {name: v for (net, name), v in self.losses.items() if net == 'generator'}
 
     def record(self)->dict:  # a line of trace.jsonl
-        "Plain values; a `UserError` when the training has diverged."
-        if not all(map(math.isfinite, self.losses.values())): raise UserError(f"a loss is not finite at step {self.n}: try a smaller --lr; what was saved goes on with one, too (--resume --lr RATE)")
+        "Plain values; a `Diverged` when the training has diverged."
+        if not all(map(math.isfinite, self.losses.values())): raise Diverged(f"a loss is not finite at step {self.n}: try a smaller --lr; what was saved goes on with one, too (--resume --lr RATE)")
         return dict(step=self.n, critic=self.critic, generator=self.generator, lr=self.lr)
 
 # %% ../nbs/19_gan.ipynb #6ad7906c

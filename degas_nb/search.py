@@ -24,7 +24,7 @@ from .mixed import RELAXATIONS
 from .ops import batch_statistics
 from .pyramid import reconstruction_loss
 from .ranks import Ranks, float32_products
-from .runs import check_least, checked_fields, checked_history, epoch_permutation, other_plan, Planned, Randoms, RunFolder
+from .runs import Diverged, check_least, checked_fields, checked_history, epoch_permutation, other_plan, Planned, Randoms, RunFolder
 from .show import UserError, user_path
 from .supernet import SuperGenerator, by_name
 
@@ -177,15 +177,16 @@ class SearchStep:
     def record(self,
         with_alpha: bool = False,  # the 118 numbers of alpha and weights too?
     ) -> dict:  # a line of trace.jsonl
-        "Plain values; a `UserError` when the search has diverged."
-        if not math.isfinite(self.losses['loss']): raise UserError(f"the loss is not finite at step {self.n}: try a smaller --lr or --z-lr; what was saved goes on with one, too (--resume --lr RATE)")
+        "Plain values; a `Diverged` when the search has diverged."
+        if not math.isfinite(self.losses['loss']): raise Diverged(f"the loss is not finite at step {self.n}: try a smaller --lr or --z-lr; what was saved goes on with one, too (--resume --lr RATE)")
+        if with_alpha and not all(bool(a.isfinite().all()) for a in self.logits.values()): raise Diverged(f"alpha is not finite at step {self.n}: try a smaller --lr, --z-lr or --alpha-lr")
         row = dict(step=self.n, epoch=self.epoch, **self.losses, lr=self.lr)
         return row | dict(alpha=self.alpha, weights=self.weights) if with_alpha else row
 
 # %% ../nbs/13_search.ipynb #2d3510a3
 class Search(Planned, Iterator[SearchStep]):
     "The alternating optimisation of DEGAS; each `next` is one GLO step and one alpha step."
-    changeable = 'epochs', 'lr', 'z_lr'
+    changeable = 'epochs', 'lr', 'z_lr', 'alpha_lr'
 
     def __init__(self,
         net: SuperGenerator,  # to be searched
@@ -238,6 +239,7 @@ class Search(Planned, Iterator[SearchStep]):
         epoch, i = divmod(self.n, self.per_epoch)
         plan = self.plan_at(self.n)
         lr = cosine(plan.lr, plan.lr_end, self.n, self.length(plan))
+        for group in self.alpha_opt.param_groups: group['lr'] = plan.alpha_lr
         index = self.batch_index(self.own_train, epoch, i)
         alpha_moves = epoch >= self.config.warmup
         with self.arithmetic():
@@ -379,12 +381,16 @@ class Search(Planned, Iterator[SearchStep]):
         run.save_checkpoint(self.state_dict())
         return run
 
+    def settings(self) -> dict:  # for config.json
+        "The settings of the search, as plain values."
+        return search_settings(self.config, self.net.space)
+
     def folder(self,
         path: Path | str,  # where the run lives
         overwrite: bool = False,  # replace a run that is there
     ) -> RunFolder:
         "The folder at `path` if it is this run's, or a new one."
-        settings = search_settings(self.config, self.net.space)
+        settings = self.settings()
         data = dict(name=self.images.name, split=self.images.split, n=len(self.images), fingerprint=self.images.fingerprint())
         if (user_path(path)/'config.json').exists() and not overwrite:
             run = RunFolder.open(path, 'search')
@@ -419,7 +425,7 @@ class Search(Planned, Iterator[SearchStep]):
         ranks: Ranks = Ranks(),  # processes that share each step
     ) -> 'Search':
         "A run's search before its first step, in the space that it was begun in."
-        history = checked_history(run.history, dict(epochs=int, lr=float, z_lr=float), f"{run.path}/config.json")
+        history = checked_history(run.history, dict(epochs=int, lr=float, z_lr=float, alpha_lr=float), f"{run.path}/config.json")
         return cls.from_config(images, SearchConfig.from_dict(run.config), space_of(run.config), device, ranks, history)
 
 

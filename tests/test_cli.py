@@ -562,7 +562,7 @@ def test_images_that_changed_since(tmp_path, line):
     assert degas(*search_argv(tmp_path/'run', data=folder, tiny=FEW, epochs=1)) == 0
     (folder/'000.png').unlink()
     before = snapshot(tmp_path/'run')
-    assert 'other images' in line('search', '--resume', '--out', tmp_path/'run')
+    assert '40 then, 39 now' in line('search', '--resume', '--out', tmp_path/'run')
     shutil.rmtree(folder)
     assert 'does not exist' in line('search', '--resume', '--out', tmp_path/'run')
     assert snapshot(tmp_path/'run') == before
@@ -695,8 +695,9 @@ def test_resume_that_does_not_fit(found, drawn, tmp_path, line):
     assert 'gan run is needed' in line('train', '--resume', '--out', out)
     assert 'search run is needed' in line('prune', gan)
     for command in ('sample', out, '--out', tmp_path/'x.png'), ('score', out): assert 'gan run is needed' in line(*command)
-    assert 'lr: 0.001 then, 0.5 now' in line('search', '--resume', '--out', out, '--lr', 0.5)
-    assert 'epochs' in line('search', '--resume', '--out', out, '--epochs', 9)
+    assert 'width: 4 then, 8 now' in line('search', '--resume', '--out', out, '--width', 8)
+    assert 'add --epochs' in line('search', '--resume', '--out', out, '--lr', 0.5)  # it is finished
+    assert '12 steps are done' in line('search', '--resume', '--out', out, '--epochs', 2)
     assert 'other images' in line('search', '--resume', '--out', out, '--limit', 90)
     assert 'generator' in line('train', '--resume', '--out', gan, '--genotype', 'cifar10_paper')
     assert '--preset' in line('search', '--resume', '--out', out, '--preset', 'paper-cifar10')
@@ -849,4 +850,4 @@ def test_demo_again_and_anew(tmp_path, capsys, line):
         printed = capsys.readouterr().out
         assert str(tmp_path/'demo'/'report.html') in printed and len([row for row in printed.splitlines() if any(word in row for word in (' sample ', ' train --genotype ', 'make lab'))]) == 3
         assert [r['step'] for r in json.loads((tmp_path/'demo'/'gan'/'scores.json').read_text())] == [0, 1]
-    assert '--overwrite' in line(*argv, '--epochs', 2, notes=1)
+    assert '--overwrite' in line(*argv, '--epochs', 2, notes=2)

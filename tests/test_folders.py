@@ -158,7 +158,7 @@ def test_parts_of_files_that_were_never_finished_go(tmp_path):
 # ---------------------------------------------------------------- numbers that are none
 
 @pytest.mark.parametrize('state, name', [(dict(net=dict(a=torch.tensor([1., NAN]))), 'net.a'), (dict(opt=[dict(m=torch.tensor(INF).double())]), 'opt.0.m'), (dict(lr=-INF), 'lr'),
-                                         (dict(z=torch.tensor([NAN]).bfloat16()), 'z')])
+                                         (dict(z=torch.tensor([NAN]).bfloat16()), 'z'), (dict(a=[torch.tensor([1e25])]), 'a.0')])
 def test_numbers_that_are_none_never_replace_a_checkpoint(state, name, tmp_path):
     run = a_run(tmp_path/'run')
     before = snapshot(run.path)

@@ -48,14 +48,14 @@ class Broken(io.StringIO):
 @pytest.mark.parametrize('room', [0, 40, 300])
 def test_whatever_happens_to_a_stream_the_run_goes_on(code, room, tmp_path, monkeypatch):
     for name in 'stdout', 'stderr': monkeypatch.setattr(sys, name, Broken(code, room))
-    assert degas(*train_argv(tmp_path/'run', '--sample-every', 1)) in ((0,) if code == errno.EPIPE else (0, 1))
+    assert degas(*train_argv(tmp_path/'run', '--sample-every', 1)) == 0  # a training prints nothing
     assert len(trace(tmp_path/'run')) == 6 and (tmp_path/'run'/'report.html').exists()
 
 
-@pytest.mark.parametrize('argv', [['--help'], ['--version'], ['draw', 'cifar10_paper', '--out', 'X/x.svg'], ['score', 'X/a', 'X/b', '--n', '20', '--features', 'emoji']])
+@pytest.mark.parametrize('argv', [['--help'], ['--version'], ['draw', 'cifar10_paper', '--out', 'X/x.svg'], ['score', 'X/a', 'X/b', '--n', '20', '--features', 'X/classes']])
 @pytest.mark.parametrize('stdout', ['>/dev/full', '>&-', '> >(true)'])
 def test_the_last_word_into_a_closed_stdout_is_no_traceback(argv, stdout, tmp_path):
-    if 'score' in argv: pictures(tmp_path/'a', 20), pictures(tmp_path/'b', 24)
+    if 'score' in argv: [pictures(tmp_path/name, 24) for name in ('a', 'b', 'classes/one', 'classes/two')]
     done = with_streams([a.replace('X', str(tmp_path)) for a in argv], stdout=stdout)
     assert 'Traceback' not in done.stderr and 'Exception ignored' not in done.stderr
     if stdout == '>/dev/full': assert done.returncode == 1 and 'No space left' in done.stderr.splitlines()[-1]

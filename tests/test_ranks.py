@@ -1,15 +1,22 @@
 """Several processes, one run: equal bits on all ranks at every step, and checkpoints that any number of ranks takes up."""
 import json
 import os
+import signal
 import subprocess
 import sys
+from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 import torch
 
+from degas_nb import ranks as ranks_module
 from degas_nb.gan import GANTraining
+from degas_nb.ranks import RankLost
 from degas_nb.search import Search
+from degas_nb.show import UserError
 from test_gan import some_images, training
+from toys import until
 
 HEAD = """
 import sys; sys.path.insert(0, 'tests')
@@ -128,3 +135,78 @@ def test_commands_on_two_ranks(tmp_path):
     assert [json.loads(row)['step'] for row in (gan/'trace.jsonl').read_text().splitlines()] == [1, 2, 3, 4]
     done = subprocess.run([*launch, 'search', '--epochs', '2', *flags, '--out', str(out)], capture_output=True, text=True, timeout=120, env=env)
     assert done.returncode and done.stderr.count('degas: ') == 1 and 'holds another run' in done.stderr
+
+
+# ---------------------------------------------------------------- a rank, or the launcher, is killed
+
+LAUNCH = [sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc_per_node', '2', '-m', 'degas_nb.cli']
+FLAGS = ['--data', 'emoji', '--limit', '96', '--batch-size', '32', '--width', '4', '--z-dim', '16']
+LONG = {'search': ['search', '--epochs', '10000', *FLAGS, '--save-every', '0'], 'train': ['train', '--genotype', 'dcgan', '--steps', '30000', *FLAGS, '--save-every', '0']}
+
+
+def ranks_of(launcher):
+    "{rank: pid} of the processes that a launcher started."
+    found = {}
+    for entry in Path('/proc').iterdir():
+        try:
+            if entry.name.isdigit() and int((entry/'stat').read_text().rsplit(')', 1)[1].split()[1]) == launcher:
+                rank = [word[5:] for word in (entry/'environ').read_bytes().split(b'\0') if word.startswith(b'RANK=')]
+                if rank: found[int(rank[0])] = int(entry.name)
+        except OSError: pass
+    return found
+
+
+def alive(pid):
+    try: return Path(f'/proc/{pid}/stat').read_text().rsplit(')', 1)[1].split()[0] != 'Z'
+    except OSError: return False
+
+
+@contextmanager
+def working(command, out, log):
+    "Two ranks at work in a folder, some steps done."
+    with open(log, 'w') as err:
+        launcher = subprocess.Popen([*LAUNCH, *LONG[command], '--out', str(out)], stdout=subprocess.DEVNULL, stderr=err, env=dict(os.environ, OMP_NUM_THREADS='1'))
+    ranks = {}
+    try:
+        until(lambda: (out/'checkpoint.prev.pt').exists() or launcher.poll() is not None, 100)
+        ranks = ranks_of(launcher.pid)
+        assert sorted(ranks) == [0, 1], log.read_text()
+        yield launcher, ranks
+    finally:
+        for pid in (launcher.pid, *ranks.values()):
+            if alive(pid): os.kill(pid, signal.SIGKILL)
+        launcher.wait()
+
+
+@pytest.mark.parametrize('command, victim', [('search', 1), ('train', 0)])
+def test_a_killed_rank_ends_the_others_with_one_line(command, victim, tmp_path):
+    out, log = tmp_path/'run', tmp_path/'log'
+    with working(command, out, log) as (launcher, ranks):
+        os.kill(ranks[victim], signal.SIGKILL)
+        until(lambda: not alive(ranks[1 - victim]), 30)
+        assert launcher.wait(60) != 0
+    ours = log.read_text()
+    assert ours.count('another process of this run has ended') == 1 and f'degas {command} --resume --out {out}' in ours, ours[-3000:]
+    assert 'all_reduce' not in ours and 'Connection closed by peer' not in ours
+    step = torch.load(out/'checkpoint.pt', weights_only=True)['step']
+    done = subprocess.run([sys.executable, '-m', 'degas_nb.cli', command, '--resume', *(['--epochs', str(-(-step//3))] if command == 'search' else ['--steps', str(step + 1)]), '--out', str(out)], capture_output=True, text=True, timeout=100)
+    assert done.returncode == 0, done.stderr[-2000:]  # the folder is free, and the run goes on
+
+
+def test_orphans_of_a_killed_launcher_save_and_end(tmp_path):
+    out, log = tmp_path/'run', tmp_path/'log'
+    with working('search', out, log) as (launcher, ranks):
+        launcher.kill()
+        launcher.wait()
+        until(lambda: not any(map(alive, ranks.values())), 60)
+    assert 'Traceback' not in log.read_text() and log.read_text().count('and saved; go on with') == 1
+    last = json.loads((out/'trace.jsonl').read_text().splitlines()[-1])['step']
+    assert torch.load(out/'checkpoint.pt', weights_only=True)['step'] == last
+
+
+def test_what_only_looks_like_a_lost_rank_is_a_traceback():
+    "A bug keeps its words; what gloo says of a peer becomes ours."
+    with pytest.raises(RuntimeError, match='shape') as e, ranks_module._others_there(): raise RuntimeError('shape mismatch')
+    assert not isinstance(e.value, UserError)
+    for words in 'gloo/transport/tcp/pair.cc:534] Connection closed by peer [127.0.0.1]:3', 'NCCL communicator was aborted on rank 1':
+        with pytest.raises(RankLost), ranks_module._others_there(): raise RuntimeError(words)

@@ -1,0 +1,182 @@
+"""A run that goes on by another plan: longer, with other rates, after numbers that were none; what it remembers and what it says."""
+import json, shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+from degas_nb import cli
+from degas_nb.data import load
+from degas_nb.gan import GANTraining
+from degas_nb.genotype import Genotype
+from degas_nb.runs import RunFolder
+from degas_nb.search import Search
+from test_cli import as_undisturbed, copy, degas, drawn, found, line, pictures, quiet_machine, same, search_argv, signalled, snapshot, state, trace, train_argv, with_state, FEW  # noqa: F401
+
+NAN = float('nan')
+
+
+def config(out): return json.loads((out/'config.json').read_text())
+
+
+def floats(value):
+    if isinstance(value, torch.Tensor): return [value] if value.is_floating_point() else []
+    return [t for v in (value.values() if isinstance(value, dict) else value if isinstance(value, (list, tuple)) else []) for t in floats(v)]
+
+
+def finite(out): return all(bool(t.isfinite().all()) for t in floats(state(out)))
+
+
+# ---------------------------------------------------------------- longer, and with other rates
+
+def test_a_finished_search_is_made_longer(found, tmp_path):
+    out = copy(found, tmp_path)
+    assert degas('search', '--resume', '--epochs', 6, '--out', out) == 0
+    rows = trace(out)
+    assert [r['step'] for r in rows] == list(range(1, 19)) and rows[:12] == trace(found)
+    by_hand = Search.load(found, load('emoji', limit=96)).replan(epochs=6)
+    steps = list(by_hand)
+    assert [s.lr for s in steps] == [r['lr'] for r in rows[12:]] and same(by_hand.net.state_dict(), state(out)['net'])
+    assert config(out)['config']['epochs'] == 6 and config(out)['history'] == by_hand.history
+    assert Genotype.load(out).meta['epochs'] == 6
+    lines = cli.command_lines(RunFolder.open(out))
+    assert '--epochs 4' in lines[0] and '--resume --epochs 6' in lines[1] and 'step 12' in lines[1] and all(words in (out/'report.html').read_text() for words in ('--epochs 4', '--resume --epochs 6'))
+
+
+def test_an_unfinished_training_is_made_longer_with_another_rate_and_killed_again(drawn, found, tmp_path):
+    out, whole = tmp_path/'run', tmp_path/'whole'
+    changes = ['--steps', 9, '--lr', 2e-4]
+    for path in out, whole: assert signalled(3, [2], *train_argv(path, genotype=found/'genotype.json')).returncode == 130
+    assert degas('train', '--resume', *changes, '--out', whole) == 0
+    assert signalled(5, [9], 'train', '--resume', *changes, '--out', out).returncode == -9  # before its first checkpoint by the new plan
+    assert degas('train', '--resume', '--out', out) == 0                                    # remembers the plan
+    as_undisturbed(out, whole)
+    assert config(out) == config(whole) and config(out)['config']['steps'] == 9 and [h['until'] for h in config(out)['history']] == [3]
+    by_hand = GANTraining.load(whole, load('emoji', limit=96))
+    assert [r['lr'] for r in trace(out)] == [pytest.approx(by_hand.plan_at(n).lr*(1 - n/by_hand.plan_at(n).steps)) for n in range(9)]
+
+
+def test_a_plan_that_cannot_be(found, drawn, tmp_path, line):
+    out, gan = copy(found, tmp_path), copy(drawn, tmp_path, 'gan')
+    before = snapshot(tmp_path)
+    assert '12 steps are done' in line('search', '--resume', '--epochs', 2, '--out', out)
+    assert '6 steps are done' in line('train', '--resume', '--steps', 3, '--out', gan)
+    for flag in (['--batch-size', 16], ['--seed', 1], ['--width', 8], ['--lr-end', .5], ['--z-init', 'random']): assert 'other settings' in line('search', '--resume', *flag, '--out', out)
+    for flag in (['--ema', .5], ['--n-critic', 1], ['--seed', 1], ['--init', 'dcgan']): assert 'other settings' in line('train', '--resume', *flag, '--out', gan)
+    assert snapshot(tmp_path) == before
+
+
+def test_what_a_run_writes_is_among_its_settings(tmp_path):
+    out = tmp_path/'run'
+    assert signalled(3, [15], *train_argv(out, '--sample-every', 2, '--save-every', 30)).returncode == 143
+    assert degas('train', '--resume', '--out', out) == 0
+    assert {f'samples_{n:06d}.png' for n in (0, 2, 4, 6)} == {p.name for p in (out/'samples').iterdir()}
+    assert '--sample-every 2' in cli.command_lines(RunFolder.open(out))[0]
+    assert degas('train', '--resume', '--steps', 10, '--sample-every', 3, '--out', out) == 0
+    assert {f'samples_{n:06d}.png' for n in (9, 10)} < {p.name for p in (out/'samples').iterdir()} and not (out/'samples'/'samples_000008.png').exists()
+
+
+@pytest.mark.parametrize('writes', [[], dict(sample_every='x'), dict(foo=1), None])
+def test_damaged_writes(writes, drawn, tmp_path, line):
+    out = copy(drawn, tmp_path)
+    (out/'config.json').write_text(json.dumps(config(out) | dict(writes=writes)))
+    assert "'writes'" in line('train', '--resume', '--out', out)
+
+
+@pytest.mark.parametrize('history', [{}, [1], [dict(until=3)], [dict(until=3, lr='x')], [dict(until=5, lr=.1), dict(until=2, lr=.1)]])
+def test_damaged_history(history, found, drawn, tmp_path, line):
+    for run, command in ((found, 'search'), (drawn, 'train')):
+        out = copy(run, tmp_path, command)
+        (out/'config.json').write_text(json.dumps(config(out) | dict(history=history)))
+        assert "'history'" in line(command, '--resume', '--out', out)
+
+
+# ---------------------------------------------------------------- numbers that are none
+
+RATES = {'lr': ['--lr', 1e30], 'z_lr': ['--z-lr', 1e38], 'alpha_lr': ['--alpha-lr', 1e38], 'sgd': ['--lr', 1e6, '--optimiser', 'sgd'], 'lr, hidden by a norm': ['--lr', 1e9], 'lr, too long for float32': ['--lr', 1e38]}
+
+
+@pytest.mark.parametrize('case', RATES)
+@pytest.mark.parametrize('save_every', [0, 60])
+def test_a_search_that_diverges_keeps_what_is_finite_and_goes_on_with_a_smaller_rate(case, save_every, tmp_path, line, capsys):
+    out = tmp_path/'run'
+    degas(*search_argv(out, *RATES[case], '--save-every', save_every))
+    said = capsys.readouterr().err
+    if (out/'genotype.json').exists():  # it got through
+        assert finite(out)
+        return
+    last = said.strip().splitlines()[-1]
+    assert last.startswith('degas: ') and 'not finite at step' in last and 'smaller --lr' in last and '--resume' in last and 'Traceback' not in said
+    saved = (out/'checkpoint.pt').exists()
+    if saved: assert finite(out)
+    advised = last.split('degas search ')[1].split(', or')[0].split()
+    if degas('search', *advised[:1], '--lr', 1e-3, '--z-lr', .1, '--alpha-lr', 3e-3, *advised[-2:]) != 0:
+        assert saved and not save_every and finite(out) and 'begin anew with --overwrite' in capsys.readouterr().err  # saved each step, it kept weights that are finite and of no use
+        return
+    assert finite(out) and [r['step'] for r in trace(out)] == list(range(1, 13))
+    assert config(out)['config']['lr'] == 1e-3 and len(config(out).get('history', [])) == int(saved and state(out)['history'] != [])
+
+
+def test_a_training_that_diverges_goes_on_from_its_last_finite_state(tmp_path, capsys):
+    out = tmp_path/'run'
+    assert signalled(2, [15], *train_argv(out)).returncode == 143
+    assert degas('train', '--resume', '--lr', 1e30, '--save-every', 0, '--out', out) == 2
+    last = capsys.readouterr().err.strip().splitlines()[-1]
+    assert 'not finite at step' in last and 'degas train --resume --lr' in last and finite(out)
+    advised = last.split('degas train ')[1].split(', or')[0].split()
+    assert degas('train', '--resume', '--lr', 1e-4, *advised[-2:]) == 0, capsys.readouterr().err
+    assert finite(out) and len(trace(out)) == 6 and config(out)['history'][0]['until'] == 2
+
+
+def test_prune_of_a_search_that_diverged(found, tmp_path, line, capsys):
+    out, rows = copy(found, tmp_path), trace(found)
+    full = [i for i, r in enumerate(rows) if 'alpha' in r]
+    assert len(full) > 3
+    nothing = lambda r: r | {k: {edge: {op: None for op in ops} for edge, ops in r[k].items()} for k in ('alpha', 'weights')}
+    spoilt = [nothing(r) if i in full[2:] else r for i, r in enumerate(rows)]
+    (out/'trace.jsonl').write_text(''.join(json.dumps(r) + '\n' for r in spoilt))
+    capsys.readouterr()
+    assert degas('prune', out) == 0
+    assert f"not finite in step {rows[full[2]]['step']}; deciding from those of step {rows[full[1]]['step']}" in capsys.readouterr().err
+    cut = copy(found, tmp_path, 'cut')
+    (cut/'trace.jsonl').write_text(''.join(json.dumps(r) + '\n' for r in rows[:full[2]]))
+    assert degas('prune', cut) == 0 and Genotype.load(cut).edges == Genotype.load(out).edges
+    (out/'trace.jsonl').write_text(''.join(json.dumps(nothing(r) if 'alpha' in r else r) + '\n' for r in rows))
+    assert 'has diverged' in line('prune', out)
+
+
+def test_a_checkpoint_of_old_that_holds_nan_gives_way_to_the_one_before(tmp_path, found, capsys):
+    out = tmp_path/'run'
+    assert degas(*search_argv(out, '--save-every', 0)) == 0
+    with_state(lambda s: s['latents'].update({k: v*NAN for k, v in s['latents'].items() if isinstance(v, torch.Tensor) and v.is_floating_point()}))(out/'checkpoint.pt')
+    for name in 'genotype.json', 'report.html': (out/name).unlink()
+    capsys.readouterr()
+    assert degas('search', '--resume', '--out', out) == 0
+    assert 'not finite: taking the one before it, of step 11' in capsys.readouterr().err
+    as_undisturbed(out, found)
+
+
+# ---------------------------------------------------------------- images
+
+@pytest.mark.parametrize('change', ['fewer', 'more', 'other pixels'])
+def test_images_that_are_no_longer_those_of_the_run(change, tmp_path, line, capsys):
+    folder = pictures(tmp_path/'images')
+    for command, argv in (('search', search_argv(tmp_path/'s', data=folder, tiny=FEW, epochs=1)), ('train', train_argv(tmp_path/'t', data=folder, tiny=FEW))): assert degas(*argv) == 0
+    if change == 'fewer': (folder/'003.png').unlink()
+    if change == 'more': shutil.copy(folder/'003.png', folder/'zzz.png')
+    if change == 'other pixels': shutil.copy(folder/'003.png', folder/'004.png')
+    many = dict(fewer='40 then, 39 now', more='40 then, 41 now').get(change, '40 as then, but not the same pixels')
+    before = snapshot(tmp_path)
+    for command, out in (('search', 's'), ('train', 't')):
+        said = line(command, '--resume', '--out', tmp_path/out)
+        assert many in said and str(folder) in said and 'no longer those of the run' in said and '--limit' not in said
+        assert 'resume without --limit,' in line(command, '--resume', '--limit', 20 if command == 'search' else 36, *(['--batch-size', 32] if False else []), '--out', tmp_path/out) or command == 'search'
+    assert snapshot(tmp_path) == before
+
+
+def test_images_that_moved_are_named_once(tmp_path):
+    folder, out = pictures(tmp_path/'images'), tmp_path/'run'
+    assert degas(*train_argv(out, data=folder, tiny=FEW)) == 0
+    folder.rename(tmp_path/'moved')
+    assert degas('train', '--resume', '--steps', 7, '--data', tmp_path/'moved', '--out', out) == 0
+    assert degas('train', '--resume', '--steps', 8, '--out', out) == 0 and len(trace(out)) == 8
