@@ -20,6 +20,7 @@ import io, json, logging, math, os, shlex, shutil, signal, secrets, socket, sys,
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, redirect_stderr, suppress
 from dataclasses import asdict, dataclass, fields, is_dataclass, replace
+from functools import cache
 from html import escape
 from importlib.metadata import version
 from importlib.resources import files
@@ -1001,14 +1002,14 @@ class DemoCommand:
         with room_for(self.out): self.out.mkdir(parents=True, exist_ok=True)
         say(f"1/4  search: {images}, {self.epochs} epochs")
         self.part('search', asdict(config), source.about(images), Search.from_config(images, config, device=device), run_search)
-        genotype = Genotype.load(self.out/'search')
+        genotype, judge = Genotype.load(self.out/'search'), cache(lambda: small_features(images, device=device))
         say(f"2/4  training of the generator found, CTGAN, {self.steps} steps")
         training = GANTraining.from_config(genotype, images, gan, device=device)
-        before = score_run(training.artist, 0, images, self.n, self.seed, small_features(images, device=device)) if self.overwrite or not (self.out/'gan'/'scores.json').exists() else None
+        before = score_run(training.artist, 0, images, self.n, self.seed, judge()) if self.overwrite or not (self.out/'gan'/'scores.json').exists() else None
         self.part('gan', training.settings(), source.about(images), training, lambda training, run: self.train(training, genotype, run, before))
         say("3/4  scores")
         run = checked_run(self.out/'gan', 'gan')
-        if len(scores_of(run)) < 2: keep_score(run, score_run(*of_run(run, device), images, self.n, self.seed, small_features(images, device=device)))
+        if len(scores_of(run)) < 2: keep_score(run, score_run(*of_run(run, device), images, self.n, self.seed, judge()))
         for record in scores_of(run): print(f"{record['name']} after {record['step']} steps: {record['value']:.2f}  ({record['n_fake']} images, classifier of {record['features_of']})")
         say("4/4  report")
         path = demo_report(self.out/'search', self.out/'gan', self.out/'report.html', self.commands())

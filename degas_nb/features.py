@@ -34,6 +34,7 @@ import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
 from .data import DATASETS, Images, ManySizes, Source, cache_place, decode, fetched, in_order, load, named_source, path_source, spread, to_uint8
+from .ranks import float32_products
 from .runs import atomic_write, stream_seed
 from .show import UserError, user_path
 
@@ -179,10 +180,10 @@ def check_bytes(
 def looking(
     net:nn.Module,  # in any mode
 )->Iterator[nn.Module]:
-    "Eval mode without gradients; afterwards every module is in the mode that it had."
+    "Eval mode, without gradients, and float32 is float32; afterwards every module is in the mode that it had."
     modes = {m: m.training for m in net.modules()}
     try:
-        with torch.no_grad(): yield net.eval()
+        with torch.no_grad(), float32_products(): yield net.eval()
     finally:
         for m, training in modes.items(): m.training = training
 
@@ -579,8 +580,9 @@ class InceptionFeatures:
         pixels:Tensor,  # (n, 3, h, w) uint8
     )->Features:        # 2048 features, 1008 logits without bias
         x = Images(check_bytes(pixels)).pixels.to(self.device).to(torch.float32, memory_format=torch.contiguous_format)
-        with looking(self.net): features = self.net(PREPARE[self.resize](x))
-        return Features(features, features @ self.matrix.T)
+        with looking(self.net):
+            features = self.net(PREPARE[self.resize](x))
+            return Features(features, features @ self.matrix.T)
 
     def __repr__(self)->str: return f"{type(self).__name__}({self.name}, hash={self.hash}, resize={self.resize})"
 

@@ -10,6 +10,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sim_device import crossings, total
 from torch import nn
 
 from degas_nb import features, metrics
@@ -401,3 +402,44 @@ def test_sizes_of_a_split_leave_something_on_both_sides():
         assert len(train) and len(out) and sorted(torch.cat([train, out]).tolist()) == list(range(n))
     x = torch.randn(4, 3, 8, 6)
     assert jitter(x, 1, torch.Generator()).shape == x.shape
+
+
+@pytest.mark.parametrize('module', [None, critic])
+def test_a_device_sees_what_the_cpu_sees(module, simgpu, tmp_path):
+    "The same records, whoever draws the subsets; a batch crosses over once each way."
+    fake, real = shapes(30, seed=1), shapes(40, seed=2)
+    def judge(device): return small_features(shapes(), QUICK, tmp_path, device) if module is None else ModuleFeatures(net, 'critic', 4, device=device)
+    net = module and module()
+    def records(device): return score_images(fake, real, judge(device), splits=2, batch_size=10, kid_rng=torch.Generator().manual_seed(0))
+    expected = records('cpu')
+    assert records(simgpu) == expected
+    eyes = judge(simgpu)
+    with crossings() as crossed: score_images(fake, real, eyes, splits=2, batch_size=10)
+    assert total(crossed, 'to host') == 7 and total(crossed, 'to device') == 7   # three batches and four
+    assert [r['value'] for r in score_images(fake.to(simgpu), real.to(simgpu), eyes, splits=2)] == pytest.approx([r['value'] for r in expected[:-1]], rel=1e-9)
+
+
+def test_generators_of_a_device_are_welcome(simgpu):
+    x, y = table(60, 4), table(50, 4, seed=1)
+    near, again, other = (kid(x, y, torch.Generator(device).manual_seed(s), subsets=20) for device, s in ((simgpu, 0), (simgpu, 0), ('cpu', 0)))
+    assert near == again and near.value != other.value and abs(near.value - other.value) < 5*(near.std_error + other.std_error)
+    with crossings() as crossed: kid(x, y, torch.Generator(simgpu), subsets=20)
+    assert total(crossed) == 1
+    rng = torch.Generator(simgpu).manual_seed(0)
+    train, out = split_images(10, .3, rng)
+    assert sorted(torch.cat([train, out]).tolist()) == list(range(10)) and jitter(torch.randn(3, 3, 8, 8), 2, rng).device.type == 'cpu'
+    assert jitter(torch.randn(3, 3, 8, 8).to(simgpu), 2, torch.Generator()).device.type == jitter(torch.randn(3, 3, 8, 8).to(simgpu), 2, rng).device.type == 'simgpu'
+
+
+def test_tables_on_a_device_are_scored(simgpu):
+    "Distances are made in float64 on the CPU: not every device has that."
+    x, y, logits = table(40, 5).float(), table(30, 5, seed=1).float(), torch.randn(40, 3)
+    assert frechet_distance(x.to(simgpu), y.to(simgpu)) == frechet_distance(x, y)
+    assert frechet_distance(Statistics.of(x.to(simgpu)), y) == frechet_distance(Statistics.of(x), y)
+    assert inception_score(logits.to(simgpu), 4) == inception_score(logits, 4)
+    assert kid(x.to(simgpu), y.to(simgpu), torch.Generator().manual_seed(0)) == kid(x, y, torch.Generator().manual_seed(0))
+
+
+def test_a_classifier_is_trained_alike_wherever_its_images_lie(simgpu):
+    (a, right), (b, same) = (train_classifier(images, QUICK) for images in (shapes(), shapes().to(simgpu)))
+    assert right == same and all(torch.equal(v, w) for v, w in zip(a.state_dict().values(), b.state_dict().values()))

@@ -262,3 +262,29 @@ def test_eyes_that_see_nothing_are_told_of(tmp_path, scored):
     for _ in range(2):   # trained, and from the cache
         record, err = scored(tmp_path/'noise', tmp_path/'noise', features=False)
         assert 'next to nothing' in record['warning'] and all('next to nothing' in r['warning'] for r in record['also']) and err.count('next to nothing') == 1
+
+
+def test_the_demo_says_once_what_its_score_is_worth(tmp_path, capsys):
+    rng = np.random.default_rng(1)
+    for i in range(70):
+        (tmp_path/'noise'/'ab'[i % 2]).mkdir(parents=True, exist_ok=True)
+        Image.fromarray(rng.integers(0, 255, (32, 32, 3), dtype=np.uint8)).save(tmp_path/'noise'/'ab'[i % 2]/f'{i}.png')
+    assert degas('demo', '--data', tmp_path/'noise', '--out', tmp_path/'demo', '--epochs', 1, '--steps', 1, '--n', 10, '--device', 'cpu') == 0
+    assert capsys.readouterr().err.count('next to nothing') == 1
+    assert all('next to nothing' in r['warning'] for r in json.loads((tmp_path/'demo'/'gan'/'scores.json').read_text()))
+    assert 'next to nothing' in (tmp_path/'demo'/'report.html').read_text()
+
+
+def test_a_run_is_scored_alike_on_a_device(tmp_path, capsys, taught, simgpu):
+    out = tmp_path/'run'
+    assert degas('train', '--genotype', 'dcgan', '--data', taught, '--steps', 1, '--batch-size', 8, '--width', 4, '--z-dim', 8, '--img-size', 16, '--out', out, '--device', 'cpu') == 0
+    records = []
+    for device in ('cpu', simgpu):
+        for flags in ([], ['--untrained'], ['--features', taught]):
+            capsys.readouterr()
+            assert degas('score', out, '--n', 20, '--device', device, *flags) == 0
+            records.append(json.loads(capsys.readouterr().out))
+    for here, there in zip(records[:3], records[3:]):
+        assert there == here | dict(value=pytest.approx(here['value'], rel=1e-5), also=[r | {k: pytest.approx(r[k], rel=1e-4, abs=1e-6) for k in ('value', 'std', 'std_error') if k in r} for r in here['also']])
+        assert here['size'] == here['size_real'] == [16, 16] and here['prepared'] == 'as they are' and '20x20' in here['prepared_real']
+    assert len(json.loads((out/'scores.json').read_text())) == 6
