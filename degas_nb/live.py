@@ -17,12 +17,13 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 from IPython import get_ipython
 
 from .dashboard import ACTIONS, Dashboard
+from .runs import Unread
 from .show import user_path, UserError
 
 # %% ../nbs/04d_live.ipynb #3d359a9a
@@ -237,7 +238,7 @@ class Live(Background):
         self.n, self.total = getattr(run, 'n', 0), length(run)
         self.allowed, self.calls, self.save_asked, self.rested = 0 if paused else math.inf, deque(), False, -1   # rested: the step of the last pause that was drawn
         if paused: self._state = 'paused'
-        self.home, self.trace, self.trouble, self.saved, self.resources = self.folder, None, '', '', ExitStack()
+        self.home, self.trace, self.trouble, self.saved, self.resources, self.unread = self.folder, None, '', '', ExitStack(), Unread()
         self.saved_at = self.next_picture = time.monotonic()
         self.buttons = {action: text for action, text in ACTIONS.items() if action != 'save' or folder is not None}
 
@@ -326,6 +327,9 @@ class Live(Background):
                 self.n = max(self.n, getattr(self.run, 'n', self.n))   # somebody else may have driven it to its end
                 self.end()
                 return 'done', self.trouble or (self.saved if self.n > first else f'no step was left: the run ended at step {self.n}')
+            except BaseException:
+                with suppress(Exception): self.catch_up()  # what was done before
+                raise
             self.read(step)
         self.end()
         if self.left: return 'gone', self.trouble or f'the kernel was shut down at step {self.n}, and the run with it' + f'; {self.saved}'*bool(self.saved)
@@ -347,6 +351,7 @@ class Live(Background):
                 self.rested = self.n
                 self.keep_picture(0)
             if not resting:
+                self.catch_up()
                 self.look(force=True)
                 self.enter_rest()
 
@@ -370,18 +375,31 @@ class Live(Background):
         self,
         step: object,  # with `n`, `losses` and perhaps `weights`
     ) -> None:
-        "Show a step, write it down, save when it is time."
-        try: self.n, losses = step.n, {' '.join(k) if isinstance(k, tuple) else k: v for k, v in step.losses.items()}
+        "Take a step; show it and write it down, save when it is time."
+        try: self.n = step.n
         except AttributeError as e: raise UserError(f'live needs steps with n and losses: {e}') from None
-        weights = getattr(step, 'weights', None)
-        self.dashboard.push(self.n, weights, None, losses, self.total)
-        row = step.record() if hasattr(step, 'record') else dict(step=self.n, **losses)
-        for name, value in losses.items():
-            if not math.isfinite(value): raise UserError(f'{name} is not finite at step {self.n}: the run diverged; try a smaller learning rate')
+        if self.unread.add(step): self.catch_up()
         self.look()
         self.keep_picture()
-        self.write(row, step, weights)
         if self.folder is not None and time.monotonic() - self.saved_at >= self.save_every: self._save()
+
+    def catch_up(self) -> None:
+        "Show and write down the steps whose numbers nobody has read yet."
+        for step in self.unread.take(): self.tell(step)
+
+    def tell(
+        self,
+        step: object,  # with `n`, `losses` and perhaps `weights`
+    ) -> None:
+        "Show a step and write it down."
+        try: losses = {' '.join(k) if isinstance(k, tuple) else k: v for k, v in step.losses.items()}
+        except AttributeError as e: raise UserError(f'live needs steps with n and losses: {e}') from None
+        weights = getattr(step, 'weights', None)
+        self.dashboard.push(step.n, weights, None, losses, self.total)
+        row = step.record() if hasattr(step, 'record') else dict(step=step.n, **losses)
+        for name, value in losses.items():
+            if not math.isfinite(value): raise UserError(f'{name} is not finite at step {step.n}: the run diverged; try a smaller learning rate')
+        self.write(row, step, weights)
 
     def look(
         self,
@@ -424,7 +442,7 @@ class Live(Background):
     ) -> None:
         "A line of the trace; weights every hundredth of the way, as they are long."
         if self.trace is None: return
-        if weights and (self.n == 1 or self.n == self.total or self.n % max(1, self.total//100) == 0):
+        if weights and (step.n == 1 or step.n == self.total or step.n % max(1, self.total//100) == 0):
             row = row | dict(weights=weights) | (dict(alpha=step.alpha) if hasattr(step, 'alpha') else {})
         try: self.trace.append(row)
         except (UserError, OSError) as e:
@@ -435,6 +453,7 @@ class Live(Background):
         "A checkpoint; one that can't be written is told, and the run goes on."
         if self.folder is None: raise UserError('there is no folder to save in: start with live(run, folder=...)')
         self.saved_at = time.monotonic()
+        self.catch_up()  # what has diverged is not saved
         try:
             self.run.save(self.home)
             self.saved = f'saved at step {self.n}'
@@ -444,7 +463,8 @@ class Live(Background):
         finally: self.say(self.saved)
 
     def end(self) -> None:
-        "The last pictures and the last checkpoint."
+        "The last numbers, the last pictures and the last checkpoint."
+        self.catch_up()
         if not self.left: self.look(force=True)              # a kernel that goes away has no time for pictures
         if self.folder is not None: self._save()
 
