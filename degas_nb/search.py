@@ -330,8 +330,9 @@ class Search(Planned, Iterator[SearchStep]):
         index: Tensor,  # (b,) which images
     ) -> Tensor:  # (b, 3, s, s) in [-1, 1]
         "What the network makes of these images' latents, with the statistics of a full batch."
-        fill = epoch_permutation(len(self.images), self.config.seed, 0)[:max(0, self.config.batch_size - len(index))]
-        together = torch.cat([index.to(self.device), fill.to(self.device)])
+        together = index.to(self.device)
+        if (lacking := self.config.batch_size - len(index)) > 0:
+            together = torch.cat([together, epoch_permutation(len(self.images), self.config.seed, 0)[:lacking].to(self.device)])
         with self.arithmetic(), batch_statistics(self.net): return self.net(self.latents.z[together]*self.latents.scale)[:len(index)]
 
     def psnr(self) -> Tensor:  # (n,) dB, in the order of the images

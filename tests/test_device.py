@@ -1,22 +1,32 @@
 """Computing elsewhere than on the CPU, on a device that nobody has to own."""
+import filecmp
+import json
+import math
 import subprocess
 import sys
+from dataclasses import dataclass, replace
 
 import pytest
 import torch
 
+from degas_nb import cli
 from degas_nb.data import Images
+from degas_nb.features import small_features
+from degas_nb.gan import GANConfig, GANTraining
+from degas_nb.genotype import Genotype
 from degas_nb.glo import Latents, pca_init
+from degas_nb.live import live
 from degas_nb.ranks import Ranks, find_device
-from degas_nb.runs import Randoms, Unread, fetched
+from degas_nb.runs import Randoms, RunFolder, Unread, fetched
 from degas_nb.search import Search, SearchConfig
-from degas_nb.show import UserError
+from degas_nb.show import UserError, compact_tensor, save_grid
 from sim_device import Module, SimGenerator, crossings, total
 
 
 def noise(n=40, size=16, labels=False):
     rng = torch.Generator().manual_seed(n)
     pixels = torch.randint(0, 256, (n, 3, size, size), dtype=torch.uint8, generator=rng)
+    if labels: pixels = pixels//4 + (torch.arange(n) % 4*64)[:, None, None, None].to(torch.uint8)  # brighter class by class
     return Images(pixels, torch.arange(n) % 4 if labels else None, list('abcd') if labels else None, name='noise')
 
 
@@ -287,3 +297,172 @@ except ZeroDivisionError: assert precision() == before
 else: assert False
 """
     subprocess.run([sys.executable, '-c', code], check=True)  # a process of its own: nothing gives torch's defaults back
+
+
+# --- nobody's random numbers change
+
+@pytest.mark.filterwarnings('ignore:the classifier of noise')
+@pytest.mark.parametrize('make', [
+    lambda: toy(), lambda: toy('simgpu'), lambda: small_features(noise(40, labels=True), cache=None),
+    *[lambda framework=framework: GANTraining.from_config(Genotype.named('cifar10_paper'), noise(8), replace(GANConfig.teaching(framework), batch_size=4, width=4), 'simgpu') for framework in ('ctgan', 'sngan')]], ids=range(5))
+def test_nothing_reseeds_the_streams_of_others(make, simgpu):
+    torch.manual_seed(7)
+    cpu, device = torch.get_rng_state(), torch.simgpu.get_rng_state()
+    make()
+    assert torch.equal(torch.get_rng_state(), cpu) and torch.equal(torch.simgpu.get_rng_state(), device)
+    torch.manual_seed(8)
+    assert not torch.equal(torch.simgpu.get_rng_state(), device)  # which a global seed would have changed
+
+
+def test_a_tensor_is_described_wherever_it_lies(simgpu):
+    x = torch.randn(3, 4)
+    assert compact_tensor(x) == compact_tensor(x.to(simgpu))
+
+
+# --- the drivers: command line and live cell
+
+def degas(*argv):
+    "The exit code of a command in this process."
+    try: cli.main([str(a) for a in argv])
+    except SystemExit as e: return e.code
+    return 0
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    "A folder with two classes, enough for a batch of the teaching search."
+    images = noise(96)
+    for i, name in enumerate(['a', 'b']*48):
+        (tmp_path/'data'/name).mkdir(parents=True, exist_ok=True)
+        save_grid(images.batch([i]), tmp_path/'data'/name/f'{i:02}.png', pad=0)
+    return tmp_path/'data'
+
+
+def small(data, out, *more): return 'search', '--data', data, '--img-size', 16, '--batch-size', 8, '--width', 4, '--z-dim', 16, '--epochs', 2, '--limit', 32, '--out', out, *more
+
+
+def files_of(run): return sorted(p.relative_to(run).as_posix() for p in run.rglob('*') if p.is_file() and p.suffix in ('.png', '.jsonl', '.json'))
+
+
+def test_degas_search_on_a_device_and_back(pictures, tmp_path, simgpu):
+    here, there = tmp_path/'here', tmp_path/'there'
+    assert degas(*small(pictures, here, '--device', 'cpu')) == 0
+    assert degas(*small(pictures, there, '--device', 'simgpu')) == 0
+    assert files_of(here) == files_of(there) and len(files_of(here)) == 8
+    assert all(filecmp.cmp(here/name, there/name, shallow=False) for name in files_of(here))
+    assert degas('prune', there) == 0 and Genotype.load(here) == Genotype.load(there)
+    (there/'genotype.json').unlink()
+    assert degas('search', '--resume', '--out', there, '--device', 'cpu') == 0  # what is decided and measured at the end is the same, too
+    assert filecmp.cmp(here/'genotype.json', there/'genotype.json', shallow=False)
+
+
+def test_degas_search_copies_at_most_twice_a_step(pictures, tmp_path, simgpu):
+    "What a longer run copies more, for each step that it has more: reading the numbers of steps, and nothing else."
+    copies = {}
+    for n in 32, 96:
+        with crossings() as seen: assert degas(*small(pictures, tmp_path/f'{n}', '--limit', n, '--epochs', 1, '--device', simgpu)) == 0
+        copies[n] = total(seen)
+    assert copies[96] - copies[32] <= 2*(96 - 32)/8
+
+
+@pytest.mark.parametrize('device', ['cuda', 'banana', 'mps', 'simgpu:3'])
+@pytest.mark.parametrize('command', ['search', 'train', 'score', 'sample', 'demo'])
+def test_a_device_that_is_not_there_is_one_line(command, device, tmp_path, capsys, simgpu):
+    argv = dict(search=['--data', 'emoji', '--out', tmp_path/'x'], train=['--genotype', 'cifar10_paper', '--data', 'emoji', '--out', tmp_path/'x'],
+                score=[tmp_path, tmp_path], sample=[tmp_path/'run', '--out', tmp_path/'x.png'], demo=['--out', tmp_path/'x'])[command]
+    (tmp_path/'image.txt').touch()
+    assert degas(command, *argv, '--device', device) == 2
+    told = capsys.readouterr()
+    assert told.err.count('\n') == 1 and f'--device {device}' in told.err and not told.out
+    assert [p.name for p in tmp_path.iterdir()] == ['image.txt']
+
+
+def test_degas_demo_on_a_device(pictures, tmp_path, simgpu, capsys):
+    flags = '--data', pictures, '--out', tmp_path/'demo', '--epochs', 1, '--steps', 1, '--n', 16
+    assert degas('demo', *flags, '--device', 'simgpu') == 0
+    assert {'search', 'gan', 'report.html'} <= {p.name for p in (tmp_path/'demo').iterdir()}
+    assert [r['step'] for r in json.loads((tmp_path/'demo'/'gan'/'scores.json').read_text())] == [0, 1]
+    assert degas('demo', *flags, '--device', 'cpu') == 0  # all is done, and can be gone on with elsewhere
+    for device in 'cpu', 'simgpu': assert degas('sample', tmp_path/'demo'/'gan', '--n', 8, '--out', tmp_path/f'{device}.png', '--device', device) == 0
+    assert filecmp.cmp(tmp_path/'cpu.png', tmp_path/'simgpu.png', shallow=False)
+
+
+@dataclass(frozen=True)
+class Numbers:
+    "A step whose loss lies on a device."
+    n: int
+    values: torch.Tensor
+    @property
+    def losses(self): return dict(loss=self.values.item())
+    def record(self):
+        if not math.isfinite(self.losses['loss']): raise UserError(f'not finite at step {self.n}')
+        return dict(step=self.n, **self.losses)
+
+
+class Counting:
+    "A run of such steps; `bad` is the one that diverges, `dies` the one that can't be made."
+    ranks, notes = Ranks(), []
+    def __init__(self, device, bad=None, dies=None): self.device, self.bad, self.dies, self.n = device, bad, dies, 0
+    def __len__(self): return 20
+    def __iter__(self): return self
+    def __next__(self):
+        if self.n >= 20: raise StopIteration
+        self.n += 1
+        if self.n == self.dies: raise RuntimeError('the device is gone')
+        return Numbers(self.n, torch.full((), math.nan if self.bad and self.n >= self.bad else 1/self.n, device=self.device))
+    def state_dict(self): return dict(step=self.n)
+
+
+def driven(run, folder, every=60., often=100):
+    "The run's folder after a drive, and what it raised."
+    folder = RunFolder.create(folder, 'search', {}, {})
+    looked = []
+    try: cli.drive(run, folder, 'test', lambda s: s.losses, lambda s: s.record(), lambda s: looked.append(s.n), lambda s: s.n % often == 0, every)
+    except (UserError, RuntimeError) as e: return folder, [r['step'] for r in folder.trace.read()], looked, str(e)
+    return folder, [r['step'] for r in folder.trace.read()], looked, None
+
+
+@pytest.fixture
+def timeless(monkeypatch):
+    "No time passes for those who have not read yet: only what is due is read."
+    monkeypatch.setattr(Unread, '__init__', lambda self: self.__dict__.update(steps=[], since=math.inf))
+    monkeypatch.setattr(Unread, 'take', lambda self, take=Unread.take: (take(self), self.__dict__.update(since=math.inf))[0])
+
+
+def test_a_drive_reads_late_and_everything(timeless, tmp_path, simgpu):
+    with crossings() as seen: folder, steps, looked, error = driven(Counting(simgpu), tmp_path/'a', often=5)
+    assert steps == list(range(1, 21)) and looked == [5, 10, 15, 20] and error is None and folder.load_checkpoint()['step'] == 20
+    assert total(seen) == total(seen, 'to host') == 4  # at the steps that are looked at; the last one is also saved
+    with crossings() as seen: driven(Counting(simgpu), tmp_path/'b')
+    assert total(seen) == 2  # 16 steps, and the rest
+
+
+@pytest.mark.parametrize('bad', [1, 4, 17, 20])
+@pytest.mark.parametrize('every', [0., 60.])
+def test_a_drive_names_the_step_that_diverged_and_never_saves_it(bad, every, timeless, tmp_path, simgpu):
+    folder, steps, looked, error = driven(Counting(simgpu, bad), tmp_path/'run', every)
+    assert error == f'not finite at step {bad}' and steps == list(range(1, bad))
+    assert not folder.has_checkpoint() if every or bad == 1 else folder.load_checkpoint()['step'] == bad - 1
+
+
+def test_a_drive_that_dies_has_written_what_was_done(timeless, tmp_path, simgpu):
+    folder, steps, looked, error = driven(Counting(simgpu, dies=8), tmp_path/'run')
+    assert error == 'the device is gone' and steps == list(range(1, 8)) and not folder.has_checkpoint()
+
+
+def test_live_on_a_device(tmp_path, simgpu):
+    here, there = [live(toy(device), folder=tmp_path/device, show=False) for device in ('cpu', 'simgpu')]
+    assert here.wait(300) == there.wait(300) == 'done'
+    assert filecmp.cmp(tmp_path/'cpu'/'trace.jsonl', tmp_path/'simgpu'/'trace.jsonl', shallow=False)
+    assert there.dashboard.board.step == len(there.run)
+    assert same(Search.load(tmp_path/'cpu', noise(24)).state_dict(), Search.load(tmp_path/'simgpu', noise(24)).state_dict())
+
+
+@pytest.mark.parametrize('bad', [3, 20])
+def test_live_names_the_step_that_diverged_and_never_saves_it(bad, timeless, tmp_path, simgpu):
+    run = Counting(simgpu, bad)
+    run.folder = lambda path: RunFolder.create(path, 'search', {}, {})
+    run.save = lambda folder: folder.save_checkpoint(run.state_dict())
+    handle = live(run, folder=tmp_path/'run', show=False)
+    with pytest.raises(UserError, match=f'at step {bad}'): handle.wait(60)
+    assert [r['step'] for r in handle.home.trace.read()] == list(range(1, bad)) and not handle.home.has_checkpoint()
