@@ -333,10 +333,12 @@ def checked_run(
     where, settings = f"{run.path}/config.json", dict(run.config)
     if kind == 'gan':
         spec = settings.pop('generator', None)
-        if not isinstance(spec, dict) or not isinstance(spec.get('spec'), (str, dict)) or not all(type(spec.get(k)) is int for k in ('img_size', 'z_dim', 'channels')) or type(spec.get('n_classes')) not in (int, type(None)):
+        if not isinstance(spec, dict) or not isinstance(spec.get('spec'), (str, dict)) or not all(type(spec.get(k)) is int for k in ('img_size', 'z_dim', 'channels')) or type(spec.get('n_classes')) not in (int, type(None)) or spec.get('tail', 'plain') != 'plain':
             raise UserError(f"{where} is damaged: it has no proper 'generator'")
         if isinstance(spec['spec'], str) and spec['spec'] not in BASELINES: raise UserError(f"{where}: no generator is called {spec['spec']!r}; there are {', '.join(BASELINES)}")
-    checked_fields(dict(search=SearchConfig, gan=GANConfig)[kind], plain_settings(settings), where)
+    cls = dict(search=SearchConfig, gan=GANConfig)[kind]
+    checked_fields(cls, plain_settings(settings), where)
+    run.config = json.loads(json.dumps({f.name: f.default for f in fields(cls)})) | run.config  # a setting that is newer than the run
     writes, kinds = run.meta.get('writes', {}), dict(save_every=(int, float)) | (dict(sample_every=(int,)) if kind == 'gan' else {})
     if not isinstance(writes, dict) or not all(type(v) in kinds.get(k, ()) for k, v in writes.items()): raise UserError(f"{where} is damaged: it has no proper 'writes'")
     with_space(run)

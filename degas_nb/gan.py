@@ -26,7 +26,7 @@ from .generator import BASELINES, INITS, STATISTICS, Z_RATIOS, build_generator, 
 from .genotype import Genotype
 from .graphs import Recorded, load_optimiser_, optimiser_state, ready_, set_rate_
 from .ops import batch_statistics
-from .ranks import Ranks, deterministic
+from .ranks import Ranks, check_tf32, deterministic, float32_products
 from .runs import Diverged, Planned, Randoms, RunFolder, check_least, checked_history, epoch_permutation, other_plan, stream_seed
 from .show import UserError, user_path
 
@@ -50,6 +50,7 @@ class GANConfig:
     lr:float = 1e-3                      # of both networks; CT-GAN: 2e-4 for 100,000 steps
     betas:tuple[float, float] = (0., .9) # Adam's (WGAN-GP, CT-GAN); the second is RMSprop's decay
     ema:float = .95                      # decay of the averaged generator that draws samples; 0: none (CT-GAN)
+    amp:str = 'off'                      # true float32; 'tf32': the products of a GPU with fewer bits, faster
     init:str = 'ctgan'                   # how both networks start: 'ctgan', 'dcgan'; 'keep': the generator goes on from its weights
     deterministic:bool = False           # on a GPU: only kernels that give the same bits each time, where torch has such; slower
     seed:int = 0                         # of everything random in the run
@@ -59,7 +60,7 @@ class GANConfig:
         for name in 'steps', 'fake_ratio', 'n_critic', 'width', 'z_dim': check_least(name, getattr(self, name), 1)
         check_least('batch_size', self.batch_size, 2)
         check_least('lr', self.lr, 0)
-        for name, known in dict(optimiser=OPTIMISERS, init=(*INITS, 'keep'), z_ratio=Z_RATIOS).items():
+        for name, known in dict(optimiser=OPTIMISERS, init=(*INITS, 'keep'), z_ratio=Z_RATIOS, amp=('off', 'tf32')).items():
             if getattr(self, name) not in known: raise UserError(f"--{name.replace('_', '-')} {getattr(self, name)} is unknown; there are {', '.join(known)}")
         for name, values in dict(ema=[self.ema], betas=self.betas).items():
             if not all(0 <= v < 1 for v in values): raise UserError(f"--{name} {' '.join(map(str, values))} must be at least 0 and less than 1")
@@ -159,7 +160,9 @@ class GANTraining(Planned, Iterator[GANStep]):
         self.generator, self.images, self.config, self.ranks, self.history, self.n = generator, images, config, ranks, list(history), 0
         self.share = ranks.share(config.batch_size)
         self.device = next(generator.parameters()).device
+        if config.amp == 'tf32': check_tf32(self.device)
         self.near, self.shuffled, self.notes = images.near(self.device), (None, None), []
+        if self.near.pixels.device.type != self.device.type: self.notes.append(f"the images take more than a quarter of the free memory of {self.device}: each batch travels there")
         self.framework = find_framework(config.framework)
         self.n_classes = class_count(images) if config.conditional else None
         if generator.n_classes != self.n_classes: raise UserError(f"the generator tells {generator.n_classes or 'no'} classes apart, the training {self.n_classes or 'none'}: build both with the same labels")
@@ -224,7 +227,7 @@ class GANTraining(Planned, Iterator[GANStep]):
         plan = self.plan_at(self.n)
         lr = plan.lr*(1 - self.n/plan.steps)
         for optimiser in (self.critic_optimiser, self.generator_optimiser): set_rate_(optimiser, lr)
-        with deterministic(self.config.deterministic):
+        with deterministic(self.config.deterministic), float32_products(self.config.amp == 'tf32'):
             rounds = [self.critic_step(self.n*self.config.n_critic + k) for k in range(self.config.n_critic)]
             drawn = self.generator_step()
         self.n += 1

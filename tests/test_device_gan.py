@@ -1,6 +1,7 @@
 """The GAN half on a device that nobody has to own: equal starts, six frameworks, what crosses over, a run that changes device."""
 import threading
 
+import PIL.Image
 import pytest
 import torch
 
@@ -11,6 +12,7 @@ from degas_nb.gan import GANConfig, GANTraining, draw_images, trained_generator
 from degas_nb.generator import BASELINES, INITS, STATISTICS, build_generator, recalibrated
 from degas_nb.genotype import Genotype
 from degas_nb.ops import Dropout
+from degas_nb.runs import RunFolder
 from sim_device import crossings, of_device, total
 
 TINY = dict(steps=3, batch_size=6, width=4, z_dim=8, n_critic=2)
@@ -184,3 +186,74 @@ def test_gradients_of_gradients_are_made_by_the_thread_that_calls(framework, sim
     for p in run.critic.parameters(): p.register_hook(lambda g: seen.add((threading.get_ident(), torch.autograd.is_multithreading_enabled())))
     next(run)
     assert seen == {(threading.get_ident(), False)} and torch.autograd.is_multithreading_enabled()
+
+
+# --- arithmetic
+
+def test_a_step_is_float32_whatever_the_process_allows(simgpu, monkeypatch):
+    from degas_nb.show import UserError
+    run, seen = training(simgpu), []
+    terms = type(run.framework).critic_terms
+    monkeypatch.setattr(type(run.framework), 'critic_terms', lambda *args: (seen.append((torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32)), terms(*args))[1])
+    before = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
+    next(run)
+    assert set(seen) == {('highest', False)} and (torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32) == before
+    for device in 'cpu', simgpu:
+        with pytest.raises(UserError, match='no TF32'): training(device, amp='tf32')
+    with pytest.raises(UserError, match='--amp bf16 is unknown'): training(amp='bf16')
+
+
+# --- the commands
+
+@pytest.fixture
+def degas(simgpu, tmp_path, monkeypatch):
+    from degas_nb.cli import main
+    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path/'cache'))
+    monkeypatch.chdir(tmp_path)
+    pixels = torch.randint(0, 90, (66, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(1)) + 80*(torch.arange(66, dtype=torch.uint8) % 3)[:, None, None, None]
+    for i, image in enumerate(pixels):
+        folder = tmp_path/'pictures'/'abc'[i % 3]
+        folder.mkdir(parents=True, exist_ok=True)
+        PIL.Image.fromarray(image.permute(1, 2, 0).numpy()).save(folder/f'{i}.png')
+    return lambda *argv: main([str(a) for a in argv])
+
+
+SMALL = ['--data', 'pictures', '--img-size', '16', '--batch-size', '8', '--width', '4', '--z-dim', '8', '--n-critic', '1']
+
+
+@pytest.mark.parametrize('conditional', [[], ['--conditional']], ids=['plain', 'conditional'])
+@pytest.mark.parametrize('framework', list(FRAMEWORKS))
+def test_degas_train_sample_and_score_on_the_device(framework, conditional, degas, simgpu, tmp_path, capsys):
+    "And on with it on the CPU and back: what begins anew is said."
+    degas('train', '--genotype', 'cifar10_paper', *SMALL, '--framework', framework, *conditional, '--steps', 2, '--out', 'run', '--device', simgpu)
+    assert 'begin anew' not in capsys.readouterr().err
+    degas('sample', 'run', '--n', 4, '--out', 'a.png', '--device', simgpu, *(['--label', 'b'] if conditional else []))
+    for untrained in [], ['--untrained']: degas('score', 'run', '--n', 20, *untrained, '--device', simgpu)
+    assert (tmp_path/'a.png').stat().st_size and (tmp_path/'run/report.html').exists()
+    saved = torch.load(tmp_path/'run/checkpoint.pt', weights_only=True)
+    assert saved['step'] == 2 and not any(map(of_device, saved['generator'].values()))
+
+
+@pytest.mark.parametrize('home', ['cpu', 'simgpu'])
+def test_degas_train_goes_on_elsewhere_and_says_what_begins_anew(home, degas, capsys):
+    from degas_nb.cli import Source
+    other = 'simgpu' if home == 'cpu' else 'cpu'
+    source = Source('pictures')
+    pictures = source.load(16)
+    run = GANTraining.from_config('resnet', pictures, GANConfig(**TINY | dict(conditional=True)), home)
+    folder = RunFolder.create('run', 'gan', run.settings(), source.about(pictures))
+    next(run)
+    run.save(folder)
+    for device, notes in ((home, 0), (other, 1)):
+        degas('train', '--resume', '--out', 'run', '--device', device)
+        assert capsys.readouterr().err.count('begin anew at step 1') == notes
+        folder.save_checkpoint(run.state_dict())
+
+
+def test_live_and_the_demo_train_on_the_device(degas, simgpu, capsys):
+    from degas_nb.live import live
+    run = training(simgpu, conditional=True)
+    handle = live(run, pictures=lambda run: dict(samples=run.sample(4)))
+    assert handle.wait(300) == 'done' and run.n == 3
+    degas('demo', '--out', 'demo', '--epochs', 1, '--steps', 1, '--n', 20, '--data', 'pictures', '--device', simgpu)
+    assert 'after 1 steps' in capsys.readouterr().out

@@ -8,6 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from degas_nb.cli import checked_run
 from degas_nb.critic import ConvMeanPool, ResNetCritic, Scores
 from degas_nb.data import Images
 from degas_nb.features import Recipe, SmallFeatures, small_features
@@ -427,7 +428,7 @@ def test_a_search_made_longer_ends_in_the_bits_of_both_plans_in_one_go(at, chang
     rest = Search.load(tmp_path/'run', images).replan(**changes)
     for _ in rest: pass
     rest.save(tmp_path/'run')
-    history = [dict(until=at, epochs=2, lr=config.lr, z_lr=config.z_lr)]
+    history = [dict(until=at) | {k: getattr(config, k) for k in Search.changeable}]
     whole = Search.from_config(images, replace(config, **changes), history=history)
     rates = [step.lr for step in whole]
     a, b = whole.net.state_dict(), rest.net.state_dict()
@@ -495,6 +496,7 @@ def test_a_run_from_before_a_setting_existed_goes_on(tmp_path):
     del state['history']
     folder.save_checkpoint(state)
     RunFolder.create(tmp_path/'run', 'gan', folder.config, folder.data, overwrite=True).save_checkpoint(state)
+    assert checked_run(tmp_path/'run', 'gan').config == run.settings()  # the command asks whether settings are the same
     rest = GANTraining.load(tmp_path/'run', some_images())
     rest.save(tmp_path/'run')
     for r in run, rest:
