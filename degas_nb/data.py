@@ -9,13 +9,13 @@ __all__ = ['Index', 'DEEP', 'FORMATS', 'SUFFIXES', 'MOST_ENTRIES', 'MOST_BYTES',
            'fit_square', 'naming', 'printable', 'read_rgb', 'read_as_it_is', 'without_notes', 'png_chunks',
            'jpeg_segments', 'Source', 'joined', 'Files', 'tidy', 'tidied', 'folder_files', 'stamp_of', 'walk',
            'entries_of', 'leads_to_folder', 'identity', 'open_regular', 'zip_files', 'member_name', 'files_in',
-           'is_run', 'is_image', 'image_files', 'count', 'split_word', 'Place', 'are_splits', 'places', 'folders_say',
-           'classed', 'without_outer', 'stylegan_labels', 'row_labels', 'as_label', 'labels_in', 'table_of',
-           'named_labels', 'undivided', 'chosen_splits', 'files_source', 'refuse_runs', 'folder_labels', 'understood',
-           'loose', 'cache_place', 'cache_folder', 'Decoded', 'kept_at', 'settled', 'digest_of', 'recall', 'keep',
-           'make_room', 'one_at_a_time', 'ManySizes', 'decode', 'decoded', 'first_shape', 'brought_to', 'Seen', 'seen',
-           'Tally', 'depth', 'in_order', 'n_cores', 'room', 'memory', 'too_dark_or_light', 'area', 'by', 'some',
-           'Dataset', 'dataset', 'emoji', 'fetched', 'array_source', 'cifar10', 'fashion_mnist', 'stl10', 'celeba',
+           'is_image', 'count', 'split_word', 'Place', 'are_splits', 'places', 'folders_say', 'classed',
+           'without_outer', 'stylegan_labels', 'row_labels', 'as_label', 'labels_in', 'table_of', 'named_labels',
+           'undivided', 'chosen_splits', 'files_source', 'refuse_runs', 'folder_labels', 'understood', 'loose',
+           'cache_place', 'cache_folder', 'Decoded', 'kept_at', 'settled', 'digest_of', 'recall', 'keep', 'make_room',
+           'one_at_a_time', 'ManySizes', 'decode', 'decoded', 'first_shape', 'brought_to', 'Seen', 'seen', 'Tally',
+           'depth', 'in_order', 'n_cores', 'room', 'memory', 'too_dark_or_light', 'area', 'by', 'some', 'Dataset',
+           'dataset', 'emoji', 'fetched', 'array_source', 'cifar10', 'fashion_mnist', 'stl10', 'celeba',
            'array_file_source', 'images_of_npz', 'checked_header', 'colours_last', 'pixel_range', 'load',
            'checked_side', 'namesake', 'named_source', 'path_source', 'spread', 'psnr', 'dequantise']
 
@@ -532,32 +532,15 @@ def files_in(
     "The files of a folder or zip; a `UserError` where there is nothing."
     if not os.path.exists(path): raise UserError(f"{printable(path)} does not exist: give a folder, a .zip, or one of {', '.join(DATASETS)}")
     if not path.is_dir() and not path.is_file(): raise UserError(f"{printable(path)} is a pipe or a device: give a folder, a .zip, or one of {', '.join(DATASETS)}")
-    if is_run(path): raise UserError(f"{printable(path)} is the folder of a run, whose pictures are no images to learn from or to judge: name images, or a folder that `degas sample` wrote")
     files = folder_files(path) if path.is_dir() else zip_files(path)
     if not files.names: raise UserError(f"{printable(path)} is empty: it should hold images ({' '.join(SUFFIXES)})")
     return files
-
-def is_run(
-    path:Path,
-)->bool:
-    "Has a search or a training written this folder?"
-    try: return path.is_dir() and str(json.loads((path/'config.json').read_bytes()[:2**24])['format']).startswith('degas-run/')
-    except (OSError, ValueError, KeyError, TypeError, RecursionError): return False
 
 def is_image(
     name:str,
 )->bool:
     "Is this file called like an image?"
     return name.lower().endswith(SUFFIXES)
-
-def image_files(
-    path:Path,  # a folder or a zip
-)->tuple[list[str], Callable, int]:  # sorted names of images, name -> something to open, how many files are something else
-    "The images of a folder or zip."
-    files = files_in(path)
-    images = [n for n in files.names if is_image(n)]
-    if not images: raise UserError(f"{printable(path)} holds {count(len(files.names), 'file')} but no images ({' '.join(SUFFIXES)})")
-    return images, files.open, len(files.names) - len(images)
 
 def count(
     n:int,
@@ -775,11 +758,11 @@ def refuse_runs(
     images:list[str],  # those of its files that are images
 )->None:
     "A `UserError` when images are the sheets of samples that a run of ours writes: they are pictures of many images."
-    for config in (n for n in files.names if posixpath.basename(n) == 'config.json'):
+    for config in (n for n in files.names if n.endswith('config.json') and posixpath.basename(n) == 'config.json'):
         folder = posixpath.dirname(config)
         if not any(n.startswith(posixpath.join(folder, 'samples/')) for n in images): continue
         kind = ''
-        with contextlib.suppress(Exception), files.open(config) as f: kind = json.load(f)['format']
+        with contextlib.suppress(Exception), files.open(config) as f: kind = str(json.loads(f.read(MOST_BYTES))['format'])
         if kind.startswith('degas-run/'):
             raise UserError(f"{printable(path)} {f'holds the run {printable(folder)}' if folder else 'is the folder of a run'}, whose pictures are sheets of samples, not images: degas sample {printable(path/folder)} --out FOLDER draws images of a training")
 
