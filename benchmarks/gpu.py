@@ -32,6 +32,7 @@ from degas_nb.features import ModuleFeatures
 from degas_nb.frameworks import FRAMEWORKS
 from degas_nb.gan import GANConfig, GANTraining
 from degas_nb.genotype import Genotype
+from degas_nb.graphs import Recorded
 from degas_nb.metrics import score_images
 from degas_nb.search import AMP, Search, SearchConfig, check_amp
 from degas_nb.show import UserError
@@ -151,18 +152,37 @@ def resumed(run, file: BytesIO):
     return run
 
 
+def recordings(run) -> list[Recorded]:
+    "The steps of a run that a device may record"
+    return [value for value in vars(run).values() if isinstance(value, Recorded)]
+
+
+def unrecorded(run):
+    "The same run, asking the device for every kernel anew"
+    for step in recordings(run): step.able = False
+    return run
+
+
+def given_up(run) -> str:
+    "Why a step could not be recorded; empty when all went well"
+    return '; '.join(sorted({step.why for step in recordings(run)} - {''}))
+
+
 # ---- checks
 
 def check_search(device, small):
-    "Equal starts; losses of some steps beside the CPU's; a run that was saved goes on to the same bits, here and on the CPU"
-    here, there = a_search(device, 16, 16), a_search('cpu', 16, 16)
+    "Equal starts; losses of some steps beside the CPU's; a run that was saved goes on to the same bits, here and on the CPU; recorded or not"
+    def new(where): return a_search(where, 16, 16, deterministic=True)
+    here, there, slow = new(device), new('cpu'), unrecorded(new(device))
     starts = same_state(here.state_dict()['net'], there.state_dict()['net']) and same_state(here.latents.z, there.latents.z)
-    pairs = [(next(here).losses['loss'], next(there).losses['loss']) for _ in range(3 if small else 10)]
+    pairs = [(next(here).losses['loss'], next(there).losses['loss']) for _ in range(3 if small else 6)]
+    for _ in pairs: next(slow)
+    recorded = same_state(here.state_dict(), slow.state_dict())
     file = saved(here)
-    again, on_cpu = resumed(a_search(device, 16, 16), file), resumed(a_search('cpu', 16, 16), file)
+    again, on_cpu = resumed(new(device), file), resumed(new('cpu'), file)
     for run in (here, again, on_cpu):
-        for _ in range(2): next(run)
-    return dict(equal_start=starts, loss_apart=max(abs(a/b - 1) for a, b in pairs), resumed_same_bits=same_state(here.state_dict(), again.state_dict()),
+        for _ in range(2 if small else 6): next(run)
+    return dict(equal_start=starts, loss_apart=max(abs(a/b - 1) for a, b in pairs), recorded_same_bits=recorded, given_up=given_up(here), resumed_same_bits=same_state(here.state_dict(), again.state_dict()),
                 resumed_on_cpu_apart=max(far(a, b) for a, b in zip(on_cpu.net.parameters(), here.net.parameters())))
 
 
@@ -181,16 +201,19 @@ def check_merged(device, small):
 
 def check_training(device, framework, conditional, small):
     "Equal starts as on the CPU; finite steps; a saved run goes on to the same bits; samples"
-    def new(where): return a_training(where, 8 if small else 16, framework, 8, conditional=conditional)
-    here, there = new(device), new('cpu')
+    def new(where): return a_training(where, 8 if small else 16, framework, 8, conditional=conditional, deterministic=True)
+    here, there, slow = new(device), new('cpu'), unrecorded(new(device))
+    n = 2 if small else 5
     starts = same_state([here.generator.state_dict(), here.critic.state_dict()], [there.generator.state_dict(), there.critic.state_dict()])
-    for _ in range(2): next(here)
+    for run in (here, slow):
+        for _ in range(n): next(run)
+    recorded = same_state(here.state_dict(), slow.state_dict())
     file = saved(here)
     again = resumed(new(device), file)
     for run in (here, again):
-        for _ in range(2): step = next(run)
+        for _ in range(n): step = next(run)
     moved = next(resumed(there, file))
-    return dict(equal_start=starts, finite=all(map(math.isfinite, [*step.losses.values(), *moved.losses.values()])), resumed_same_bits=same_state(here.state_dict(), again.state_dict()), samples=list(here.sample(8).shape))
+    return dict(equal_start=starts, finite=all(map(math.isfinite, [*step.losses.values(), *moved.losses.values()])), recorded_same_bits=recorded, given_up=given_up(here), resumed_same_bits=same_state(here.state_dict(), again.state_dict()), samples=list(here.sample(8).shape))
 
 
 def check_scores(device, small):
@@ -204,7 +227,7 @@ def check_waits(device, small):
     "How often a step makes the host wait for the device"
     found = {}
     for name, run in dict(search=a_search(device, 16, 16), **{f: a_training(device, 16, f, 8) for f in FRAMEWORKS}).items():
-        for _ in range(2): next(run)
+        for _ in range(6): next(run)
         n = 3
         with waits_counted(device) as seen:
             for _ in range(n): next(run)
@@ -243,15 +266,20 @@ def able(amp, device):
     return True
 
 
-def search_time(device, small, width, amp='off', compile=None, joint=False):
-    "Seconds and memory of a search step; `compile`: torch.compile's mode, 'reduce-overhead' records CUDA graphs"
-    run = a_search(device, width, 8 if small else 64, amp=amp, joint=joint)
-    if compile: run.net.compile(mode=compile)
+def measured(run, device, small):
+    "Seconds of a step, of the first ones together, and memory"
     start = time.perf_counter()
-    next(run), next(run)
+    for _ in range(2 if small else 6): next(run)
     wait(device)
     first = time.perf_counter() - start
-    return dict(width=width, amp=amp, compile=compile, joint=joint, first_steps=first, seconds=seconds(lambda: next(run), device, 3 if small else 15), peak=peak_memory(lambda: next(run), device))
+    return dict(first_steps=first, seconds=seconds(lambda: next(run), device, 3 if small else 15), peak=peak_memory(lambda: next(run), device), given_up=given_up(run))
+
+
+def search_time(device, small, width, amp='off', compile=None, joint=False, recorded=True):
+    "Seconds and memory of a search step; `compile`: torch.compile's mode for the network"
+    run = a_search(device, width, 8 if small else 64, amp=amp, joint=joint)
+    if compile: run.net.compile(mode=compile)
+    return dict(width=width, amp=amp, compile=compile, joint=joint, recorded=recorded) | measured(run if recorded else unrecorded(run), device, small)
 
 
 def plain_time(device, small, width):
@@ -264,11 +292,12 @@ def plain_time(device, small, width):
     return dict(width=width, seconds=seconds(plain.step, device, 3 if small else 9), peak=peak_memory(plain.step, device))
 
 
-def gan_time(device, small, width, framework='ctgan'):
+def gan_time(device, small, width, framework='ctgan', recorded=True):
     "Seconds and memory of a whole step (critic updates and the generator's) and of one critic update"
     run = a_training(device, width, framework, 8 if small else 64)
-    critic = seconds(lambda: run.critic_step(0), device, 3 if small else 15)
-    return dict(width=width, framework=framework, n_critic=run.config.n_critic, seconds=seconds(lambda: next(run), device, 3 if small else 9), critic=critic, peak=peak_memory(lambda: next(run), device))
+    if not recorded: unrecorded(run)
+    found = dict(width=width, framework=framework, recorded=recorded, n_critic=run.config.n_critic) | measured(run, device, small)
+    return found | dict(critic=seconds(lambda: run.critic_step(0), device, 3 if small else 15))
 
 
 def plain_critic_time(device, small, width):
@@ -293,9 +322,11 @@ def times(device, small):
     rows += [('gan', lambda w=w: gan_time(device, small, w)) for w in reversed(widths)]
     rows += [('plain_critic', lambda w=w: plain_critic_time(device, small, w)) for w in reversed(widths)]
     rows += [('search', lambda w=w: search_time(device, small, w, joint=True)) for w in reversed(widths)]
-    if device.type == 'cuda':
-        rows += [('search', lambda w=w, a=a, c=c: search_time(device, small, w, a, c)) for c in ('default', 'reduce-overhead') for w in (wide, 32) for a in modes]
     rows += [('gan', lambda f=f: gan_time(device, small, widths[0], f)) for f in FRAMEWORKS if f != 'ctgan']
+    if device.type == 'cuda':
+        rows += [('search', lambda w=w, a=a: search_time(device, small, w, a, recorded=False)) for w in (wide, 32) for a in modes]
+        rows += [('gan', lambda w=w: gan_time(device, small, w, recorded=False)) for w in (wide, 32)]
+        rows += [('search', lambda a=a, r=r: search_time(device, small, 32, a, 'default', recorded=r)) for a in modes[:1] for r in (True, False)]
     return rows
 
 
@@ -311,8 +342,8 @@ def foreseen(found):
     "Hours that the paper's search and CT-GAN's training would take at full width"
     best = {}
     for row in found.get('search', []):
-        if 'seconds' in row and row['width'] == 128 and not row['joint']: best[f"{row['amp']}{' ' + row['compile'] if row['compile'] else ''}"] = row['seconds']*PAPER_STEPS/3600
-    gan = {row['framework']: CTGAN_STEPS*(row['critic']*5 + row['seconds'] - row['n_critic']*row['critic'])/3600 for row in found.get('gan', []) if 'seconds' in row and row['width'] == 128}
+        if 'seconds' in row and row['width'] == 128 and not row['joint'] and row['recorded']: best[row['amp']] = row['seconds']*PAPER_STEPS/3600
+    gan = {row['framework']: CTGAN_STEPS*(row['critic']*5 + row['seconds'] - row['n_critic']*row['critic'])/3600 for row in found.get('gan', []) if 'seconds' in row and row['width'] == 128 and row['recorded']}
     return dict(search_hours=best, ctgan_hours=gan)
 
 

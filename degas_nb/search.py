@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from .data import Images, psnr
 from .genotype import DEGAS, SearchSpace, space_of
 from .glo import Latents
+from .graphs import Recorded, load_optimiser_, optimiser_state, ready_, set_rate_
 from .mixed import RELAXATIONS
 from .ops import batch_statistics
 from .pyramid import reconstruction_loss
@@ -202,12 +203,15 @@ class Search(Planned, Iterator[SearchStep]):
         self.latents = Latents(len(images), net.z_dim, config.z_init, images, config.surface, self.randoms['latents'], self.device)
         self.weights = net.weight_parameters()
         self.alphas = net.alpha_parameters()
-        self.opt = OPTIMISERS[config.optimiser](self.weights, config)
-        self.alpha_opt = torch.optim.Adam(self.alphas, config.alpha_lr, betas=(.5, .999), weight_decay=config.alpha_decay)  # DARTS
+        self.opt = ready_(OPTIMISERS[config.optimiser](self.weights, config), self.device)
+        self.alpha_opt = ready_(torch.optim.Adam(self.alphas, config.alpha_lr, betas=(.5, .999), weight_decay=config.alpha_decay), self.device)  # DARTS
         self.train_on, self.alpha_on = [None if m is None else m.to(self.images.pixels.device) for m in split(len(images), config)]  # an index lies with the images
         self.per_epoch = len(self.train_on)//config.batch_size
         self.own_train, self.own_alpha = [None if m is None else ranks.part(m) for m in (self.train_on, self.alpha_on)]  # images of this rank
         self.orders = {}  # of the epoch: stream -> what it was made from, and this rank's images in turn
+
+        still = self.device if ranks.n == 1 and self.images.pixels.device == self.device else 'cpu'  # only what stays on the device can be recorded
+        self.glo_update, self.joint_update, self.alpha_update = [Recorded(update, still) for update in (self.update_glo, self.update_jointly, self.update_alpha)]
 
     @classmethod
     def from_config(cls,
@@ -232,6 +236,7 @@ class Search(Planned, Iterator[SearchStep]):
         if self.n >= len(self): raise StopIteration
         epoch, i = divmod(self.n, self.per_epoch)
         plan = self.plan_at(self.n)
+        if self.n and plan.z_lr != self.plan_at(self.n - 1).z_lr: self.forget_recordings()
         lr = cosine(plan.lr, plan.lr_end, self.n, self.length(plan))
         for group in self.alpha_opt.param_groups: group['lr'] = plan.alpha_lr
         index = self.batch_index(self.own_train, epoch, i)
@@ -287,6 +292,26 @@ class Search(Planned, Iterator[SearchStep]):
         with_alpha: bool = False,  # alpha too, from the same pass (`joint`)
     ) -> Tensor:  # (4,) loss, mse, lap, psnr before the step
         "One step of the batch's latents and of the weights (GLO), and of alpha where it is joined."
+        set_rate_(self.opt, lr)
+        return (self.joint_update if with_alpha else self.glo_update)(index)
+
+    def alpha_step(self,
+        index: Tensor,  # (b,) which images
+    ) -> None:
+        "One step of alpha; of held-out images the latents move as well, since nothing else fits them."
+        self.alpha_update(index)
+
+    def update_jointly(self,
+        index: Tensor,  # (b,) which images
+    ) -> Tensor:  # (4,) loss, mse, lap, psnr before the step
+        "A step of latents, weights and alpha."
+        return self.update_glo(index, with_alpha=True)
+
+    def update_glo(self,
+        index: Tensor,  # (b,) which images
+        with_alpha: bool = False,  # alpha too, from the same pass (`joint`)
+    ) -> Tensor:  # (4,) loss, mse, lap, psnr before the step
+        "The step itself, at the rate that stands in the optimiser."
         moving = self.weights + self.alphas*with_alpha
         self.net.train()
         z = self.latents.gather(index)
@@ -296,7 +321,6 @@ class Search(Planned, Iterator[SearchStep]):
         self.ranks.mean_(grads)  # weights, and alpha where it is joined; latents stay at home
         for p, g in zip(moving, grads): p.grad = g
         if self.config.optimiser == 'sgd': nn.utils.clip_grad_norm_(self.weights, 5.)
-        for group in self.opt.param_groups: group['lr'] = lr
         self.opt.step()
         if with_alpha: self.alpha_opt.step()
         self.latents.update_(index, z_grad*len(index), self.plan_at(self.n).z_lr)
@@ -305,10 +329,10 @@ class Search(Planned, Iterator[SearchStep]):
         self.ranks.mean_([values])
         return values
 
-    def alpha_step(self,
+    def update_alpha(self,
         index: Tensor,  # (b,) which images
-    ) -> None:
-        "One step of alpha; of held-out images the latents move as well, since nothing else fits them."
+    ) -> Tensor:  # scalar, the loss
+        "The step itself."
         with batch_statistics(self.net):
             z = self.latents.gather(index)
             loss = sum(self.per_image_loss(z, index).values()).mean()
@@ -318,6 +342,11 @@ class Search(Planned, Iterator[SearchStep]):
         for a, g in zip(self.alphas, grads): a.grad = g
         self.alpha_opt.step()
         if self.alpha_on is not None: self.latents.update_(index, grads[-1]*len(index), self.plan_at(self.n).z_lr)
+        return loss.detach()
+
+    def forget_recordings(self) -> None:
+        "A loaded optimiser, or another rate of the latents, is not what was recorded."
+        for update in self.glo_update, self.joint_update, self.alpha_update: update.forget()
 
     @torch.no_grad()
     def reconstruct(self,
@@ -353,7 +382,7 @@ class Search(Planned, Iterator[SearchStep]):
         "Everything that the next step depends on; with several ranks, all must ask at the same step."
         self.gather_latents()
         return dict(step=self.n, config=search_settings(self.config, self.net.space), history=self.history, images=self.images.fingerprint(), net=self.net.state_dict(), latents=self.latents.state_dict(),
-                    opt=self.opt.state_dict(), alpha_opt=self.alpha_opt.state_dict(), randoms=self.randoms.state_dict())
+                    opt=optimiser_state(self.opt), alpha_opt=optimiser_state(self.alpha_opt), randoms=self.randoms.state_dict())
 
     def load_state_dict(self,
         state: dict,  # from `state_dict` of a search with the same settings and images
@@ -363,8 +392,9 @@ class Search(Planned, Iterator[SearchStep]):
         if state['images'] != self.images.fingerprint(): raise UserError("the checkpoint was made with other images (same --data and --limit?)")
         self.net.load_state_dict(state['net'])
         self.latents.load_state_dict(state['latents'])
-        self.opt.load_state_dict(state['opt'])
-        self.alpha_opt.load_state_dict(state['alpha_opt'])
+        load_optimiser_(self.opt, state['opt'])
+        load_optimiser_(self.alpha_opt, state['alpha_opt'])
+        self.forget_recordings()
         self.randoms.load_state_dict(state['randoms'])
         self.n = state['step']
 

@@ -28,11 +28,11 @@ def test_nothing_fails_and_nothing_is_left_out(record):
 
 def test_every_check_holds_on_the_cpu(record):
     checks = record['checks']
-    assert checks['search'] == dict(equal_start=True, loss_apart=0, resumed_same_bits=True, resumed_on_cpu_apart=0)
+    assert checks['search'] == dict(equal_start=True, loss_apart=0, recorded_same_bits=True, given_up='', resumed_same_bits=True, resumed_on_cpu_apart=0)
     assert checks['merged']['apart'] < 1e-12 and checks['scores']['apart'] == 0
     trainings = {name: found for name, found in checks.items() if name.split()[0] in FRAMEWORKS}
     assert len(trainings) == 2*len(FRAMEWORKS)
-    assert all(found['equal_start'] and found['finite'] and found['resumed_same_bits'] for found in trainings.values())
+    assert all(found['equal_start'] and found['finite'] and found['recorded_same_bits'] and found['resumed_same_bits'] for found in trainings.values())
 
 
 def test_every_kind_of_time_is_there(record):
@@ -47,7 +47,7 @@ def test_one_failing_part_does_not_take_the_rest_along():
 
 
 def test_hours_of_the_paper_follow_from_the_seconds_of_a_step():
-    search = [dict(width=128, amp='off', compile=None, joint=False, seconds=.1), dict(width=128, amp='off', compile=None, joint=True, seconds=.01), dict(width=32, amp='off', compile=None, joint=False, seconds=1.)]
-    gan = [dict(width=128, framework='ctgan', n_critic=2, critic=.1, seconds=.25)]
+    search = [dict(width=128, amp='off', compile=None, joint=False, recorded=True, seconds=.1), dict(width=128, amp='off', compile=None, joint=True, recorded=True, seconds=.01), dict(width=32, amp='off', compile=None, joint=False, recorded=True, seconds=1.)]
+    gan = [dict(width=128, framework='ctgan', recorded=True, n_critic=2, critic=.1, seconds=.25)]
     found = gpu.foreseen(dict(search=search, gan=gan))
     assert found['search_hours'] == {'off': pytest.approx(.1*39050/3600)} and found['ctgan_hours'] == {'ctgan': pytest.approx((5*.1 + .05)*100_000/3600)}
