@@ -6,6 +6,7 @@ Checks come first, then times, the most wanted ones first; what the minutes don'
 `--small` is the same in miniature on the CPU, for the tests. Images are noise: neither the checks nor the costs depend on what they show.
 """
 import argparse
+import gc
 import json
 import math
 import statistics
@@ -182,7 +183,8 @@ def check_search(device, small):
     again, on_cpu = resumed(new(device), file), resumed(new('cpu'), file)
     for run in (here, again, on_cpu):
         for _ in range(2 if small else 6): next(run)
-    return dict(equal_start=starts, loss_apart=max(abs(a/b - 1) for a, b in pairs), recorded_same_bits=recorded, given_up=given_up(here), resumed_same_bits=same_state(here.state_dict(), again.state_dict()),
+    apart = [abs(a/b - 1) for a, b in pairs]
+    return dict(equal_start=starts, first_loss_apart=apart[0], loss_apart=max(apart), recorded_same_bits=recorded, given_up=given_up(here), resumed_same_bits=same_state(here.state_dict(), again.state_dict()),
                 resumed_on_cpu_apart=max(far(a, b) for a, b in zip(on_cpu.net.parameters(), here.net.parameters())))
 
 
@@ -333,7 +335,9 @@ def times(device, small):
 # ---- the record
 
 def attempt(do):
-    "What a call gives, or the last line of its error: one thing that fails must not take the rest along"
+    "What a call gives, or the last line of its error: one thing that fails must not take the rest along, nor leave its memory"
+    gc.collect()
+    if torch.cuda.is_available(): torch.cuda.empty_cache()
     try: return do()
     except Exception as e: return dict(error=f'{type(e).__name__}: {" ".join(str(e).split())[:300]}', at=str(traceback.extract_tb(e.__traceback__)[-1])[:200])
 

@@ -28,7 +28,7 @@ def test_nothing_fails_and_nothing_is_left_out(record):
 
 def test_every_check_holds_on_the_cpu(record):
     checks = record['checks']
-    assert checks['search'] == dict(equal_start=True, loss_apart=0, recorded_same_bits=True, given_up='', resumed_same_bits=True, resumed_on_cpu_apart=0)
+    assert checks['search'] == dict(equal_start=True, first_loss_apart=0, loss_apart=0, recorded_same_bits=True, given_up='', resumed_same_bits=True, resumed_on_cpu_apart=0)
     assert checks['merged']['apart'] < 1e-12 and checks['scores']['apart'] == 0
     trainings = {name: found for name, found in checks.items() if name.split()[0] in FRAMEWORKS}
     assert len(trainings) == 2*len(FRAMEWORKS)
