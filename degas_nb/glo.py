@@ -6,6 +6,7 @@
 __all__ = ['SURFACES', 'to_sphere', 'to_ball', 'random_init', 'principal_axes', 'pca_init', 'Gaussian', 'Latents']
 
 # %% ../nbs/12_glo.ipynb #649c80c5
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -45,22 +46,41 @@ def principal_axes(
     n_axes:int,          # how many; at most c*h*w
     n_passes:int = 5,    # passes over the images
     batch_size:int = 1000,  # images that are floats at a time
+    chosen:Tensor|None = None,  # (m,) int64, which images count; None: all
 )->tuple[Tensor, Tensor]:   # mean (c*h*w,), axes (c*h*w, n_axes) orthonormal, widest first
-    "The directions in which the images differ most, by subspace iteration: no covariance matrix is ever held."
-    mean = pixels.flatten(1).sum(0, dtype=torch.float64).div(len(pixels)).float()
+    "The directions in which the images differ most, by subspace iteration: neither a covariance matrix nor a copy of the images is ever held."
+    mean = _mean_image(pixels, chosen, batch_size)
     width = min(n_axes + 16, mean.numel())               # a few axes more make the last ones converge
     axes = torch.randn(mean.numel(), width, generator=torch.Generator().manual_seed(0))
     for _ in range(n_passes):
         axes, _ = torch.linalg.qr(axes)
         moved = torch.zeros_like(axes)
-        for part in pixels.flatten(1).split(batch_size):
-            x = part.float() - mean                      # (b, c*h*w)
+        for part in _rows(pixels, chosen, batch_size):
+            x = part.sub_(mean)                          # (b, c*h*w)
             moved += x.T @ (x @ axes)                    # the covariance times the axes
         covariance, axes, start = axes.T @ moved, moved, axes
     _, rotation = torch.linalg.eigh((covariance + covariance.T)/2)
     axes = (start @ rotation).flip(1)[:, :n_axes]
     sign = axes.gather(0, axes.abs().argmax(0, keepdim=True)).sign()
     return mean, axes*sign
+
+def _mean_image(
+    pixels:Tensor,                # (n, c, h, w) uint8
+    chosen:Tensor|None = None,    # (m,) int64, which images count; None: all
+    batch_size:int = 1000,        # images at a time
+)->Tensor:                        # (c*h*w,)
+    "The mean of every pixel value. Sums of whole numbers are exact, so parts may be of any size; as floats all images at once would be eight times their bytes."
+    total = sum(rows.sum(0, dtype=torch.float64) for part in _rows(pixels, chosen, batch_size) for rows in part.split(50))
+    return total.div(len(pixels) if chosen is None else len(chosen)).float()
+
+def _rows(
+    pixels:Tensor,                # (n, c, h, w) uint8, in any memory order
+    chosen:Tensor|None = None,    # (m,) int64, which images; None: all
+    batch_size:int = 1000,        # images at a time
+)->Iterator[Tensor]:              # (b, c*h*w) floats of its own
+    "The images as rows of floats, a part at a time, so that nothing as large as all of them is made."
+    for part in pixels.split(batch_size) if chosen is None else (pixels[index] for index in chosen.split(batch_size)):
+        yield torch.empty(part.shape).copy_(part).flatten(1)
 
 # %% ../nbs/12_glo.ipynb #c4a257f9
 def pca_init(
@@ -70,17 +90,20 @@ def pca_init(
     fit_on:int = 10_000,                  # the axes come from at most this many images, evenly spread
 )->Tensor:                                # (n, z_dim), not yet projected; mean length 1
     "The coordinates of each image on the principal axes: similar images start as neighbours."
-    pixels = getattr(images, 'pixels', images).cpu()     # wherever they lie, the same start
+    pixels = getattr(images, 'pixels', images)
+    if not isinstance(pixels, Tensor) or pixels.dim() != 4 or not len(pixels): raise UserError("the PCA start needs images: (n, c, h, w) uint8 pixels of one or more")
+    if z_dim < 1: raise UserError(f"z_dim {z_dim} must be 1 or more")
+    pixels = pixels.cpu()                                # wherever they lie, the same start
     n, n_values = len(pixels), pixels[0].numel()
-    chosen = torch.linspace(0, n-1, min(n, fit_on)).round().long()
-    mean, axes = principal_axes(pixels[chosen], min(z_dim, n_values))
-    scores = torch.cat([(part.float() - mean) @ axes for part in pixels.flatten(1).split(1000)])
-    length = scores.norm(dim=1).mean().clamp_min(1e-12)
+    chosen = torch.linspace(0, n-1, fit_on).round().long() if n > fit_on else None
+    mean, axes = principal_axes(pixels, min(z_dim, n_values), chosen=chosen)
     z = torch.zeros(n, z_dim)
-    z[:, :axes.shape[1]] = scores/length
+    scores = z[:, :axes.shape[1]]
+    for rows, part in zip(scores.split(1000), _rows(pixels)): rows.copy_(part.sub_(mean) @ axes)
+    scores.div_(scores.norm(dim=1).mean().clamp_min(1e-12))
     rank = min(n - 1, n_values)                          # beyond it scores are only rounding errors
     z[:, rank:] = 0
-    return z + random_init(n, z_dim, generator).to(z)*(1e-2/z_dim**0.5)
+    return random_init(n, z_dim, generator).to(z).mul_(1e-2/z_dim**0.5).add_(z)
 
 # %% ../nbs/12_glo.ipynb #663134e7
 @dataclass(frozen=True)
@@ -125,8 +148,9 @@ class Latents:
     ):
         if surface not in SURFACES: raise UserError(f"unknown surface {surface!r}: choose one of {', '.join(SURFACES)}")
         if init not in ('pca', 'random'): raise UserError(f"unknown start of the latents {init!r}: choose 'pca' or 'random'")
+        if n < 1 or z_dim < 1: raise UserError(f"{n} latents of {z_dim} numbers: both must be 1 or more")
         if init == 'pca' and (images is None or len(images) != n):
-            raise ValueError(f"init='pca' needs the {n} images; use init='random' without them")
+            raise UserError(f"init='pca' needs the {n} images; use init='random' without them")
         self.surface, self.init = surface, init
         z = pca_init(images, z_dim, generator) if init == 'pca' else random_init(n, z_dim, generator)
         self.z = SURFACES[surface](z).to(device)  # (n, z_dim)

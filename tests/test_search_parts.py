@@ -2,6 +2,7 @@
 import copy
 import io
 import random
+import subprocess
 import sys
 
 import numpy as np
@@ -265,3 +266,31 @@ def test_the_shipped_search_is_what_its_trace_says():
     config = SearchConfig.from_dict(folder.config)
     assert (config.epochs, config.width, config.batch_size, folder.data['n']) == (10, 32, 64, 50_000)
     for kind in ('weights', 'alpha'): assert all(set(row[kind]) == {e.name for e in DEGAS.edges} for row in rows if kind in row)
+
+
+@pytest.mark.parametrize('layout', [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize('n, fit_on', [(300, 10_000), (2500, 2500), (2500, 70)])
+def test_parts_of_the_images_give_the_start_of_all_at_once(n, fit_on, layout):
+    "The same bits as with copies: the mean in one float64 sum, chosen images taken out first, scores of all images."
+    pixels = some_images(n, 16).contiguous(memory_format=layout)
+    chosen = pixels[torch.linspace(0, n - 1, min(n, fit_on)).round().long()].flatten(1)
+    mean, axes = principal_axes(chosen.view(-1, 3, 16, 16), 24)
+    assert torch.equal(mean, chosen.double().mean(0).float())
+    scores = torch.cat([(part.float() - mean) @ axes for part in pixels.flatten(1).split(1000)])
+    z = scores/scores.norm(dim=1).mean() + torch.randn(n, 24, generator=seeded(3))*(1e-2/24**0.5)
+    assert torch.equal(pca_init(pixels, 24, seeded(3), fit_on), z)
+
+
+@pytest.mark.parametrize('layout', ['contiguous_format', 'channels_last'])
+def test_the_start_needs_no_second_copy_of_the_images(layout):
+    "Four times as many images need no more memory than they and their latents take: the peak is that of a part."
+    script = f'''
+import resource, torch
+from degas_nb.glo import pca_init
+def peak(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss*1024
+pixels = torch.randint(0, 256, (10_000, 3, 40, 40), dtype=torch.uint8).contiguous(memory_format=torch.{layout})
+pca_init(pixels[:2500], 16)
+before = peak()
+z = pca_init(pixels, 16, fit_on=9000)
+assert peak() - before < 3*z.nbytes + pixels.nbytes//4, (peak() - before, pixels.nbytes)'''
+    subprocess.run([sys.executable, '-c', script], check=True)
