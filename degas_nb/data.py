@@ -5,19 +5,12 @@
 # %% auto #0
 __all__ = ['Index', 'DEEP', 'FORMATS', 'SUFFIXES', 'MOST_ENTRIES', 'MOST_BYTES', 'LEFT_BEHIND', 'SPLITS', 'BESIDE', 'FILLERS',
            'Label', 'NAMES', 'CLASSES', 'LABEL_FILES', 'KEPT_BYTES', 'READER', 'Shape', 'DATASETS', 'to_uint8',
-           'Images', 'Opened', 'to_rgb', 'on_white', 'deep_kind', 'greys', 'grey_range', 'scaled', 'fit', 'stretch',
-           'fit_square', 'naming', 'printable', 'read_rgb', 'read_as_it_is', 'without_notes', 'png_chunks',
-           'jpeg_segments', 'Source', 'joined', 'Files', 'tidy', 'tidied', 'folder_files', 'stamp_of', 'walk',
-           'entries_of', 'leads_to_folder', 'identity', 'open_regular', 'zip_files', 'member_name', 'files_in',
-           'is_image', 'count', 'split_word', 'Place', 'are_splits', 'places', 'folders_say', 'classed',
-           'without_outer', 'stylegan_labels', 'row_labels', 'as_label', 'labels_in', 'table_of', 'named_labels',
-           'undivided', 'chosen_splits', 'files_source', 'refuse_runs', 'folder_labels', 'understood', 'loose',
-           'cache_place', 'cache_folder', 'Decoded', 'kept_at', 'settled', 'digest_of', 'recall', 'keep', 'make_room',
-           'one_at_a_time', 'ManySizes', 'decode', 'decoded', 'first_shape', 'brought_to', 'Seen', 'seen', 'Tally',
-           'depth', 'in_order', 'n_cores', 'room', 'memory', 'too_dark_or_light', 'area', 'by', 'some', 'Dataset',
-           'dataset', 'emoji', 'fetched', 'array_source', 'cifar10', 'fashion_mnist', 'stl10', 'celeba',
-           'array_file_source', 'images_of_npz', 'checked_header', 'colours_last', 'pixel_range', 'load',
-           'checked_side', 'namesake', 'named_source', 'path_source', 'spread', 'psnr', 'dequantise']
+           'Images', 'Opened', 'to_rgb', 'on_white', 'grey_range', 'fit', 'stretch', 'fit_square', 'naming',
+           'printable', 'read_rgb', 'without_notes', 'Source', 'joined', 'Files', 'tidy', 'folder_files', 'zip_files',
+           'count', 'Place', 'places', 'undivided', 'files_source', 'cache_place', 'cache_folder', 'ManySizes',
+           'decode', 'in_order', 'area', 'by', 'some', 'Dataset', 'dataset', 'emoji', 'fetched', 'array_source',
+           'cifar10', 'fashion_mnist', 'stl10', 'celeba', 'array_file_source', 'load', 'named_source', 'path_source',
+           'spread', 'psnr', 'dequantise']
 
 # %% ../nbs/03_data.ipynb #ec89341c
 import contextlib
@@ -204,7 +197,7 @@ def to_rgb(
 )->tuple[Image.Image, str|None]:  # 8-bit RGB, and the kind of image it was if not RGB
     "`image` as 8-bit RGB; transparent ones are put on white, deeper ones scaled."
     if image.mode == 'RGB' and 'transparency' not in image.info: return image, None
-    if kind := deep_kind(image): return scaled(deep := greys(image), *grey_range(kind, *deep.getextrema())), kind
+    if kind := _deep_kind(image): return _scaled(deep := _greys(image), *grey_range(kind, *deep.getextrema())), kind
     if image.mode in ('RGBA', 'LA', 'PA', 'RGBa', 'La') or 'transparency' in image.info: return on_white(image)
     kinds = {'1': 'grey', 'L': 'grey', 'P': 'palette'}
     return image.convert('RGB'), kinds.get(image.mode, image.mode)
@@ -218,13 +211,13 @@ def on_white(
     return Image.alpha_composite(Image.new('RGBA', image.size, 'white'), layer).convert('RGB'), 'transparent'
 
 # %% ../nbs/03_data.ipynb #72da7508
-def deep_kind(
+def _deep_kind(
     image:Image.Image,
 )->str|None:  # '16-bit', '32-bit' or 'float'; None: 8 bits or fewer
     "What `image` is, if it has more than 8 bits."
     return '16-bit' if image.mode.startswith('I;16') else DEEP.get(image.mode)
 
-def greys(
+def _greys(
     image:Image.Image,  # of more than 8 bits
 )->Image.Image:         # mode 'F', the same numbers
     "The numbers of a deep image; an error where they are none."
@@ -244,7 +237,7 @@ def grey_range(
         if black - slack <= low and high <= white + slack: return black, white
     return low, max(high, low + 1)
 
-def scaled(
+def _scaled(
     deep:Image.Image,  # mode 'F'
     black:float,
     white:float,
@@ -312,13 +305,13 @@ def read_rgb(
     side:int|None=None,     # the side that will be wanted; None: decode all there is
 )->Opened:
     "Decode one file: the right way up, 8-bit RGB."
-    try: return read_as_it_is(file, side)
+    try: return _read_as_it_is(file, side)
     except Exception as e:
         data = Path(file).read_bytes() if isinstance(file, (str, Path)) else (file.seek(0), file.read())[1]
-        try: return read_as_it_is(BytesIO(without_notes(data)), side)._replace(ignored=True)
+        try: return _read_as_it_is(BytesIO(without_notes(data)), side)._replace(ignored=True)
         except Exception: raise e from None
 
-def read_as_it_is(
+def _read_as_it_is(
     file:str|Path|BytesIO,
     side:int|None,
 )->Opened:
@@ -332,18 +325,18 @@ def read_as_it_is(
         if 'exif' in image.info:
             try: upright = ImageOps.exif_transpose(image)
             except Exception: ignored = True
-        return Opened(*to_rgb(upright), size, greys(upright) if deep_kind(upright) else None, ignored)
+        return Opened(*to_rgb(upright), size, _greys(upright) if _deep_kind(upright) else None, ignored)
 
 # %% ../nbs/03_data.ipynb #2c3b140a
 def without_notes(
     data:bytes,  # of an image file
 )->bytes:
     "A PNG or JPEG with only what its pixels need; anything else as it is."
-    if data.startswith(b'\x89PNG\r\n\x1a\n'): return data[:8] + b''.join(chunk for kind, chunk in png_chunks(data) if kind in (b'IHDR', b'PLTE', b'tRNS', b'IDAT', b'IEND'))
-    if data.startswith(b'\xff\xd8'): return data[:2] + b''.join(part for mark, part in jpeg_segments(data) if not 0xe1 <= mark <= 0xef or mark == 0xee)
+    if data.startswith(b'\x89PNG\r\n\x1a\n'): return data[:8] + b''.join(chunk for kind, chunk in _png_chunks(data) if kind in (b'IHDR', b'PLTE', b'tRNS', b'IDAT', b'IEND'))
+    if data.startswith(b'\xff\xd8'): return data[:2] + b''.join(part for mark, part in _jpeg_segments(data) if not 0xe1 <= mark <= 0xef or mark == 0xee)
     return data
 
-def png_chunks(
+def _png_chunks(
     data:bytes,  # of a PNG
 )->Iterator[tuple[bytes, bytes]]:  # its kind, and the whole chunk
     "The chunks of a PNG: length, kind, content, checksum."
@@ -353,7 +346,7 @@ def png_chunks(
         yield data[at + 4:at + 8], data[at:end]
         at = end
 
-def jpeg_segments(
+def _jpeg_segments(
     data:bytes,  # of a JPEG
 )->Iterator[tuple[int, bytes]]:  # its marker, and the whole segment; the last one holds all pixels
     "The segments of a JPEG up to the pixels; 0xe1 ... 0xef are notes, of which 0xee says how colours are coded."
@@ -410,7 +403,7 @@ def tidy(
     parts = re.sub(r'^[A-Za-z]:(?=[/\\])', '', name).replace('\\', '/').split('/')
     return printable('/'.join(p for p in parts if p not in ('', '.', '..')), 4096)
 
-def tidied(
+def _tidied(
     raw:Iterable[str],  # names, each another
 )->dict[str, str]:      # tidy name -> raw name, sorted; what systems leave behind is left out
     "All names tidied; where two become the same, the second gets a mark."
@@ -427,11 +420,11 @@ def folder_files(
     path:Path,
 )->Files:
     "All files below a folder, links followed."
-    entries = dict(walk(path))
-    raw = tidied(entries)
-    return Files(list(raw), lambda name: open_regular(entries[raw[name]].path), lambda name: stamp_of(name, entries[raw[name]].stat))
+    entries = dict(_walk(path))
+    raw = _tidied(entries)
+    return Files(list(raw), lambda name: _open_regular(entries[raw[name]].path), lambda name: _stamp_of(name, entries[raw[name]].stat))
 
-def stamp_of(
+def _stamp_of(
     name:str,
     status:Callable[[], os.stat_result],
 )->tuple:
@@ -440,31 +433,31 @@ def stamp_of(
     except OSError as e: return (name, str(e), 0, 0)                    # a link to nothing; opening it says so
     return (name, s.st_dev, s.st_ino, s.st_size, s.st_mtime_ns, s.st_ctime_ns)
 
-def walk(
+def _walk(
     path:Path,  # a folder
 )->Iterator[tuple[str, os.DirEntry]]:  # its name below `path`, and the entry
     "Every file, each real folder once: first all real ones, then what only links lead to; never a folder that holds `path` itself."
-    seen = {identity(p) for p in (path, *path.resolve().parents)}
+    seen = {_identity(p) for p in (path, *path.resolve().parents)}
     folders, links, n = [('', str(path))], [], 0
     while folders or links:
         if folders: name, folder = folders.pop()
         else:
             name, folder = links.pop(0)
-            if identity(folder) in seen: continue
-            seen.add(identity(folder))
-        for entry in entries_of(folder):
+            if _identity(folder) in seen: continue
+            seen.add(_identity(folder))
+        for entry in _entries_of(folder):
             n += 1
             if n > MOST_ENTRIES: raise UserError(f"{printable(path)} holds more than {MOST_ENTRIES:,} files and folders: name the folder of the images themselves")
             below = name + entry.name
-            if not leads_to_folder(entry): yield below, entry
+            if not _leads_to_folder(entry): yield below, entry
             elif entry.name.startswith('.') or entry.name in LEFT_BEHIND: continue
             elif entry.is_symlink(): links.append((below + '/', entry.path))
-            elif identity(entry.path) not in seen:
-                seen.add(identity(entry.path))
+            elif _identity(entry.path) not in seen:
+                seen.add(_identity(entry.path))
                 folders.append((below + '/', entry.path))
 
 # %% ../nbs/03_data.ipynb #03ac93da
-def entries_of(
+def _entries_of(
     folder:str,
 )->list[os.DirEntry]:  # sorted
     "What is in a folder; a `UserError` where it cannot be read."
@@ -472,14 +465,14 @@ def entries_of(
         with os.scandir(folder) as found: return sorted(found, key=lambda e: e.name)
     except OSError as e: raise UserError(f"the folder {printable(folder)} cannot be read ({e.strerror}): allow it, or take it away") from None
 
-def leads_to_folder(
+def _leads_to_folder(
     entry:os.DirEntry,
 )->bool:
     "Is this a folder, or a link to one? Links to nothing or to themselves are not."
     try: return entry.is_dir()
     except OSError: return False
 
-def identity(
+def _identity(
     path:str|Path,
 )->tuple[int, int]:
     "What is the same for every name of one folder."
@@ -488,7 +481,7 @@ def identity(
     return status.st_dev, status.st_ino
 
 # %% ../nbs/03_data.ipynb #298933e4
-def open_regular(
+def _open_regular(
     path:str,
 )->IO:
     "Open a file, but no pipe or device: they would have us wait for ever."
@@ -505,9 +498,9 @@ def zip_files(
     try: archive = zipfile.ZipFile(path)
     except Exception as e: raise UserError(f"{printable(path)} is not a zip file, or a damaged one ({printable(e)}): make or download it again") from e
     status, one_by_one = os.stat(path), threading.Lock()
-    members = {member_name(m): m for m in archive.infolist() if not m.filename.endswith(('/', '\\'))}      # of two with one name the later counts
+    members = {_member_name(m): m for m in archive.infolist() if not m.filename.endswith(('/', '\\'))}      # of two with one name the later counts
     if len(members) > MOST_ENTRIES: raise UserError(f"{printable(path)} holds more than {MOST_ENTRIES:,} files: give the images in parts")
-    raw = tidied(members)
+    raw = _tidied(members)
     def read(name):
         member = members[raw[name]]
         if member.file_size > MOST_BYTES: raise ValueError(f"{member.file_size:,} bytes unpacked are too many")
@@ -517,7 +510,7 @@ def zip_files(
         return (name, m.CRC, m.file_size, m.header_offset, status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
     return Files(list(raw), read, stamp)
 
-def member_name(
+def _member_name(
     member:zipfile.ZipInfo,
 )->str:
     "Its name: UTF-8 where the bytes are that, although the zip says nothing of it, as those of many systems."
@@ -526,7 +519,7 @@ def member_name(
     except UnicodeError: return member.filename
 
 # %% ../nbs/03_data.ipynb #2998ca33
-def files_in(
+def _files_in(
     path:Path,  # a folder or a zip
 )->Files:
     "The files of a folder or zip; a `UserError` where there is nothing."
@@ -536,7 +529,7 @@ def files_in(
     if not files.names: raise UserError(f"{printable(path)} is empty: it should hold images ({' '.join(SUFFIXES)})")
     return files
 
-def is_image(
+def _is_image(
     name:str,
 )->bool:
     "Is this file called like an image?"
@@ -555,7 +548,7 @@ SPLITS = {word: split for split, words in dict(train='train training trainval', 
 BESIDE = ('extra', 'unlabeled', 'unlabelled', 'unsupervised')                          # what may lie beside them
 FILLERS = ('set', 'data', 'images', 'image', 'imgs', 'img', 'pictures', 'photos', 'split', 'x', 'px')   # test_images, train-32x32, val2017
 
-def split_word(
+def _split_word(
     folder:str,
 )->str|None:
     "'train', 'val' or 'test', if a folder is called like that part of a data set."
@@ -568,12 +561,12 @@ class Place(NamedTuple):
     split:str|None    # 'train', 'test' ... when there are such folders
     folder:str|None   # the next folder below: its class
 
-def are_splits(
+def _are_splits(
     below:dict[str, set[str]],  # folder -> the folders in it
 )->bool:
     "Are these folders, side by side, the parts of a data set?"
-    words = {split_word(f) for f in below} - {None}
-    others = [f for f in below if not split_word(f) and f.casefold() not in BESIDE]
+    words = {_split_word(f) for f in below} - {None}
+    others = [f for f in below if not _split_word(f) and f.casefold() not in BESIDE]
     if len(below) == 1: return bool(words) and len(*below.values()) > 1     # alone: only above classes, else it is just a folder
     return bool(words) if not others else 'train' in words and len(words) > 1
 
@@ -582,10 +575,10 @@ def places(
 )->list[Place]:
     "What the folders of `names` say; loose images beside the folders of splits are left out."
     homes = [n.rpartition('/')[0] for n in names]
-    said = folders_say(set(homes))
+    said = _folders_say(set(homes))
     return [Place(n, *said[home]) for n, home in zip(names, homes) if home in said]
 
-def folders_say(
+def _folders_say(
     folders:set[str],  # that hold images
 )->dict[str, tuple[str|None, str|None]]:  # folder -> split and class of its images
     "The same, folder by folder."
@@ -595,19 +588,19 @@ def folders_say(
         below = {}
         for _, p in rows:
             if p: below.setdefault(p[0], set()).update(p[1:2])
-        if are_splits(below): return classed([(f, p[0], p[1:]) for f, p in rows if p])
+        if _are_splits(below): return _classed([(f, p[0], p[1:]) for f, p in rows if p])
         if len(below) != 1: break
         rows = [(f, p[1:]) for f, p in rows if p]                        # one folder around all: look into it
-    rows = without_outer([(f, None, p) for f, p in paths])
-    if all(len(p) > 1 and split_word(p[1]) for _, _, p in rows): return {f: (p[1], p[0]) for f, _, p in rows}   # cat/train/1.png
+    rows = _without_outer([(f, None, p) for f, p in paths])
+    if all(len(p) > 1 and _split_word(p[1]) for _, _, p in rows): return {f: (p[1], p[0]) for f, _, p in rows}   # cat/train/1.png
     return {f: (None, p[0] if p else None) for f, _, p in rows}
 
 # %% ../nbs/03_data.ipynb #1a84c235
-def classed(
+def _classed(
     rows:list[tuple[str, str, list[str]]],  # folder, split, parts below the split
 )->dict[str, tuple[str, str|None]]:  # folder -> split and class
     "Inside splits: the next folder is the class, unless it is the only one of its split and of no other."
-    rows, found = without_outer(rows), {}
+    rows, found = _without_outer(rows), {}
     for _, split, p in rows: found.setdefault(split, set()).add(p[0] if p else None)
     def lone(split):
         others = set().union(*(f for s, f in found.items() if s != split)) - {None}
@@ -615,7 +608,7 @@ def classed(
     without = {s for s in found if lone(s)}
     return {f: (split, p[0] if p and split not in without else None) for f, split, p in rows}
 
-def without_outer(
+def _without_outer(
     rows:list[tuple[str, str|None, list[str]]],  # folder, split, parts of the folder
 )->list[tuple[str, str|None, list[str]]]:
     "One folder around all is no class: take it away."
@@ -626,7 +619,7 @@ def without_outer(
 Label = int|str
 NAMES, CLASSES = ('file_name', 'filename', 'file', 'image', 'path', 'name'), ('label', 'class', 'category', 'labels')  # how columns are called
 
-def stylegan_labels(
+def _stylegan_labels(
     text:str,  # of dataset.json
 )->dict[str, object]|None:  # name -> label; empty: it says that there are none
     "`{'labels': [[name, label], ...]}`, `{'labels': {name: label}}` or `{'labels': null}`; None: a file of some other kind."
@@ -634,7 +627,7 @@ def stylegan_labels(
     if not isinstance(table, dict) or 'labels' not in table: return None
     return dict(table['labels'] or {})
 
-def row_labels(
+def _row_labels(
     rows:Iterable[dict],  # of a table
 )->dict[str, object]|None:
     "The column of names and that of classes; None where there are no such columns."
@@ -644,13 +637,13 @@ def row_labels(
     name, label = (next((columns[c] for c in known if c in columns), None) for known in (NAMES, CLASSES))
     return None if name is None or label is None else {r.get(name): r.get(label) for r in rows}
 
-LABEL_FILES = {'dataset.json': stylegan_labels,
-               'metadata.jsonl': lambda text: row_labels(json.loads(line) for line in text.splitlines() if line.strip()),
-               'metadata.csv': lambda text: row_labels(csv.DictReader(text.splitlines())),
-               'labels.csv': lambda text: row_labels(csv.DictReader(text.splitlines()))}   # in the order in which they are asked
+LABEL_FILES = {'dataset.json': _stylegan_labels,
+               'metadata.jsonl': lambda text: _row_labels(json.loads(line) for line in text.splitlines() if line.strip()),
+               'metadata.csv': lambda text: _row_labels(csv.DictReader(text.splitlines())),
+               'labels.csv': lambda text: _row_labels(csv.DictReader(text.splitlines()))}   # in the order in which they are asked
 
 # %% ../nbs/03_data.ipynb #ae55b632
-def as_label(
+def _as_label(
     value:object,  # from a file
 )->Label:
     "A class by number or name; a vector only if it is a single 1 among zeros."
@@ -660,25 +653,25 @@ def as_label(
     if type(value) is int: return value
     raise ValueError(f"a label is a vector of {len(value)} numbers, not a class" if isinstance(value, list) else f"a label is {printable(json.dumps(value), 40)}, not a class")
 
-def labels_in(
+def _labels_in(
     files:Files,
     images:list[str],  # names of all
     needed:list[str],  # of those that were asked for
 )->tuple[dict[str, Label]|None, str]:  # of each image, empty: it says that there are none, None: folders decide; and a line about the file
     "What a file of labels in this folder or zip says of the images."
-    others = [n for n in files.names if not is_image(n)]
+    others = [n for n in files.names if not _is_image(n)]
     for kind, read in LABEL_FILES.items():
         tables = [n for n in others if posixpath.basename(n) == kind]
         if not tables: continue
-        try: found = table_of(files, tables, read)
+        try: found = _table_of(files, tables, read)
         except Exception as e: return None, f"{kind} is not understood ({printable(e, 100)}): no labels are taken from it"
         if found is None: return None, f"{kind} has no column of names ({', '.join(NAMES[:2])} ...) and of classes ({', '.join(CLASSES[:2])} ...): no labels are taken from it"
         if not found: return {}, f"{kind} has no labels"
-        try: return named_labels(found, images, needed), kind
+        try: return _named_labels(found, images, needed), kind
         except ValueError as e: return {}, f"no labels, since {kind} does not give every image a class: {e}"
     return None, ''
 
-def table_of(
+def _table_of(
     files:Files,
     tables:list[str],  # names of files of one kind, one of them or one in each split
     read:Callable[[str], dict|None],
@@ -691,7 +684,7 @@ def table_of(
         found |= {posixpath.join(posixpath.dirname(table), tidy(str(name))): label for name, label in some.items()}
     return found
 
-def named_labels(
+def _named_labels(
     found:dict[str, object],  # name -> label
     images:list[str],  # names of all
     needed:list[str],  # of those that must have one
@@ -701,7 +694,7 @@ def named_labels(
     short = {posixpath.basename(n): label for n, label in found.items()}
     labels = {n: found[n] if n in found else short[b] for n in images if n in found or ((b := posixpath.basename(n)) in short and last[b] == 1)}
     if missing := [n for n in needed if n not in labels]: raise ValueError(f"it lacks {count(len(missing), 'image')} ({some(missing)})")
-    return {n: as_label(label) for n, label in labels.items()}
+    return {n: _as_label(label) for n, label in labels.items()}
 
 # %% ../nbs/03_data.ipynb #d9cbba3d
 def undivided(
@@ -712,7 +705,7 @@ def undivided(
     if split in ('train', 'test', 'all'): return 'all'
     raise UserError(f"{printable(what)} has no split {printable(split)!r}: it is not divided, so leave the split out")
 
-def chosen_splits(
+def _chosen_splits(
     what:str,         # a path
     there:list[str],  # its splits
     split:str,        # asked for: one, several joined by '+', or 'all'
@@ -721,7 +714,7 @@ def chosen_splits(
     if split == 'all': return there
     chosen = []
     for part in split.split('+'):
-        found = [s for s in there if s.casefold() == part.casefold()] or [s for s in there if split_word(s) and split_word(s) == split_word(part)]
+        found = [s for s in there if s.casefold() == part.casefold()] or [s for s in there if _split_word(s) and _split_word(s) == _split_word(part)]
         if not found: raise UserError(f"{printable(what)} has no split {printable(split)!r}: choose from {', '.join(there)} or all")
         chosen += found
     return chosen
@@ -732,27 +725,27 @@ def files_source(
     side:int|None,   # the side that will be wanted
 )->Source:
     "The images of a folder or zip, with classes if its folders or a file of labels say so."
-    files = files_in(path)
-    images = [n for n in files.names if is_image(n)]
+    files = _files_in(path)
+    images = [n for n in files.names if _is_image(n)]
     if not images: raise UserError(f"{printable(path)} holds {count(len(files.names), 'file')} but no images ({' '.join(SUFFIXES)})")
-    refuse_runs(path, files, images)
+    _refuse_runs(path, files, images)
     found = places(images)
-    splits = sorted({p.split for p in found} - {None}, key=lambda s: (('train', 'val', 'test', None).index(split_word(s)), s))
-    meant = set(chosen_splits(str(path), splits, split)) if splits else {None}
+    splits = sorted({p.split for p in found} - {None}, key=lambda s: (('train', 'val', 'test', None).index(_split_word(s)), s))
+    meant = set(_chosen_splits(str(path), splits, split)) if splits else {None}
     chosen = [p for p in found if p.split in meant]
-    labels, line = labels_in(files, images, [p.name for p in chosen])
-    if labels is None: labels, classes = folder_labels(found, chosen)
+    labels, line = _labels_in(files, images, [p.name for p in chosen])
+    if labels is None: labels, classes = _folder_labels(found, chosen)
     else: classes = sorted(set(labels.values()), key=lambda l: (isinstance(l, str), l))
     number = {c: i for i, c in enumerate(classes)}
     def open(i):
         with naming(chosen[i].name), files.open(chosen[i].name) as f: return read_rgb(f, side)
-    others = sum(posixpath.basename(n) != line for n in files.names if not is_image(n))
-    notes = [understood(found, splits, classes, line), *([] if line in LABEL_FILES else [line]), loose(images, found), f"{count(others, 'file')} of other kinds left out" if others else '']
+    others = sum(posixpath.basename(n) != line for n in files.names if not _is_image(n))
+    notes = [_understood(found, splits, classes, line), *([] if line in LABEL_FILES else [line]), _loose(images, found), f"{count(others, 'file')} of other kinds left out" if others else '']
     return Source([p.name for p in chosen], open, [number[labels[p.name]] for p in chosen] if number else None, [printable(c) for c in classes] or None,
                   split if splits else undivided(str(path), split), [n for n in notes if n], [files.stamp(p.name) for p in chosen])
 
 # %% ../nbs/03_data.ipynb #2b75d5cd
-def refuse_runs(
+def _refuse_runs(
     path:Path,         # a folder or a zip
     files:Files,       # what is in it
     images:list[str],  # those of its files that are images
@@ -766,7 +759,7 @@ def refuse_runs(
         if kind.startswith('degas-run/'):
             raise UserError(f"{printable(path)} {f'holds the run {printable(folder)}' if folder else 'is the folder of a run'}, whose pictures are sheets of samples, not images: degas sample {printable(path/folder)} --out FOLDER draws images of a training")
 
-def folder_labels(
+def _folder_labels(
     found:list[Place],   # of all images
     chosen:list[Place],  # of those that were asked for
 )->tuple[dict[str, Label], list[str]]:  # image -> class; the classes, those of all splits
@@ -775,7 +768,7 @@ def folder_labels(
     if len(classes) < 2 or any(p.folder is None for p in chosen): return {}, []
     return {p.name: p.folder for p in chosen}, classes
 
-def understood(
+def _understood(
     found:list[Place],     # of all images
     splits:list[str],
     classes:list[Label],
@@ -788,7 +781,7 @@ def understood(
     if splits: words.append(f"split{'s'*(len(splits) > 1)} {', '.join(splits)}")
     return '; '.join(words)
 
-def loose(
+def _loose(
     images:list[str],
     found:list[Place],  # of those that count
 )->str:
@@ -819,14 +812,14 @@ KEPT_BYTES = 4*2**30  # of all decoded images in the cache; the longest unused a
 READER = 1            # a part of each name in the cache: raised when files are read in another way
 
 @dataclass
-class Decoded:
+class _Decoded:
     "Images as they came out of their files."
     pixels:np.ndarray   # (n, h, w, 3) uint8
     kept:list[int]      # their numbers in the source
     notes:list[str]     # what was done to them
     prepared:str        # how they were brought to their size
 
-def kept_at(
+def _kept_at(
     source:Source,
     index:list[int],
     *how:object,     # everything else that the result depends on
@@ -834,12 +827,12 @@ def kept_at(
     "The file in the cache for these images; None where there can't be one."
     if source.stamps is None or not index: return None
     stamps = [source.stamps[i] for i in index]
-    if not settled(max(max(s[-2:]) for s in stamps)) or (folder := cache_folder()) is None: return None
+    if not _settled(max(max(s[-2:]) for s in stamps)) or (folder := cache_folder()) is None: return None
     digest = hashlib.sha256(repr((READER, PIL.__version__, how)).encode())
     for stamp in stamps: digest.update(repr(stamp).encode())
     return folder/'images'/f'{digest.hexdigest()[:32]}.safetensors'
 
-def settled(
+def _settled(
     newest:int,  # ns, when any of the files last changed
 )->bool:
     "Would a file that changes from now on have another time? The clocks of disks tick 100 times a second, some every two seconds."
@@ -847,7 +840,7 @@ def settled(
     if 0 <= (wait := newest + tick - time.time_ns()) <= 20_000_000: time.sleep(wait/1e9 + .001)
     return time.time_ns() > newest + tick
 
-def digest_of(
+def _digest_of(
     pixels:np.ndarray,
     about:str,  # JSON
 )->str:
@@ -857,23 +850,23 @@ def digest_of(
     return digest.hexdigest()
 
 # %% ../nbs/03_data.ipynb #02da4128
-def recall(
+def _recall(
     place:Path,  # in the cache
-)->Decoded|None:
+)->_Decoded|None:
     "What is kept there, mapped; None when there is nothing, or something damaged, which is removed."
     from safetensors import SafetensorError, safe_open
     if not place.exists(): return None
     try:
         with safe_open(place, 'pt') as file: about, pixels = file.metadata(), file.get_tensor('pixels').numpy()
-        if about['sha256'] != digest_of(pixels, about['json']): raise ValueError
+        if about['sha256'] != _digest_of(pixels, about['json']): raise ValueError
         os.utime(place)
-        return Decoded(pixels, **json.loads(about['json']))
+        return _Decoded(pixels, **json.loads(about['json']))
     except (SafetensorError, OSError, ValueError, KeyError, TypeError):
         with contextlib.suppress(OSError): place.unlink()
 
-def keep(
+def _keep(
     place:Path,
-    decoded:Decoded,
+    decoded:_Decoded,
 )->None:
     "Put images into the cache; where that fails, nothing is lost but time."
     from safetensors import SafetensorError
@@ -881,13 +874,13 @@ def keep(
     about = json.dumps(dict(kept=list(decoded.kept), notes=decoded.notes, prepared=decoded.prepared))
     part = place.with_name(f'.{place.name}.{os.getpid()}.part')
     with contextlib.suppress(OSError, SafetensorError):
-        if not make_room(place.parent, decoded.pixels.nbytes): return
+        if not _make_room(place.parent, decoded.pixels.nbytes): return
         try:
-            save_file(dict(pixels=torch.from_numpy(decoded.pixels)), part, dict(json=about, sha256=digest_of(decoded.pixels, about)))
+            save_file(dict(pixels=torch.from_numpy(decoded.pixels)), part, dict(json=about, sha256=_digest_of(decoded.pixels, about)))
             os.replace(part, place)
         finally: part.unlink(missing_ok=True)
 
-def make_room(
+def _make_room(
     folder:Path,
     wanted:int,  # bytes
 )->bool:         # is there room now?
@@ -905,7 +898,7 @@ def make_room(
 
 # %% ../nbs/03_data.ipynb #00a0957a
 @contextlib.contextmanager
-def one_at_a_time(
+def _one_at_a_time(
     place:Path,
 )->Iterator[None]:
     "Whoever wants the same images waits here for the one who makes them; where nothing can be locked, nobody waits."
@@ -934,37 +927,37 @@ def decode(
     "The images of `source` at `index` as bytes in memory; those that are in the cache are not decoded again."
     index, shape = list(index), (img_size, img_size) if isinstance(img_size, int) else img_size
     how = (source, index, shape, skip_broken, progress)
-    place = kept_at(source, index, shape, skip_broken)
-    done = place and recall(place)
-    if done is None and place is None: done = decoded(*how)
+    place = _kept_at(source, index, shape, skip_broken)
+    done = place and _recall(place)
+    if done is None and place is None: done = _from_files(*how)
     if done is None:
-        with one_at_a_time(place):
-            if (done := recall(place)) is None: keep(place, done := decoded(*how))
+        with _one_at_a_time(place):
+            if (done := _recall(place)) is None: _keep(place, done := _from_files(*how))
     labels = torch.tensor([source.labels[i] for i in done.kept]) if source.labels is not None else None
     return Images(torch.from_numpy(done.pixels).permute(0, 3, 1, 2), labels, source.classes, [source.names[i] for i in done.kept],
                   split=source.split, notes=source.notes + done.notes, prepared=done.prepared)
 
-def decoded(
+def _from_files(
     source:Source,
     index:list[int],
     shape:Shape|None,
     skip_broken:bool,
     progress:Callable|None,
-)->Decoded:
+)->_Decoded:
     "The same, from the files."
     how = (source, index, skip_broken, progress)
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')              # what Pillow has to say of notes in files is counted below
-        if shape: return brought_to(shape, fit, *how)[0]
-        done, sizes = brought_to(first_shape(source, index), stretch, *how)
+        if shape: return _brought_to(shape, fit, *how)[0]
+        done, sizes = _brought_to(_first_shape(source, index), stretch, *how)
         (w, h), n = max(sizes.items(), key=lambda item: (item[1], area(item[0])))
         if 2*n < len(done.kept):
             smallest, largest = min(sizes, key=area), max(sizes, key=area)
             raise ManySizes(f"the images have {len(sizes)} sizes, {by(smallest)} to {by(largest)}, and none that half of them share: say with --img-size what they shall be brought to")
-        return done if done.pixels.shape[1:3] == (h, w) else brought_to((h, w), stretch, *how)[0]
+        return done if done.pixels.shape[1:3] == (h, w) else _brought_to((h, w), stretch, *how)[0]
 
 # %% ../nbs/03_data.ipynb #37cc0549
-def first_shape(
+def _first_shape(
     source:Source,
     index:list[int],
 )->Shape:
@@ -973,20 +966,20 @@ def first_shape(
         with contextlib.suppress(UserError): return source.open(i).image.size[::-1]
     raise UserError(f"not one of {count(len(index), 'image')} can be read: {some([source.names[i] for i in index])}")
 
-def brought_to(
+def _brought_to(
     shape:Shape,
     bring:Callable,     # `fit` or `stretch`
     source:Source,
     index:list[int],
     skip_broken:bool,
     progress:Callable|None,
-)->tuple[Decoded, Counter]:  # and how many there are of each (width, height)
+)->tuple[_Decoded, Counter]:  # and how many there are of each (width, height)
     "Images of one shape, and what had to be done to them."
-    pixels, tally, kept = room(len(index), shape), Tally(shape, bring), []
+    pixels, tally, kept = _room(len(index), shape), _Tally(shape, bring), []
     def one(i):
         try: opened = source.open(i)
         except UserError as e: return e
-        return np.asarray(bring(tally.provisional(opened), shape)), seen(opened, bring is stretch)
+        return np.asarray(bring(tally.provisional(opened), shape)), _seen_of(opened, bring is stretch)
     for i, result in zip(progress(index) if progress else index, in_order(one, index)):
         if isinstance(result, UserError):
             if not skip_broken: raise result
@@ -996,27 +989,27 @@ def brought_to(
         tally.add(len(kept), result[1])
         kept.append(i)
     if not kept: raise UserError(f"not one of {count(len(tally.broken), 'image')} can be read: {some(tally.broken)}")
-    for row, (black, white) in tally.to_do_again(): pixels[row] = np.asarray(bring(scaled(source.open(kept[row]).deep, black, white), shape))
+    for row, (black, white) in tally.to_do_again(): pixels[row] = np.asarray(bring(_scaled(source.open(kept[row]).deep, black, white), shape))
     pixels = pixels[:len(kept)]
-    return Decoded(pixels, kept, tally.notes() + too_dark_or_light(pixels), tally.prepared()), tally.sizes
+    return _Decoded(pixels, kept, tally.notes() + _too_dark_or_light(pixels), tally.prepared()), tally.sizes
 
 # %% ../nbs/03_data.ipynb #1ebd0494
-class Seen(NamedTuple):
+class _Seen(NamedTuple):
     "What is remembered of an image that was read."
     kind:str|None
     size:tuple[int, int]             # (width, height)
     ends:tuple[float, float]|None    # the darkest and the brightest pixel of a deep one
     ignored:bool
 
-def seen(
+def _seen_of(
     opened:Opened,
     upright:bool,  # the size as one sees it, not as it is in the file
-)->Seen:
+)->_Seen:
     "All but the pixels."
     size = opened.image.size if upright or not opened.size else opened.size
-    return Seen(opened.kind, size, opened.deep.getextrema() if opened.deep else None, opened.ignored)
+    return _Seen(opened.kind, size, opened.deep.getextrema() if opened.deep else None, opened.ignored)
 
-class Tally:
+class _Tally:
     "What was done to images, each thing counted."
     full = {'16-bit': (0, 65535), '32-bit': (0, 255), 'float': (0, 1)}   # black and white of deep images, until all are known
 
@@ -1032,11 +1025,11 @@ class Tally:
         opened:Opened,
     )->Image.Image:
         "An image in 8 bits; a deep one by the range that is usual for its kind."
-        return opened.image if opened.deep is None else scaled(opened.deep, *self.full[opened.kind])
+        return opened.image if opened.deep is None else _scaled(opened.deep, *self.full[opened.kind])
 
     def add(self,
         row:int,        # of the result
-        image:Seen,
+        image:_Seen,
     )->None:
         "Count an image."
         self.kinds[image.kind] += 1
@@ -1057,7 +1050,7 @@ class Tally:
     def notes(self)->list[str]:
         "A line for each thing that was done."
         ranges = self.ranges()
-        notes = [f"{count(n, f'{kind} image')}{depth(kind, *ranges[kind])}" if kind in ranges else
+        notes = [f"{count(n, f'{kind} image')}{_depth(kind, *ranges[kind])}" if kind in ranges else
                  f"{count(n, f'{kind} image')} {'put on white' if kind == 'transparent' else 'converted to RGB'}" for kind, n in self.kinds.items() if kind]
         if line := self.resized(): notes.append(line)
         if self.n_ignored: notes.append(f"unreadable notes (EXIF, text or profiles) in {count(self.n_ignored, 'image')} ignored")
@@ -1080,7 +1073,7 @@ class Tally:
         line = self.resized()
         return f"{line} (areas averaged, enlarged bicubically)" if line else f"as in the files, {by(self.shape[::-1])}"
 
-def depth(
+def _depth(
     kind:str,
     low:float,    # darkest pixel
     high:float,   # brightest
@@ -1098,7 +1091,7 @@ def in_order(
     part:int=16,   # images that a thread takes at a time
 )->Iterator[object]:
     "`task(i)` of every i, in order; threads work a little ahead, since Pillow decodes without Python's lock."
-    parts, n = [index[k:k + part] for k in range(0, len(index), part)], min(16, n_cores())
+    parts, n = [index[k:k + part] for k in range(0, len(index), part)], min(16, _n_cores())
     if len(parts) < 2 or n < 2: return (yield from map(task, index))
     with ThreadPoolExecutor(n) as pool:
         ahead = deque()
@@ -1110,26 +1103,26 @@ def in_order(
         finally:
             for result in ahead: result.cancel()
 
-def n_cores()->int:
+def _n_cores()->int:
     "How many cores this process may use."
     return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
 
-def room(
+def _room(
     n:int,        # images
     shape:Shape,
 )->np.ndarray:    # (n, h, w, 3) uint8, not yet filled
     "Memory for all images; a `UserError` where there is less."
     size = n*shape[0]*shape[1]*3
     too_much = UserError(f"{count(n, 'image')} of {by(shape[::-1])} take {size/1e9:,.1f} GB of memory: choose a smaller --img-size, or a --limit")
-    if size > memory(): raise too_much
+    if size > _memory(): raise too_much
     try: return np.empty((n, *shape, 3), np.uint8)
     except (MemoryError, ValueError): raise too_much from None
 
-def memory()->float:
+def _memory()->float:
     "Bytes that this machine has."
     return os.sysconf('SC_PHYS_PAGES')*os.sysconf('SC_PAGE_SIZE') if hasattr(os, 'sysconf') else math.inf
 
-def too_dark_or_light(
+def _too_dark_or_light(
     pixels:np.ndarray,  # (n, h, w, 3) uint8
 )->list[str]:
     "A line when the images came out black, or white."
@@ -1261,7 +1254,7 @@ def celeba(root:Path, split:str, side:int)->Source:
     def open(i):
         with naming(names[i]): whole = read_rgb(folder/'img_align_celeba'/names[i])
         return Opened(whole.image.crop((9, 29, 169, 189)))
-    stamps = [stamp_of(f'celeba/{n}', (folder/'img_align_celeba'/n).stat) for n in names]
+    stamps = [_stamp_of(f'celeba/{n}', (folder/'img_align_celeba'/n).stat) for n in names]
     return Source(list(names), open, split=split, notes=['the centre 160x160 of 178x218 kept'], stamps=stamps)
 
 # %% ../nbs/03_data.ipynb #667d277b
@@ -1272,12 +1265,12 @@ def array_file_source(
     "The images in an array of numpy's."
     if not path.is_file(): raise UserError(f"{printable(path)} is not a file: give a folder, a .zip, an .npz or .npy, or one of {', '.join(DATASETS)}")
     split = undivided(str(path), split)
-    try: key, array = images_of_npz(path) if path.suffix.lower() == '.npz' else ('array', np.load(path, mmap_mode='r', allow_pickle=False))
+    try: key, array = _images_of_npz(path) if path.suffix.lower() == '.npz' else ('array', np.load(path, mmap_mode='r', allow_pickle=False))
     except UserError: raise
     except MemoryError: raise UserError(f"{printable(path)} is too large for this machine's memory: give a part of it") from None
     except Exception as e: raise UserError(f"{printable(path)} cannot be read as an array of images ({printable(e, 150)}): save uint8 of shape (n, height, width, 3) with numpy.savez") from None
-    pixels, line = colours_last(array, path)
-    black, white, range_line = pixel_range(pixels, path)
+    pixels, line = _colours_last(array, path)
+    black, white, range_line = _pixel_range(pixels, path)
     def open(i):
         values = np.asarray(pixels[i])
         grey_or_rgb = values[:, :, 0] if values.shape[2] == 1 else values
@@ -1287,21 +1280,21 @@ def array_file_source(
     stamps = [(key, i, s.st_dev, s.st_ino, s.st_size, s.st_mtime_ns, s.st_ctime_ns) for i in range(len(pixels))]
     return Source([f"{key}/{i:05d}" for i in range(len(pixels))], open, split=split, notes=[n for n in (line, range_line) if n], stamps=stamps)
 
-def images_of_npz(
+def _images_of_npz(
     path:Path,
 )->tuple[str, np.ndarray]:  # its name, and the array
     "`arr_0`, or the one array in the file that can be images."
     with zipfile.ZipFile(path) as archive, np.load(path, allow_pickle=False) as arrays:
         found = {}
         for member in archive.infolist():
-            with archive.open(member) as f: found[member.filename.removesuffix('.npy')] = checked_header(f, member.file_size)
+            with archive.open(member) as f: found[member.filename.removesuffix('.npy')] = _checked_header(f, member.file_size)
         if {'mu', 'sigma'} <= set(found): raise UserError(f"{printable(path)} holds statistics of images (mu and sigma), no images: give it to --stats")
         able = [k for k in found if found[k] in (3, 4)]
         key = 'arr_0' if 'arr_0' in able else max(able, key=lambda k: found[k], default=None)
         if key is None: raise ValueError(f"it holds {', '.join(f'{printable(k, 40)} of {n} dimensions' for k, n in list(found.items())[:5]) or 'nothing'}")
         return printable(key, 40), arrays[key]
 
-def checked_header(
+def _checked_header(
     file:IO,    # an .npy
     size:int,   # its bytes
 )->int:         # dimensions of the array
@@ -1310,11 +1303,11 @@ def checked_header(
     shape, _, dtype = (np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0)(file)
     if dtype.hasobject: raise ValueError('an array of Python objects, which are never loaded')
     if math.prod(shape)*dtype.itemsize > size: raise ValueError('it is damaged: shorter than it says')
-    if math.prod(shape)*dtype.itemsize > memory(): raise MemoryError
+    if math.prod(shape)*dtype.itemsize > _memory(): raise MemoryError
     return len(shape)
 
 # %% ../nbs/03_data.ipynb #328f9606
-def colours_last(
+def _colours_last(
     array:np.ndarray,
     path:Path,
 )->tuple[np.ndarray, str]:  # (n, h, w, c) with 1, 3 or 4 colours, and what was done
@@ -1326,7 +1319,7 @@ def colours_last(
     if array.ndim == 3 and array.shape[2] not in (1, 3, 4): return array[..., None], f"an array of {shape}: taken as (images, height, width) in grey"
     raise UserError(f"{printable(path)} holds an array of {shape}, which is not (n, height, width, 3): several images, colours last")
 
-def pixel_range(
+def _pixel_range(
     pixels:np.ndarray,  # (n, h, w, c)
     path:Path,
 )->tuple[float, float, str]:  # what is black and what is white, and what was done
@@ -1349,17 +1342,17 @@ def load(
     progress:Callable|None=None,  # wraps the loop over images, such as tqdm
 )->Images:
     "Any images as bytes in memory."
-    side = checked_side(img_size)
+    side = _checked_side(img_size)
     if limit is not None and (type(limit) is not int or limit < 1): raise UserError(f"limit {limit} leaves no images: give 1 or more")
     if not isinstance(what, (str, Path)) or not isinstance(split, str): raise UserError(f"load wants a name or a path, and a split by name, not {type(what).__name__} and {type(split).__name__}")
     named, root = str(what) in DATASETS, user_path(root)
-    line = namesake(str(what), root) if named else ''
+    line = _namesake(str(what), root) if named else ''
     try: source = named_source(str(what), split, root, side) if named else path_source(what, split, side)
     except UserError as e: raise UserError(f"{e} ({line})" if line else str(e)) from e
     images = decode(source, spread(len(source.names), limit), img_size, skip_broken, progress)
     return replace(images, name=str(what) if named else printable(user_path(what).resolve().name), notes=[line]*bool(line) + images.notes)
 
-def checked_side(
+def _checked_side(
     img_size:int|Shape|None,
 )->int|None:  # the longer side
     "A `UserError` for a size that images can't be brought to."
@@ -1369,7 +1362,7 @@ def checked_side(
         raise UserError(f"img_size {printable(img_size, 40)} does not fit: the generator starts from img_size/8, so give a multiple of 8 that is at least 16 and at most 4096")
     return img_size
 
-def namesake(
+def _namesake(
     name:str,   # of `DATASETS`
     root:Path,
 )->str:

@@ -229,7 +229,7 @@ def test_threads_change_nothing(cores, tmp_path, monkeypatch):
     monkeypatch.setenv('XDG_CACHE_HOME', '/proc/nowhere')
     for i in range(150): write(tmp_path/'set'/f'{i:03d}.bmp', noise())
     for i in (40, 41, 99): (tmp_path/'set'/f'{i:03d}.bmp').write_bytes(b'milk')
-    monkeypatch.setattr(data, 'n_cores', lambda: cores)
+    monkeypatch.setattr(data, '_n_cores', lambda: cores)
     seen = []
     def progress(index):
         for i in index: yield seen.append(i) or i
@@ -240,7 +240,7 @@ def test_threads_change_nothing(cores, tmp_path, monkeypatch):
 
 
 def test_threads_work_a_little_ahead_and_no_further(monkeypatch):
-    monkeypatch.setattr(data, 'n_cores', lambda: 3)
+    monkeypatch.setattr(data, '_n_cores', lambda: 3)
     begun = []
     def task(i):
         begun.append(i)
