@@ -34,7 +34,7 @@ import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
 from .data import DATASETS, Images, ManySizes, Source, cache_place, decode, fetched, in_order, load, named_source, path_source, spread, to_uint8
-from .ranks import float32_products
+from .ranks import find_device, float32_products
 from .runs import atomic_write, stream_seed
 from .show import UserError, user_path
 
@@ -384,7 +384,7 @@ class SmallFeatures:
         device:str|torch.device='cpu',  # where it computes
         warning:str='',           # for every record: why the features aren't worth much
     ):
-        self.net, self.img_size, self.accuracy, self.trained_on, self.hash = copied(net).to(device), img_size, accuracy, trained_on, hash
+        self.net, self.img_size, self.accuracy, self.trained_on, self.hash = copied(net).to(find_device(str(device))), img_size, accuracy, trained_on, hash
         self.dim, self.resize, self.device, self.warning = net.dim, f'bilinear to {img_size} if not {img_size}', device, warning
 
     def __repr__(self)->str: return f"SmallFeatures({self.trained_on}, dim={self.dim}, accuracy={self.accuracy:.2f}, hash={self.hash})"
@@ -401,7 +401,11 @@ def copied(
 )->nn.Module:       # in eval mode, without gradients
     "A copy, for which it doesn't matter what becomes of the original."
     made = {id(t): t.detach().clone() for m in net.modules() for t in vars(m).values() if isinstance(t, Tensor) and not t.is_leaf}  # such as what spectral norm leaves
-    return copy.deepcopy(net, made).eval().requires_grad_(False)
+    if any(isinstance(p, nn.parameter.UninitializedTensorMixin) for p in [*net.parameters(), *net.buffers()]): raise UserError("the module has parameters without a shape (it is lazy): show it one batch first")
+    try: net = copy.deepcopy(net, made).eval()
+    except (TypeError, RuntimeError, AttributeError) as e: raise UserError(f"the module can't be copied ({e}): what judges must not change when the module does") from None
+    for p in net.parameters(): p.requires_grad_(False)
+    return net
 
 
 def of_size(
@@ -675,7 +679,7 @@ class ModuleFeatures:
         check_name(name)
         if not isinstance(net, nn.Module): raise UserError(f"{name} must be a torch.nn.Module, not {type(net).__name__}")
         if dim < 1 or img_size is not None and img_size < 1: raise UserError(f"{name} with dim {dim} and img_size {img_size}: both must be at least 1")
-        self.net, self.name, self.dim, self.img_size, self.device = copied(net).to(device), name, dim, img_size, device
+        self.net, self.name, self.dim, self.img_size, self.device = copied(net).to(find_device(str(device))), name, dim, img_size, device
         self.dtype = next((v.dtype for v in [*self.net.parameters(), *self.net.buffers()] if v.is_floating_point()), torch.float32)
         self.hash = weights_hash(self.net.state_dict())
         self.resize = 'none' if img_size is None else f'bilinear, antialiased, to {img_size}'
@@ -776,4 +780,5 @@ def find_extractor(
 )->Extractor:
     "The extractor of that name."
     if name not in EXTRACTORS: raise UserError(f"no extractor {name!r}: choose from {', '.join(EXTRACTORS)}")
+    find_device(str(device))   # there, before anything is downloaded or trained
     return EXTRACTORS[name](weights, labelled, resize, device)

@@ -140,6 +140,7 @@ def finite_features(
     "Features as a table; a `UserError` for anything that would poison a mean."
     try: features = torch.as_tensor(features).detach().cpu()
     except (TypeError, ValueError, RuntimeError): raise UserError(f"features must be a table of numbers, got {type(features).__name__}") from None
+    if features.layout != torch.strided: raise UserError("features must be a table of numbers, got a sparse one: to_dense() makes one")
     if features.is_complex(): raise UserError("features must be real numbers, got complex ones")
     if features.ndim != 2 or not features.shape[1]: raise UserError(f"features must be a table (images, numbers), got shape {tuple(features.shape)}")
     bad = len(features) - sum(int(part.isfinite().all(1).sum()) for part in features.split(CHUNK)) if len(features) else 0

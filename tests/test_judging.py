@@ -176,6 +176,12 @@ MEAN = ModuleFeatures(Mean(), 'mean', 3)
     wrong(lambda: ModuleFeatures(Gives(lambda x: dict(x=x)), 'own', 3)(BYTES), 'gave dict'),
     wrong(lambda: ModuleFeatures(Gives(lambda x: (x.mean((2, 3)), x)), 'own', 3)(BYTES), 'should give logits'),
     wrong(lambda: ModuleFeatures(Gives(lambda x: (x.mean((2, 3)), None, 1)), 'own', 3)(BYTES), 'gave tuple'),
+    wrong(lambda: ModuleFeatures(nn.Sequential(nn.Flatten(), nn.LazyLinear(3)), 'own', 3), 'one batch first'),
+    wrong(lambda: ModuleFeatures(Gives((x for x in [])), 'own', 3), "can't be copied"),
+    wrong(lambda: ModuleFeatures(Mean(), 'own', 3, device='simgpu:7'), 'simgpu'),
+    wrong(lambda: find_extractor('small', labelled=LABELLED, device='nowhere'), 'is no device'),
+    wrong(lambda: frechet_distance(X.to_sparse(), X), 'sparse'),
+    wrong(lambda: frechet_distance(X.to('meta'), X), 'table of numbers'),
     wrong(lambda: Recipe(epochs=0), 'epochs 0'),
     wrong(lambda: Recipe(batch_size=0), 'batch_size 0'),
     wrong(lambda: Recipe(width=0), 'width 0'),
@@ -270,6 +276,13 @@ def test_a_module_is_left_as_it_was_and_its_features_stay(make):
     for p in net.parameters(): p.data.mul_(2)           # trained on: the record's hash still names what made the features
     assert all(torch.equal(a, b) for a, b in zip(first, own(pixels()))) and own.hash == features.weights_hash(own.net.state_dict())
     assert not first.features.requires_grad
+
+
+@pytest.mark.parametrize('wrap', [torch.jit.script, nn.DataParallel, copy.deepcopy])
+def test_modules_of_every_make(wrap):
+    net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.AdaptiveAvgPool2d(1), nn.Flatten()).train()
+    own = ModuleFeatures(wrap(net), 'own', 4)
+    torch.testing.assert_close(own(pixels()).features, ModuleFeatures(net, 'own', 4)(pixels()).features)
 
 
 @pytest.mark.parametrize('dtype', [torch.float64, torch.bfloat16, torch.float16])
