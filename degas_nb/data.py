@@ -1113,7 +1113,7 @@ def _room(
 )->np.ndarray:    # (n, h, w, 3) uint8, not yet filled
     "Memory for all images; a `UserError` where there is less."
     size = n*shape[0]*shape[1]*3
-    too_much = UserError(f"{count(n, 'image')} of {by(shape[::-1])} take {size/1e9:,.1f} GB of memory: choose a smaller --img-size, or a --limit")
+    too_much = UserError(f"{count(n, 'image')} of {by(shape[::-1])} take {size/1e9:,.1f} GB of memory: bring them to a smaller size, or take fewer")
     if size > _memory(): raise too_much
     try: return np.empty((n, *shape, 3), np.uint8)
     except (MemoryError, ValueError): raise too_much from None
@@ -1288,7 +1288,7 @@ def _images_of_npz(
         found = {}
         for member in archive.infolist():
             with archive.open(member) as f: found[member.filename.removesuffix('.npy')] = _checked_header(f, member.file_size)
-        if {'mu', 'sigma'} <= set(found): raise UserError(f"{printable(path)} holds statistics of images (mu and sigma), no images: give it to --stats")
+        if {'mu', 'sigma'} <= set(found): raise UserError(f"{printable(path)} holds statistics of images (mu and sigma), no images: give it to degas score with --stats")
         able = [k for k in found if found[k] in (3, 4)]
         key = 'arr_0' if 'arr_0' in able else max(able, key=lambda k: found[k], default=None)
         if key is None: raise ValueError(f"it holds {', '.join(f'{printable(k, 40)} of {n} dimensions' for k, n in list(found.items())[:5]) or 'nothing'}")

@@ -481,6 +481,14 @@ FLAGS = {
     'demo of 0 epochs': (['demo', '--out', 'X', '--epochs', '0'], '--epochs 0'),
     'demo of 0 steps, found before the search': (['demo', '--out', 'X', '--steps', '0'], '--steps 0'),
     'demo with too few samples, found before the search': (['demo', '--out', 'X', '--n', '5'], '--n 5'),
+    'demo into an empty name': (['demo', '--out', ''], '--out is empty'),
+    'prune of an empty name': (['prune', ''], 'is empty'),
+    'draw to an empty name': (['draw', 'cifar10_paper', '--out='], '--out is empty'),
+    'sample into a table': (['sample', 'X/run', '--out', 'X/x.npz'], 'samples are written as .png'),
+    'sample into an archive': (['sample', 'X/run', '--out', 'X/x.tar'], 'samples are written as .png'),
+    'sample into a folder that is not there, found before the run is opened': (['sample', 'X/run', '--out', 'X/none/x.png'], 'no folder'),
+    'weights of a genotype': (['train', '--genotype', 'cifar10_paper', '--init', 'keep', '--data', 'emoji', '--out', 'X'], '--init keep'),
+    'weights of a generator made by hand': (['train', '--genotype', 'dcgan', '--init', 'keep', '--data', 'emoji', '--out', 'X'], '--init keep'),
     'demo of nothing': (['demo', '--out', 'X', '--data', 'X/none'], 'does not exist'),
 }
 

@@ -1,5 +1,5 @@
 """A run that goes on by another plan: longer, with other rates, after numbers that were none; what it remembers and what it says."""
-import json, shutil
+import ast, json, re, shutil
 from pathlib import Path
 
 import pytest
@@ -170,7 +170,7 @@ def test_images_that_are_no_longer_those_of_the_run(change, tmp_path, line, caps
     for command, out in (('search', 's'), ('train', 't')):
         said = line(command, '--resume', '--out', tmp_path/out)
         assert many in said and str(folder) in said and 'no longer those of the run' in said and '--limit' not in said
-        assert 'resume without --limit,' in line(command, '--resume', '--limit', 20 if command == 'search' else 36, *(['--batch-size', 32] if False else []), '--out', tmp_path/out) or command == 'search'
+        assert 'resume without --limit,' in line(command, '--resume', '--limit', 36, '--out', tmp_path/out)
     assert snapshot(tmp_path) == before
 
 
@@ -180,3 +180,70 @@ def test_images_that_moved_are_named_once(tmp_path):
     folder.rename(tmp_path/'moved')
     assert degas('train', '--resume', '--steps', 7, '--data', tmp_path/'moved', '--out', out) == 0
     assert degas('train', '--resume', '--steps', 8, '--out', out) == 0 and len(trace(out)) == 8
+
+
+# ---------------------------------------------------------------- the weights of another run
+
+def test_init_keep_goes_on_from_the_weights_of_a_run(drawn, found, tmp_path, line):
+    whole, out = tmp_path/'whole', tmp_path/'run'
+    argv = lambda out: train_argv(out, '--init', 'keep', genotype=drawn)
+    assert degas(*argv(whole)) == 0
+    by_hand = GANTraining.continued(drawn, load('emoji', limit=96), GANTraining.load(whole, load('emoji', limit=96)).config)
+    assert same(by_hand.generator.state_dict(), state(drawn)['average'])
+    assert [s.record() for s in by_hand] == trace(whole)
+    assert signalled(1, [9], *argv(out)).returncode == -9 and state(out)['step'] == 0  # what it began with is kept from the first moment
+    assert degas('train', '--resume', '--out', out) == 0
+    as_undisturbed(out, whole)
+    assert config(out)['start'] == str(drawn) and f'--genotype {drawn}' in cli.command_lines(RunFolder.open(out))[0] and '--init keep' in cli.command_lines(RunFolder.open(out))[0]
+    assert 'began with the weights' in line('score', out, '--untrained', '--n', 20)
+    before = snapshot(tmp_path)
+    assert 'gan run is needed' in line(*train_argv(tmp_path/'x', '--init', 'keep', genotype=found))
+    assert '--width' in line(*train_argv(tmp_path/'x', '--init', 'keep', '--width', 8, genotype=drawn))
+    assert snapshot(tmp_path) == before
+
+
+# ---------------------------------------------------------------- advice
+
+RAISED_BY = {'data.py': {'search', 'train', 'score', 'demo'}, 'search.py': {'search'}, 'glo.py': {'search'}, 'gan.py': {'train'}, 'metrics.py': {'score'}, 'features.py': {'score'}}  # commands that can meet every message of a module
+
+
+def advised(path):
+    "(flag, message) of every error and warning in a module."
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Call) and getattr(node.func, 'id', getattr(node.func, 'attr', '')) in ('UserError', 'Diverged', 'RankLost', 'warn', 'say'):
+            texts = [part.value for arg in node.args for part in ast.walk(arg) if isinstance(part, ast.Constant) and isinstance(part.value, str)]
+            named = [name for text in texts for name in re.findall(r'degas ([a-z]+)', text) if name in cli.COMMANDS]  # of another command, which is named
+            yield from ((flag, text) for text in texts for flag in re.findall(r'--[a-z][a-z-]*[a-z]', text) if not any(flag in cli.flags_of(cli.COMMANDS[name]) for name in named))
+
+
+def test_no_error_advises_a_flag_that_its_command_lacks():
+    flags = {name: cli.flags_of(command) | {'--help', '--version'} for name, command in cli.COMMANDS.items()}
+    seen = 0
+    for path in sorted(Path(cli.__file__).parent.glob('*.py')):
+        for flag, text in advised(path):
+            seen += 1
+            assert any(flag in known for known in flags.values()), (path.name, flag, text)
+            if path.name == 'data.py': assert all(flag in flags[name] for name in RAISED_BY['data.py']), (path.name, flag, text)
+            elif path.name in RAISED_BY: assert any(flag in flags[name] for name in RAISED_BY[path.name]), (path.name, flag, text)
+    assert seen > 50
+
+
+@pytest.mark.parametrize('command', ['search', 'train', 'score', 'demo'])
+def test_images_that_cannot_be_read_can_be_skipped_where_that_is_advised(command, tmp_path, line, capsys):
+    for name in 'ab': pictures(tmp_path/'images'/name, 40)
+    (tmp_path/'images'/'a'/'003.png').write_bytes(b'no picture')
+    argv = dict(search=search_argv(tmp_path/'out', data=tmp_path/'images', tiny=FEW, epochs=1), train=train_argv(tmp_path/'out', data=tmp_path/'images', tiny=FEW),
+                score=['score', tmp_path/'images', tmp_path/'images', '--n', 20], demo=['demo', '--data', tmp_path/'images', '--out', tmp_path/'out', '--epochs', 1, '--steps', 1, '--n', 10])[command]
+    degas(*argv)
+    assert '--skip-broken' in capsys.readouterr().err and not (tmp_path/'out').exists()
+    assert degas(*argv, '--skip-broken') == 0, capsys.readouterr().err
+
+
+def test_advice_for_little_memory_names_flags_that_are_there(monkeypatch, capsys):
+    def full(self): raise MemoryError
+    for name, command in cli.COMMANDS.items():
+        monkeypatch.setattr(command, 'run', full)
+        argv = dict(demo=[], search=['--data', 'x', '--out', 'y'], train=['--genotype', 'dcgan', '--data', 'x', '--out', 'y'], sample=['x', '--out', 'y'], draw=['x', '--out', 'y']).get(name, ['x'])
+        assert degas(name, *argv) == 2
+        said = capsys.readouterr().err
+        assert 'not enough memory' in said and set(re.findall('--[a-z-]+', said)) <= cli.flags_of(command), said
