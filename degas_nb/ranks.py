@@ -21,7 +21,7 @@ from torch import Tensor
 
 from .show import UserError
 
-# %% ../nbs/04b_ranks.ipynb #0d8be544
+# %% ../nbs/04b_ranks.ipynb #23cb4e17
 def find_device(
     name:str='auto',  # 'auto': cuda, else mps, else cpu; or what `torch.device` understands: 'cpu', 'cuda', 'cuda:1', 'mps' ...
 )->str:
@@ -81,7 +81,7 @@ def check_tf32(
     able = device.type == 'cuda' and torch.version.hip is None and torch.cuda.get_device_capability(device) >= (8, 0)
     if not able: raise UserError(f"this {device.type} has no TF32, which GPUs from Nvidia's Ampere on have: leave --amp off")
 
-
+# %% ../nbs/04b_ranks.ipynb #0d8be544
 @dataclass(frozen=True)
 class Ranks:
     "The processes that work on one run; alone unless a launcher says otherwise."

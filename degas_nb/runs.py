@@ -6,7 +6,7 @@
 __all__ = ['FULL', 'FORMAT', 'LARGEST', 'CHECKPOINTS', 'OWNED', 'SHIPPED_RUNS', 'room_for', 'atomic_write', 'write_json',
            'read_json', 'refuse', 'Trace', 'Diverged', 'RunWarning', 'RunFolder', 'taken', 'check_free', 'clear_run',
            'undamaged', 'differences', 'checked_fields', 'fits', 'check_least', 'Planned', 'other_plan',
-           'checked_history', 'stream_seed', 'Randoms', 'Unread', 'fetched', 'epoch_permutation', 'shipped_run']
+           'checked_history', 'stream_seed', 'Randoms', 'epoch_permutation', 'Unread', 'fetched', 'shipped_run']
 
 # %% ../nbs/04_runs.ipynb #10da4a2b
 import errno, hashlib, io, json, math, os, shutil, time, warnings, zipfile
@@ -511,6 +511,15 @@ class Randoms:
         return anew
 
 
+def epoch_permutation(
+    n: int,  # images
+    seed: int,  # of the run
+    epoch: int,  # from 0
+) -> Tensor:  # (n,) int64
+    "The order of the images in this epoch: a function of its arguments, so there is nothing to save."
+    return torch.randperm(n, generator=Generator().manual_seed(stream_seed(seed, 'order', epoch)))
+
+# %% ../nbs/04_runs.ipynb #9e5eac3b
 class Unread:
     "Steps whose numbers nobody has read yet. On a device reading waits until all that was asked for is computed, so there several are read at once."
     def __init__(self): self.steps, self.since = [], time.monotonic()
@@ -554,15 +563,6 @@ def _exchanged(x: object, tensors: Iterator[Tensor]) -> object:
     if isinstance(x, dict): return {k: _exchanged(v, tensors) for k, v in x.items()}
     if isinstance(x, list): return [_exchanged(v, tensors) for v in x]
     return next(tensors) if isinstance(x, Tensor) else x
-
-
-def epoch_permutation(
-    n: int,  # images
-    seed: int,  # of the run
-    epoch: int,  # from 0
-) -> Tensor:  # (n,) int64
-    "The order of the images in this epoch: a function of its arguments, so there is nothing to save."
-    return torch.randperm(n, generator=Generator().manual_seed(stream_seed(seed, 'order', epoch)))
 
 # %% ../nbs/04_runs.ipynb #0fcf24bd
 SHIPPED_RUNS = files('degas_nb')/'builtin'/'runs'
