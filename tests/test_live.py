@@ -231,7 +231,7 @@ def test_a_removed_folder_is_told_and_the_run_goes_on(tmp_path):
     handle = live(run, folder=tmp_path/'run', paused=True)
     handle.step(2), handle.wait(10)
     shutil.rmtree(tmp_path/'run')
-    with pytest.raises(UserError, match='cannot write'): handle.save()
+    with pytest.raises(UserError, match='no longer the folder that this run works in'): handle.save()
     handle.resume()
     assert handle.wait(10) == 'done' and run.n == 20 and 'no longer written down' in handle.says
     assert not (tmp_path/'run').exists()
