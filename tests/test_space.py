@@ -1,5 +1,7 @@
 """A space of one's own: it alone says which operations there are, and it travels with the run."""
 import json
+import subprocess
+import sys
 from dataclasses import replace
 
 import pytest
@@ -255,3 +257,80 @@ def test_commands_read_the_space_from_the_run(tmp_path, capsys):
     assert 'kept' in replay(run, decide=explain_in(run)).frames[-1].layout.title.text
     main(['draw', str(run), '--out', str(tmp_path/'found.svg')])
     capsys.readouterr()
+
+
+@pytest.mark.parametrize('name', ['uneven', 'small'])
+def test_what_was_found_needs_no_space_object(name, tmp_path):
+    "In a process that has never heard of the space: load, draw, build, train, save, load again."
+    space = SPACES[name]()
+    torch.manual_seed(1)
+    values = {e.name: dict(zip(space.ops(e), torch.rand(len(space.ops(e))).softmax(0).tolist())) for e in space.edges}
+    prune(values, space).save(tmp_path/'genotype.json')
+    script = f'''
+from dataclasses import replace
+import json, torch
+from degas_nb.data import load
+from degas_nb.gan import GANConfig, GANTraining, generator_from, generator_spec
+from degas_nb.genotype import Genotype, svg
+genotype = Genotype.load({str(tmp_path/'genotype.json')!r})
+assert genotype.space == {space.name!r} and svg(genotype).startswith('<svg')
+images = load('emoji', limit=32)
+training = GANTraining.from_config(genotype, images, replace(GANConfig.teaching('ctgan'), steps=1, batch_size=8, width=4, n_critic=1))
+next(training)
+training.save({str(tmp_path/'gan')!r})
+again = GANTraining.load({str(tmp_path/'gan')!r}, images)
+assert again.generator.genotype == genotype and again.n == 1
+assert generator_from(json.loads(json.dumps(generator_spec(again.generator)))).genotype == genotype'''
+    subprocess.run([sys.executable, '-c', script], check=True)
+
+
+def fails(capsys, *words):
+    with pytest.raises(SystemExit) as e: main([*map(str, words)])
+    said = capsys.readouterr().err.strip().splitlines()
+    assert e.value.code == 2
+    return said[-1]
+
+
+def test_an_operation_that_is_unknown_here_can_be_watched_and_is_named_where_it_is_needed(own_ops, tmp_path, capsys):
+    space = small('own', ('conv_1', 'blur_5x5'), ('bilinear_3', 'up_conv_5'))
+    search = toy(space)
+    run = search.folder(tmp_path/'run')
+    for step in search: run.trace.append(step.record(with_alpha=True))
+    search.save(run)
+    sharp = {e.name: {op: float(i == 1) if len(space.ops(e)) > 1 else 1. for i, op in enumerate(space.ops(e))} for e in space.edges}
+    run.trace.append(dict(step=step.n + 1, epoch=2, alpha=sharp, weights=sharp, loss=1., psnr=1., mse=1., lap=1., lr=1.))
+    known = prune(sharp, space)
+    known.save(tmp_path/'genotype.json')
+    for kind, ops in OWN.items():
+        for name in ops: del KINDS[kind][name]
+    try:
+        assert 'blur_5x5' in {d['op'] for d in explain_in(run.path)(sharp)}
+        assert 'blur_5x5' in replay(run.path, decide=explain_in(run.path)).frames[-1].layout.title.text
+        assert "'blur_5x5'" in fails(capsys, 'prune', run.path) and not (run.path/'genotype.json').exists()
+        assert "'blur_5x5'" in fails(capsys, 'draw', tmp_path/'genotype.json', '--out', tmp_path/'g.svg')
+        for call in lambda: Search.load(run.path, search.images), lambda: SearchSpace.from_json(space_of(run.config).to_json()), lambda: Genotype.load(tmp_path/'genotype.json'):
+            with pytest.raises(UserError, match="blur_5x5.*register_op"): call()
+    finally:
+        for kind, ops in OWN.items():
+            for name, build in ops.items(): register_op(kind, name)(build)
+
+
+DAMAGE = {'no nodes': lambda s: s.pop('nodes'), 'a word': lambda s: s.update(edges='all'), 'a circle': lambda s: s['edges'].append(s['edges'][0] | dict(src='c', dst='b')),
+          'no ops': lambda s: s['edges'][0].pop('ops'), 'empty ops': lambda s: s['edges'][0].update(ops=[]), 'format': lambda s: s.update(format='degas-space/9'),
+          'scale': lambda s: s['edges'][1].update(scale=True), 'ops of ops': lambda s: s['edges'][0].update(ops=[['conv_1']])}
+
+
+@pytest.mark.parametrize('what', DAMAGE)
+def test_a_damaged_space_is_one_line(what, tmp_path, capsys):
+    search = toy(small())
+    run = search.folder(tmp_path/'run')
+    run.trace.append(next(search).record(with_alpha=True))
+    search.save(run)
+    DAMAGE[what](run.meta['config']['space'])
+    (run.path/'config.json').write_text(json.dumps(run.meta))
+    (tmp_path/'space.json').write_text(json.dumps(run.meta['config']['space']))
+    with pytest.raises(UserError): Search.load(run.path, search.images)
+    assert 'config.json' in fails(capsys, 'prune', run.path)
+    assert 'config.json' in fails(capsys, 'dashboard', run.path)
+    assert 'space.json' in fails(capsys, 'search', '--data', 'emoji', '--limit', '48', '--space', tmp_path/'space.json', '--out', tmp_path/'new')
+    assert not (tmp_path/'new').exists()
