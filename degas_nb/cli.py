@@ -606,7 +606,6 @@ class TrainCommand:
         ranks = Ranks.launched(self.device)
         if ranks.main and not self.resume: check_free(self.out, self.overwrite)
         kept = self.config.init == 'keep' and not self.resume
-        if kept: checked_run(self.weights_of(), 'gan')
         before = same_settings(self.out, 'gan', self.wanted(spec)) if self.resume else None
         images = self.source.load(self.img_size)
         if before: training = GANTraining.of_run(before, images, ranks.device, ranks)
@@ -633,7 +632,10 @@ class TrainCommand:
         return self.config.to_dict() | dict(generator=then | dict(spec=spec if isinstance(spec, str) else spec.to_json(), img_size=self.img_size))
 
     def spec(self) -> Genotype | str:
-        "What to train: the genotype that is named, or of the run that is resumed."
+        "What to train: the genotype that is named, or of the run that is resumed, or whose weights go on."
+        if self.config.init == 'keep' and not self.resume:
+            spec = checked_run(self.weights_of(), 'gan').config['generator']['spec']
+            return spec if isinstance(spec, str) else Genotype.from_json(spec)
         if self.genotype in BASELINES: return self.genotype
         if self.resume and Path(self.genotype) == self.out/'genotype.json':
             return Genotype.from_json(RunFolder.open(self.out, 'gan').config['generator']['spec'])

@@ -247,3 +247,18 @@ def test_advice_for_little_memory_names_flags_that_are_there(monkeypatch, capsys
         assert degas(name, *argv) == 2
         said = capsys.readouterr().err
         assert 'not enough memory' in said and set(re.findall('--[a-z-]+', said)) <= cli.flags_of(command), said
+
+
+@pytest.mark.parametrize('spec', ['resnet', 'dcgan'])
+def test_weights_of_a_generator_made_by_hand_go_on(spec, tmp_path, line, monkeypatch):
+    "Its folder holds no genotype; a name is not a folder; and what began so can be made longer, but has no beginning of its own."
+    first, second = tmp_path/'first', tmp_path/'second'
+    assert degas(*train_argv(first, genotype=spec)) == 0
+    monkeypatch.chdir(tmp_path)
+    assert 'none: name the folder' in line(*train_argv(second, '--init', 'keep', genotype=spec)) and not second.exists()
+    assert degas(*train_argv(second, '--init', 'keep', genotype=first)) == 0
+    before = GANTraining.continued(first, load('emoji', limit=96), GANTraining.load(second, load('emoji', limit=96)).config)
+    assert same(GANTraining.of_run(RunFolder.open(second), load('emoji', limit=96)).settings(), before.settings())
+    steps = config(second)['config']['steps']
+    assert degas('train', '--resume', '--steps', steps + 1, '--out', second) == 0 and len(trace(second)) == steps + 1
+    assert 'began with the weights of' in line('score', second, '--untrained', '--n', 20)
