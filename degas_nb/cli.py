@@ -98,9 +98,11 @@ class Source:
 
     @classmethod
     def of(cls,
-        run: RunFolder,  # written by a command
+        run: RunFolder,  # of any kind
+        data: str | None = None,  # as somebody names them, for a run that was not made by a command and cannot say it
     ) -> 'Source':
-        "The images of a run; a `UserError` when it was not made by a command."
+        "The images of a run; a `UserError` when nobody says where they are."
+        if 'source' not in run.data and data: return cls(data)
         if 'source' not in run.data: raise UserError(f"{run.path} does not say where its images are: name them with --data")
         return cls(**checked_fields(cls, run.data['source'], f"{run.path}/config.json"))
 
@@ -395,7 +397,7 @@ class SearchCommand:
         argv: list[str],  # flags, not yet parsed
     ) -> 'SearchCommand':
         "What holds where no flag says otherwise: a preset, or the run to be resumed."
-        if run := stored(argv, 'search'): return cls(Source.of(run), SearchConfig.from_dict(run.config), run.path, **run.meta.get('writes', {}))
+        if run := stored(argv, 'search'): return cls(Source.of(run, value_of(argv, '--data')), SearchConfig.from_dict(run.config), run.path, **run.meta.get('writes', {}))
         preset = value_of(argv, '--preset') or 'teaching'
         return cls(Source(MISSING), SearchConfig.paper(preset[6:]) if preset.startswith('paper-') else SearchConfig(), MISSING)
 
@@ -594,7 +596,7 @@ class TrainCommand:
             spec = run.config['generator']
             settings = {k: v for k, v in run.config.items() if k != 'generator'}
             genotype = spec['spec'] if isinstance(spec['spec'], str) else str(run.path/'genotype.json')
-            return cls(genotype, Source.of(run), GANConfig.from_dict(settings), run.path, spec['img_size'], **run.meta.get('writes', {}))
+            return cls(genotype, Source.of(run, value_of(argv, '--data')), GANConfig.from_dict(settings), run.path, spec['img_size'], **run.meta.get('writes', {}))
         framework = value_of(argv, '--framework') or 'ctgan'
         config = GANConfig.paper(framework) if value_of(argv, '--preset') == 'paper' else GANConfig.teaching(framework)
         return cls(MISSING, Source(MISSING), config, MISSING)

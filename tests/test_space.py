@@ -334,3 +334,16 @@ def test_a_damaged_space_is_one_line(what, tmp_path, capsys):
     assert 'config.json' in fails(capsys, 'dashboard', run.path)
     assert 'space.json' in fails(capsys, 'search', '--data', 'emoji', '--limit', '48', '--space', tmp_path/'space.json', '--out', tmp_path/'new')
     assert not (tmp_path/'new').exists()
+
+
+@pytest.mark.parametrize('space', [small(), DEGAS], ids=['own', 'degas'])
+def test_a_command_goes_on_with_a_run_that_python_began(space, tmp_path, capsys):
+    "Such a run does not say where its images are; --data does, and the bits are those of an unbroken run."
+    whole = toy(space)
+    for step in whole:
+        if step.n == 2: whole.save(tmp_path/'run')
+    assert '--data' in fails(capsys, 'search', '--resume', '--out', tmp_path/'run')
+    main(['search', '--resume', '--out', str(tmp_path/'run'), '--data', 'emoji', '--limit', '48'])
+    again = Search.load(tmp_path/'run', whole.images)
+    assert again.n == len(whole) and again.net.space == space.fixed()
+    for a, b in zip(state_of(whole), state_of(again), strict=True): assert torch.equal(a, b)
