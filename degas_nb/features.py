@@ -160,10 +160,10 @@ def squared(
 def eye(
     images:Images|Mixed,  # of any sizes, that a small classifier shall learn from
 )->int:
-    "The side of the squares that it looks at: the images' own, else their shortest one, from 16 to 64."
+    "The side of the squares that it looks at, at least 16: the images' own; else their shortest one, at most 64."
     shapes = [p.pixels.shape[2:] for p in (images.parts if isinstance(images, Mixed) else [images])]
-    if len(shapes) == 1 and shapes[0][0] == shapes[0][1]: return shapes[0][0]
-    return min(max(16, min(map(min, shapes))), 64)
+    shortest, own = min(map(min, shapes)), len(shapes) == 1 and shapes[0][0] == shapes[0][1]
+    return max(16, shortest if own else min(shortest, 64))
 
 
 def check_bytes(

@@ -192,7 +192,7 @@ MEAN = ModuleFeatures(Mean(), 'mean', 3)
     wrong(lambda: check_labels(Images(BYTES, torch.arange(12), ['a', 'b'])), 'from 0 to 11'),
     wrong(lambda: check_labels(Images(BYTES, torch.arange(12) - 1)), 'from -1'),
     wrong(lambda: check_labels(Images(BYTES, torch.arange(12)/2)), 'no numbers of classes'),
-    wrong(lambda: small_features(Images(BYTES[..., :8], torch.arange(12) % 2, ['a', 'b'])), '8x16 are too small'),
+    wrong(lambda: train_classifier(Images(BYTES[..., :8, :8], torch.arange(12) % 2, ['a', 'b'])), '8x8 are too small'),
     wrong(lambda: accuracy(SmallClassifier(2, 2), LABELLED, torch.arange(0)), 'at least one image'),
     wrong(lambda: fid_weights('~nobody/none.pth'), 'no weights at'),
     wrong(lambda: find_extractor(None), 'choose from'),

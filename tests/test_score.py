@@ -128,6 +128,15 @@ def test_a_classifier_learns_from_images_of_many_sizes(tmp_path, scored):
     assert record['value'] == pytest.approx(0, abs=1e-6) and record['features_of'] == 'real' and record['resize'] == 'bilinear to 18 if not 18'
 
 
+@pytest.mark.parametrize('w, h, side', [(10, 10, 16), (20, 20, 20), (9, 30, 16), (70, 90, 64), (96, 96, 64), (40, 24, 24)])
+def test_the_small_classifier_looks_at_squares_of_16_to_64(w, h, side, tmp_path, monkeypatch):
+    "What it learns from is brought to them as what it judges: whole."
+    for c in 'ab': folder(tmp_path/'real'/c, [(w, h)], 6)
+    def found(name, weights, labelled, *more): raise UserError(f'learns from {tuple(labelled.pixels.shape)}, {labelled.prepared}')
+    monkeypatch.setattr(cli, 'find_extractor', found)
+    with pytest.raises(UserError, match=rf'\(12, 3, {side}, {side}\)'): cli.ScoreCommand(str(tmp_path/'real'), str(tmp_path/'real')).run()
+
+
 @pytest.mark.parametrize('write', [lambda p, x: np.savez(p.with_suffix('.npz'), x), lambda p, x: np.savez_compressed(p.with_suffix('.npz'), images=x.transpose(0, 3, 1, 2)), lambda p, x: np.save(p.with_suffix('.npy'), x)])
 def test_arrays_of_other_tools(write, tmp_path, scored):
     "What StudioGAN, guided-diffusion and notebooks save is the folder of the same images."
