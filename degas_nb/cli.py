@@ -575,7 +575,7 @@ def check_target(
 @dataclass(frozen=True)
 class TrainCommand:
     "Train a generator in a GAN framework: --genotype G --data IMAGES --framework ctgan --out DIR --steps N."
-    genotype: str  # a JSON file, a run folder, a shipped name, or resnet / dcgan (made by hand)
+    genotype: str  # a JSON file, a run folder, a shipped name, or resnet / dcgan (made by hand); with --init keep: a run of degas train, whose weights it goes on from
     source: Annotated[Source, arg(name='')]
     config: Annotated[GANConfig, arg(name='')]
     out: Path  # folder of the run
