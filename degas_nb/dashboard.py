@@ -321,7 +321,7 @@ class Pace:
 
 class Dashboard(LiveView):
     "Network, bars, weights over time, pictures and losses of a run, with buttons."
-    _esm = static_text('panels.js', 'dashboard.js')
+    _esm = static_text('panels.js', 'lost.js', 'dashboard.js')
     _css = static_text('live.css')
     heat = traitlets.Bytes(b'').tag(sync=True)         # uint8, a row for each op
     heat_plan = traitlets.Dict().tag(sync=True)        # columns, first and last step, full colour
@@ -336,6 +336,7 @@ class Dashboard(LiveView):
     actions = traitlets.List([]).tag(sync=True)        # those that can be pressed now
     heard = traitlets.Int(0).tag(sync=True)            # presses that arrived
     draw = staticmethod(desk_picture)
+    stays = 'A picture, as no kernel is behind it. For the buttons run this cell; while its run still goes on, as in a second tab, <b>Trust Notebook</b> (Ctrl+Shift+C) brings them instead.'
 
     def __init__(
         self,
@@ -454,4 +455,4 @@ class Dashboard(LiveView):
 
     def show(self) -> None:
         "Display it, unless it has been; outside of a notebook there is nowhere to."
-        if not self.shown and get_ipython() is not None: display(self)
+        if not self.is_shown() and get_ipython() is not None: display(self)

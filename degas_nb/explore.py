@@ -114,7 +114,7 @@ def explore_mixture(
     def step(_):
         alpha = {op: s.value for op, s in sliders.items()}
         try: down = -rate*np.asarray(state(**alpha)['gradient'])
-        except (UserError, ValueError): return explorer.update()        # which says what is wrong
+        except Exception: return explorer.update()                     # which says what is wrong
         explorer.move(**{op: float(np.clip(alpha[op] + d, -reach, reach)) for op, d in zip(ops, down)})
 
     explorer = Explorer(mixture_figure(mix, ops, reach), sliders, lambda figure, **values: draw_mixture(figure, state(**values), ops), [*sliders.values(), downhill, level])

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['ENDS', 'RESTS', 'FRESH', 'CALM', 'ALIVE', 'ALIVE_LOCK', 'give_back_workers', 'after_cell', 'Background', 'sentence',
-           'later', 'stop_all', 'leave', 'Live', 'length', 'live']
+           'later', 'end_former', 'stop_all', 'leave', 'Live', 'length', 'live']
 
 # %% ../nbs/04d_live.ipynb #a54bb386
 import atexit
@@ -12,6 +12,7 @@ import contextvars
 import ctypes
 import math
 import re
+import sys
 import threading
 import time
 from collections import deque
@@ -25,6 +26,7 @@ from IPython import get_ipython
 from .dashboard import ACTIONS, Dashboard
 from .runs import Unread
 from .show import user_path, UserError
+from .widgets import cell_now, is_cleared
 
 # %% ../nbs/04d_live.ipynb #3d359a9a
 ENDS = ('stopped', 'done', 'failed', 'gone')
@@ -38,13 +40,24 @@ def give_back_workers() -> int:  # OpenMP runtimes that were asked
     "End the idle OpenMP workers of the calling thread, so that another one's need not share the cores with them (`omp_pause_resource_all`, OpenMP 5.0)."
     maps = Path('/proc/self/maps')
     found = set(re.findall(r'/\S*libgomp\S*', maps.read_text())) if maps.exists() else set()
-    for path in found: ctypes.CDLL(path).omp_pause_resource_all(2)  # 2: omp_pause_hard
-    return len(found)
+    return sum(_asked_to_pause(ctypes.CDLL(path)) for path in found)
+
+
+def _asked_to_pause(
+    runtime: object,  # a library of OpenMP
+) -> bool:            # an older one, as some wheels bring it, cannot be asked: its workers stay
+    "Ask one runtime to end its workers."
+    pause = getattr(runtime, 'omp_pause_resource_all', None)
+    if pause is not None: pause(2)  # omp_pause_hard
+    return pause is not None
 
 
 def after_cell(*_: object) -> None:
-    "What a cell computed itself has left workers behind: back with them, while something goes on."
-    if ALIVE: give_back_workers()
+    "What a cell computed itself has left workers behind: back with them, while something goes on. And nothing goes on without its buttons."
+    with ALIVE_LOCK: alive = list(ALIVE)
+    if alive: give_back_workers()
+    for each in alive:
+        if each.dashboard.shown and not each.dashboard.is_shown(): each.dashboard.show()   # the cell was run again, and did something else this time
 
 # %% ../nbs/04d_live.ipynb #cc087b9a
 class Background:
@@ -60,6 +73,7 @@ class Background:
         self.changed = threading.Condition()
         self._state, self._stop, self._waiting, self._fresh = 'running', False, 0, False
         self.left, self.drawn = False, time.monotonic()      # left: the kernel is going away; drawn: when the picture that stays was
+        self.cell = cell_now()                               # which started it
         self.thread = threading.Thread(target=contextvars.copy_context().run, args=(self._work,), daemon=True, name=f'degas-{self.verb}')
 
     @property
@@ -67,7 +81,10 @@ class Background:
         "How it is."
         return self._state
 
-    def begin(self) -> None:
+    def begin(
+        self,
+        before: str = '',  # what became of the one that the same cell had started
+    ) -> None:
         "Start the thread; a `UserError` when the same thing is already going on."
         with ALIVE_LOCK:
             for other in ALIVE:
@@ -76,7 +93,7 @@ class Background:
             ALIVE.append(self)
         self.dashboard.driver = self
         self.dashboard.tell(buttons=self.buttons)
-        self.enter(self._state, self.company())
+        self.enter(self._state, '; '.join(filter(None, [before, self.company()])))
         give_back_workers()
         if shell := get_ipython(): shell.events.register('post_run_cell', after_cell)  # a second time is none
         self.thread.start()
@@ -84,7 +101,7 @@ class Background:
     def company(self) -> str:
         "What is to be known of other runs in this kernel: they share its cores, and their handles may be lost."
         with ALIVE_LOCK: others = [other for other in ALIVE if other is not self and other.verb == self.verb == 'run']
-        return f'another run is there in this kernel, {others[-1]!r}: stop_all() ends all of them' if others else ''
+        return f'another run is there in this kernel, {others[-1]!r}: {_to_stop_all()} ends all of them' if others else ''
 
     def keep_picture(
         self,
@@ -199,6 +216,24 @@ def later(
     "Let the kernel's own thread do something between two cells: matplotlib is not made for several threads."
     loop = getattr(getattr(get_ipython(), 'kernel', None), 'io_loop', None)
     if loop is not None: loop.add_callback(do)
+
+
+def _to_stop_all() -> str:
+    "What a reader has to write: with its import, where there has been none."
+    known = vars(sys.modules['__main__']).get('stop_all') is stop_all
+    return 'stop_all()' if known else 'from degas_nb.live import stop_all; stop_all()'
+
+
+def end_former(
+    verb: str,             # of what is about to begin
+    timeout: float = 60.,  # seconds to wait for the step in flight and its checkpoint
+) -> str:                  # what became of them
+    "A cell that is run again takes its output away, and with it the buttons of what it had started: that stops first, and is saved if it has a folder."
+    with ALIVE_LOCK: former = [each for each in ALIVE if each.verb == verb and is_cleared(each.cell)]
+    for each in former: each.stop()
+    end = time.monotonic() + timeout
+    for each in former: each.thread.join(max(0, end - time.monotonic()))
+    return '; '.join(f'this cell had started another {verb} before: {each!r}' + f', {each.saved}'*bool(getattr(each, 'saved', '')) for each in former)
 
 
 def stop_all(
@@ -319,7 +354,8 @@ class Live(Background):
 
     def work(self) -> tuple[str, str]:  # how it ended: state, sentence
         "Step after step, until there are none or somebody stops it."
-        first = self.n
+        first, weights = self.n, _weights_at_rest(self.run)
+        if weights: self.dashboard.push(max(self.n, 0), weights, total=self.total)   # so that the first step moves bars, and not the page
         if self._state == 'paused': self.look(force=True)
         while self.may_step():
             try: step = next(self.run)
@@ -425,7 +461,7 @@ class Live(Background):
         "Make, check and lock the run's folder, if there is one: in the cell, where a mistake is seen at once."
         if self.folder is None: return
         with ALIVE_LOCK: others = [other for other in ALIVE if other.writes_to(self.folder)]
-        if others: raise UserError(f'{self.folder} is in use by another run of this kernel, {others[0]!r}: stop_all() ends it, or choose another folder')
+        if others: raise UserError(f'{self.folder} is in use by another run of this kernel, {others[0]!r}: {_to_stop_all()} ends it, or choose another folder')
         if not hasattr(self.run, 'folder'): return
         home = self.run.folder(self.folder)
         self.resources.enter_context(home.lock())
@@ -475,6 +511,14 @@ class Live(Background):
         self.serve()
 
 
+def _weights_at_rest(
+    run: object,
+) -> dict | None:  # {edge: {op: weight}}
+    "Mixing weights between two steps, of a run or its network that can name them."
+    say = getattr(getattr(run, 'net', run), 'named_weights', None)
+    return say() if callable(say) else None
+
+
 def length(
     run: object,
 ) -> int:  # 0 when it doesn't say
@@ -497,15 +541,15 @@ def live(
     "Drive `run` in the background and show it; returns at once."
     if isinstance(run, Live): raise UserError('this is the handle of a run: live(handle.run) goes on with the run itself')
     if not callable(getattr(type(run), '__next__', None)): raise UserError(f'live needs a run, an iterator of steps, not {type(run).__name__}')
-    total = length(run)
-    if total and getattr(run, 'n', 0) >= total: raise UserError(f'the run is finished: all of its {total} steps are done')
     if folder is not None and not hasattr(run, 'save'): raise UserError(f'{type(run).__name__} has no save(folder): leave out folder=')
+    before, total = end_former('run'), length(run)
+    if total and getattr(run, 'n', 0) >= total: raise UserError(f'the run is finished: all of its {total} steps are done')
     it = Live(run, Dashboard() if dashboard is None else dashboard, pictures, folder, save_every, picture_every, paused)
     with ALIVE_LOCK: busy = any(other.subject is run for other in ALIVE)
     try:
         if not busy: it.prepare()
         if it.dashboard.board.step > it.n: it.dashboard.clear()  # it showed another run
-        it.begin()
+        it.begin(before)
     except BaseException:
         it.resources.close()
         raise

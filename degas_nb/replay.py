@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['REPLAY_BYTES', 'STILL', 'row_losses', 'row_weights', 'sample_files', 'all_pictures', 'picture_at', 'picture_tile',
-           'thinned', 'replay', 'replay_figure', 'three', 'frame_of', 'wrapped', 'replay_layout', 'scrub', 'Tail',
-           'planned_steps', 'Watch', 'how_to_go_on', 'watch']
+           'thinned', 'Replay', 'replay', 'replay_figure', 'three', 'frame_of', 'wrapped', 'replay_layout', 'Play',
+           'player', 'scrub', 'Tail', 'planned_steps', 'Watch', 'how_to_go_on', 'watch']
 
 # %% ../nbs/04e_replay.ipynb #90b917b4
 import base64
@@ -18,15 +18,18 @@ from collections.abc import Callable
 from html import escape
 from pathlib import Path
 
+import anywidget
 import ipywidgets
 import numpy as np
 import plotly.graph_objects as go
+import traitlets
+from IPython.display import display
 
 from .dashboard import Dashboard, best_of_each
-from .live import Background
+from .live import Background, end_former
 from .runs import RunFolder
 from .show import UserError
-from .widgets import BEST, LINES, REST, SOFT, Curve, Explorer
+from .widgets import BEST, LINES, REST, SOFT, Curve, Explorer, static_text
 
 # %% ../nbs/04e_replay.ipynb #2e3f2576
 def row_losses(
@@ -103,11 +106,16 @@ def thinned(
 REPLAY_BYTES = 180_000  # of the figure as JSON
 
 
+class Replay(go.Figure):
+    "A figure with frames, a slider and a play button of its own; a notebook with a kernel shows it with controls that can also pause."
+    def _ipython_display_(self) -> None: display(player(self))
+
+
 def replay(
     folder: Path | str,                            # of a search
     max_frames: int = 60,                          # moments at most; fewer when the figure would be too large
     decide: Callable[[dict], list] | None = None,  # weights -> decisions; None: the best op of each edge
-) -> go.Figure:
+) -> Replay:
     "A search as a figure with a slider and a play button; it needs no kernel."
     run = RunFolder.open(folder)
     rows = run.trace.read()
@@ -128,7 +136,7 @@ def replay_figure(
     seen: list,        # (step, {edge: {op: weight}}), oldest first
     curves: dict,      # {name: Curve}
     decide: Callable[[dict], list],  # weights -> decisions
-) -> go.Figure:
+) -> Replay:
     "Bars of every edge, losses with a line at the moment, a sentence; one frame a moment."
     from plotly.subplots import make_subplots
     edges, columns = list(seen[-1][1]), 3
@@ -137,7 +145,7 @@ def replay_figure(
     figure = make_subplots(height, columns, subplot_titles=[*edges, *['']*(height*columns - len(edges) - 1), 'losses'], horizontal_spacing=.11, vertical_spacing=.28/height)
     place = [(i//columns + 1, i % columns + 1) for i in range(len(edges))]
     axis = height*columns
-    first = frame_of(*seen[0], decide, axis)
+    first = frame_of(*seen[0], decide, axis, len(curves))
     for (row, column), trace in zip(place, first.data): figure.add_trace(trace, row, column)
     for i, (name, curve) in enumerate(curves.items()):
         x, y = curve.points()
@@ -148,8 +156,8 @@ def replay_figure(
     figure.update_yaxes(autorange='reversed', tickfont_size=9)
     figure.update_xaxes(range=[0, max(seen[-1][0], 1)], row=height, col=columns)
     figure.update_yaxes(autorange=True, row=height, col=columns)
-    figure.frames = [frame_of(step, weights, decide, axis) for step, weights in seen]
-    return figure.update_layout(**replay_layout(seen, height)).update_layout(first.layout)
+    figure.frames = [frame_of(step, weights, decide, axis, len(curves)) for step, weights in seen]
+    return Replay(figure.update_layout(**replay_layout(seen, height)).update_layout(first.layout))
 
 
 def three(
@@ -164,20 +172,21 @@ def frame_of(
     weights: dict,  # {edge: {op: weight}}
     decide: Callable[[dict], list],  # weights -> decisions
     axis: int,      # number of the panel with the losses, where a line marks the moment
+    curves: int,    # how many there are: a frame that left them out would take them away while it plays
 ) -> go.Frame:
     "One moment: bars, those that are kept in blue, and what is kept in words."
     try: kept, why = {d['edge']: d['op'] for d in decide(weights)}, ''
     except ValueError as e: kept, why = {}, f'no decision: {e}'
     bars = [go.Bar(x=three(ops.values()), y=list(ops), orientation='h', showlegend=False,
-                   marker=dict(color=[int(kept.get(edge) == op) for op in ops], colorscale=[[0, REST], [1, BEST]], cmin=0, cmax=1)) for edge, ops in weights.items()]
+                   marker_color=[BEST if kept.get(edge) == op else REST for op in ops]) for edge, ops in weights.items()]
     mark = dict(type='line', x0=step, x1=step, y0=0, y1=1, xref=f'x{axis}', yref=f'y{axis} domain', line=dict(color=SOFT, width=1))
     said = f'step {step}: ' + (why or 'kept ' + ', '.join(f'{edge} {op}' for edge, op in kept.items()))
-    return go.Frame(name=str(step), data=bars, traces=list(range(len(bars))), layout=dict(title_text=wrapped(said), shapes=[mark]))
+    return go.Frame(name=str(step), data=bars + [go.Scatter()]*curves, traces=list(range(len(bars) + curves)), layout=dict(title_text=wrapped(said), shapes=[mark]))
 
 
 def wrapped(
     text: str,
-    width: int = 120,  # letters
+    width: int = 88,  # letters
 ) -> str:
     "A title in lines that fit."
     from textwrap import wrap
@@ -188,13 +197,54 @@ def replay_layout(
     seen: list,   # (step, weights)
     height: int,  # rows of panels
 ) -> dict:
-    "Size, slider and buttons."
-    steps = [dict(label=str(step), method='animate', args=[[str(step)], dict(mode='immediate', frame=dict(duration=0, redraw=True), transition=dict(duration=0))]) for step, _ in seen]
-    play = dict(label='Play', method='animate', args=[None, dict(frame=dict(duration=120, redraw=True), transition=dict(duration=0), fromcurrent=True)])
-    pause = dict(label='Pause', method='animate', args=[[None], dict(mode='immediate', frame=dict(duration=0, redraw=False), transition=dict(duration=0))])
+    "Size, slider and button. Plotly throws an error when it is interrupted, by a Pause of its own as well: so nothing here interrupts."
+    moves = dict(mode='afterall', transition=dict(duration=0))
+    steps = [dict(label=str(step), method='animate', args=[[str(step)], moves | dict(frame=dict(duration=0, redraw=True))]) for step, _ in seen]
+    play = dict(label='Play', method='animate', args=[None, moves | dict(frame=dict(duration=100, redraw=True), fromcurrent=True)])
     return dict(template='none', height=150*height + 170, margin=dict(l=95, r=20, t=90, b=95), title=dict(font_size=12, x=.01), bargap=.25, font_size=11,
                 sliders=[dict(steps=steps, active=0, pad=dict(t=45), currentvalue=dict(prefix='step ', xanchor='right'))], legend=dict(font_size=9),
-                updatemenus=[dict(type='buttons', direction='right', buttons=[play, pause], x=0, y=0, xanchor='left', yanchor='top', pad=dict(t=20))])
+                updatemenus=[dict(type='buttons', direction='right', buttons=[play], x=0, y=0, xanchor='left', yanchor='top', pad=dict(t=20))])
+
+
+class Play(anywidget.AnyWidget):
+    "A button that walks along a slider, no faster than the kernel draws."
+    _esm = static_text('lost.js', 'play.js')
+    at = traitlets.Int(0).tag(sync=True)        # the moment
+    drawn = traitlets.Int(0).tag(sync=True)     # the moment that is seen
+    last = traitlets.Int(0).tag(sync=True)
+    every = traitlets.Int(150).tag(sync=True)   # milliseconds a moment, at least
+    me = traitlets.Unicode().tag(sync=True)     # its id, as of a `LiveView`
+
+    def __init__(
+        self,
+        slider: ipywidgets.SelectionSlider,  # follows, and leads when somebody takes it
+    ) -> None:
+        super().__init__(at=slider.index, drawn=slider.index, last=len(slider.options) - 1)
+        self.me = self.model_id or ''
+        traitlets.link((self, 'at'), (slider, 'index'))
+        self.observe(lambda change: self.set_trait('drawn', change.new), 'at')
+
+
+def player(
+    figure: Replay,
+    at_step: Callable[[int], None] = lambda step: None,  # what else follows
+    below: tuple = (),                                   # widgets below the slider
+) -> Explorer:
+    "The replay with a slider of the notebook, which the arrow keys move, and a button that plays and pauses; what stays is the figure."
+    frames = {frame.name: frame for frame in figure.frames}
+    layout = {name: part for name, part in figure.layout.to_plotly_json().items() if name not in ('sliders', 'updatemenus')}
+    bare = go.Figure(figure.data, layout).update_layout(margin_b=40, height=figure.layout.height - 55)
+    slider = ipywidgets.SelectionSlider(options=list(frames), description='step', continuous_update=True, layout=dict(width='80%'))
+
+    def follow(shown, step: str) -> str:
+        at_step(int(step))
+        new = frames[step]
+        for trace, bar in zip(shown.data, new.data):
+            if bar.type == 'bar': trace.update(x=bar.x, marker_color=bar.marker.color)
+        shown.update_layout(title_text=new.layout.title.text, shapes=new.layout.shapes)
+        return new.layout.title.text.replace('<br>', ' ')
+
+    return Explorer(bare, dict(step=slider), follow, [slider, Play(slider), *below], figure)
 
 
 def scrub(
@@ -202,24 +252,18 @@ def scrub(
     max_frames: int = 60,                          # moments at most
     decide: Callable[[dict], list] | None = None,  # weights -> decisions
 ) -> Explorer:
-    "`replay` with a slider of the notebook, which the arrow keys move, and with the pictures that the run had made by then."
+    "`replay` with the pictures that the run had made by then."
     figure, run = replay(folder, max_frames, decide), RunFolder.open(folder)
     ends = {0: 0} | {row.get('epoch'): row['step'] for row in run.trace.read()}    # the last step of each epoch, behind which its pictures were made
     files = {name: [(ends[n], path) for n, path in found if n in ends] for name, found in all_pictures(run).items()}
     tiles = {name: ipywidgets.HTML() for name in files}
-    frames = {frame.name: frame for frame in figure.frames}
-    layout = {name: part for name, part in figure.layout.to_plotly_json().items() if name not in ('sliders', 'updatemenus')}
-    bare = go.Figure(figure.data, layout).update_layout(margin_b=40, height=figure.layout.height - 55)
-    slider = ipywidgets.SelectionSlider(options=list(frames), description='step', continuous_update=True, layout=dict(width='90%'))
 
-    def follow(shown, step: str) -> str:
-        for trace, new in zip(shown.data, frames[step].data): trace.update(x=new.x, marker_color=new.marker.color)
-        shown.update_layout(title_text=frames[step].layout.title.text)
-        for name, tile in tiles.items(): tile.value = picture_tile(f'{name}, step {step}', picture_at(files[name], int(step)))
-        return frames[step].layout.title.text.replace('<br>', ' ')
+    def at_step(step: int) -> None:
+        drawn = {name: picture_tile(f'{name}, step {step}', picture_at(files[name], step)) for name in tiles}   # all or none
+        for name, tile in tiles.items(): tile.value = drawn[name]
 
     gallery = ipywidgets.HBox([ipywidgets.VBox([ipywidgets.Label(name), tile], layout=dict(margin='0 24px 0 0')) for name, tile in tiles.items()], layout=dict(flex_flow='row wrap'))   # below one another where there is no room
-    return Explorer(bare, dict(step=slider), follow, [slider, gallery])
+    return player(figure, at_step, (gallery,))
 
 # %% ../nbs/04e_replay.ipynb #4a2013b1
 class Tail:
@@ -363,7 +407,9 @@ def watch(
     show: bool = True,                   # display the dashboard, if nobody has yet
 ) -> Watch:
     "Follow a run folder in the background and show it; returns at once. The run is left alone."
-    it = Watch(RunFolder.open(folder), Dashboard() if dashboard is None else dashboard, every)
-    it.begin()
+    run = RunFolder.open(folder)
+    before = end_former('watch')
+    it = Watch(run, Dashboard() if dashboard is None else dashboard, every)
+    it.begin(before)
     if show: it.dashboard.show()
     return it

@@ -57,6 +57,10 @@ class SuperGenerator(nn.Module):
         "What mixes: the relaxation of alpha."
         return {group: RELAXATIONS[self.relaxation](a) for group, a in self.alpha.items()}
 
+    def named_weights(self) -> dict[str, dict[str, float]]:  # {edge: {op: weight}}
+        "The same as plain values: what a dashboard shows before the first step."
+        return by_name(self.space, self.weights())
+
     def forward(self,
         z: Tensor,  # (n, z_dim)
         y: Tensor | None = None,  # (n,) labels

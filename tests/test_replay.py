@@ -62,7 +62,7 @@ def test_scrub_shows_the_pictures_of_that_time(tmp_path):
     for name, tone in (('targets', 9), ('samples_0001', 1), ('samples_0002', 2), ('samples_0003', 3), ('samples_0009', 4)):
         Image.new('RGB', (8, 8), (tone,)*3).save(run.samples/f'{name}.png')
     explorer = scrub(run.path)
-    targets, samples = (box.children[1] for box in explorer.children[0].children[1].children)
+    targets, samples = (box.children[1] for box in explorer.children[0].children[2].children)
 
     def seen(tile):
         if tile.value == '<p>none yet</p>': return None

@@ -1,5 +1,5 @@
 // Dashboard: buttons, the network that pruning would give, bars, weights over time, pictures and losses.
-// panels.js stands in front of this file: together they are one module.
+// panels.js and lost.js stand in front of this file: together they are one module.
 
 const HIGH = [0, 114, 178], LOW = [213, 94, 0], UNKNOWN = [136, 136, 136];
 
@@ -106,7 +106,7 @@ function progress(step, total, state, rate, left) {
 let held = '';   // the button that has the focus: a view that is drawn anew in its place takes it over
 
 // A row of buttons that only ask: what they ask for is done between two steps. `heard` tells that the kernel listens.
-function buttonRow(host, model, on) {
+function buttonRow(host, words, model, on) {
   const note = text => { silent.textContent = text; };
   let wait = 0, heard = 0;
   const row = make('div', host, 'dg-buttons');
@@ -144,7 +144,7 @@ function buttonRow(host, model, on) {
     buttons[(at + by + buttons.length) % buttons.length].focus();
     event.preventDefault();
   });
-  const silent = make('p', host, 'dg-silent');
+  const silent = make('p', words, 'dg-silent');
   silent.setAttribute('role', 'status');
   on('change:heard', () => note(''));
   for (const done of ['change:step', 'change:state', 'change:says']) on(done, () => { if (model.get('heard') !== heard) { clearTimeout(wait); note(''); } });
@@ -155,7 +155,7 @@ function buttonRow(host, model, on) {
   };
 }
 
-const GONE = 'The kernel of this run was restarted or shut down, and the run with it: this is the last that was heard. If it had a folder, its checkpoint is there to go on from.';
+const GONE = 'The kernel of this run was restarted or shut down, and the run with it: this is the last that was heard. Run the cell again for a new one; if it had a folder, its checkpoint is there to go on from.';
 
 function render({model, el}) {
   const root = make('div', el, 'dg-view dg-dashboard');
@@ -165,14 +165,15 @@ function render({model, el}) {
   bar.setAttribute('aria-label', 'steps done');
   const heardBy = [];                                       // a view that is drawn anew leaves nothing behind that listens
   const on = (name, then) => { model.on(name, then); heardBy.push([name, then]); };
-  const setButtons = buttonRow(top, model, on);
-  const says = make('p', root, 'dg-says');
+  const words = make('div', root, 'dg-words');            // its room is kept: what is below stays where it is
+  const setButtons = buttonRow(top, words, model, on), says = make('p', words, 'dg-says');
+  const near = make('div', root, 'dg-parts dg-near');     // what every step moves stands next to the buttons
+  const losses = figure(near, 'dg-curves', 'losses'), gallery = figure(near, 'dg-gallery', 'pictures');
   const network = figure(root, 'dg-network', '');
   const changes = make('p', network.node, 'dg-changes');
   const parts = make('div', root, 'dg-parts');
   const bars = figure(parts, 'dg-bars', 'mixing weights: the mark is an equal share');
   const heat = figure(parts, 'dg-heat', '');
-  const gallery = figure(parts, 'dg-gallery', 'pictures'), losses = figure(parts, 'dg-curves', 'losses');
   const drawBars = barPanel(bars.body), drawHeat = heatPanel(heat.body), drawNetwork = networkPanel(network.body);
   const drawGallery = galleryPanel(gallery.body), drawCurves = curvePanel(losses.body);
   const label = (panel, text) => panel.body.setAttribute('aria-label', text);
@@ -210,8 +211,7 @@ function render({model, el}) {
     if (news('curve_plan', 'curves')) {
       const series = unpackCurves(get('curve_plan') || [], copyBytes(get('curves')));
       drawCurves(series);
-      losses.node.hidden = !series.length;
-      label(losses, 'Losses: ' + series.map(s => `${s.name} ${shortNumber(s.ys[s.ys.length - 1])}`).join(', '));
+      label(losses, !series.length ? 'No losses yet' : 'Losses: ' + series.map(s => `${s.name} ${shortNumber(s.ys[s.ys.length - 1])}`).join(', '));
     }
   }
 
@@ -231,10 +231,11 @@ function render({model, el}) {
     root.dataset.frames = ++frames;
   }
 
-  on('comm_live_update', () => { gone = true; paint(); });  // said by JupyterLab when the kernel restarts
+  const unheard = whenLost(model, () => { gone = true; paint(); });
   const stop = follow(model, paint);
   return () => {
     stop();
+    unheard();
     for (const [name, then] of heardBy) model.off(name, then);
   };
 }

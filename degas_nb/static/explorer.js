@@ -1,3 +1,4 @@
+// lost.js stands in front of this file: together they are one module.
 // The sentence of an explorer. A screen reader hears it, and by the way the sliders beside it get the names that they are shown with.
 
 function tell(node, name, text) {
@@ -34,9 +35,14 @@ function render({model, el}) {
   sentence.setAttribute('role', 'status');
   sentence.setAttribute('aria-live', 'polite');
   el.append(sentence);
-  const say = () => { sentence.textContent = model.get('value'); };
+  let lost = false;
+  const say = () => {
+    sentence.textContent = lost ? LOST : model.get('value');
+    sentence.classList.toggle('dg-wrong', lost || model.get('wrong'));
+  };
   say();
-  model.on('change:value', say);
+  model.on('change:value change:wrong', say);
+  const unheard = whenLost(model, () => { lost = true; say(); });
 
   // plotly asks for its room before it has any, and later it listens to the window only: a side bar narrows the page without it
   const refit = () => window.dispatchEvent(new Event('resize'));
@@ -61,7 +67,8 @@ function render({model, el}) {
     named?.disconnect();
     sized.disconnect();
     document.removeEventListener('plotlywidget-after-render', drawn);
-    model.off('change:value', say);
+    model.off('change:value change:wrong', say);
+    unheard();
   };
 }
 

@@ -119,7 +119,7 @@ function curvePanel(host) {
   return series => {
     root.replaceChildren();
     const range = valueRange(series);
-    if (!range) return;
+    if (!range) { draw('text', root, {x: left, y: H / 2, class: 'dg-tick'}, 'none yet: the first step draws them'); return; }
     const right = Math.min(W / 2, Math.max(128, 30 + 6.5 * (Math.max(...series.map(s => s.name.length)) + 7)));   // the longest name, a space, a number; half is left to the lines
     const xs = series.flatMap(s => [s.xs[0], s.xs[s.xs.length - 1]]).filter(Number.isFinite);
     const x0 = Math.min(...xs), x1 = Math.max(...xs, x0 + 1), scale = range.log ? Math.log : v => v;
