@@ -21,8 +21,11 @@ $(READY): settings.ini setup.py
 demo: $(READY)  ## search, prune, train and score on the built-in images: runs/demo/report.html
 	$(VENV)/bin/degas demo --out runs/demo
 
-lab: $(READY)  ## JupyterLab on the notebooks
-	$(VENV)/bin/jupyter lab nbs
+# no news, no update checks, no list of extensions: JupyterLab asks nobody outside (the same flags as in tests/lab.py)
+QUIET := --LabApp.news_url=None --LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate --LabApp.extension_manager=readonly
+
+lab: $(READY)  ## JupyterLab on the notebooks; it asks nothing from outside
+	$(VENV)/bin/jupyter lab nbs $(QUIET)
 
 docs: $(READY) node_modules/katex  ## the documentation site in _docs/
 	$(PY) tools/docs.py

@@ -11,9 +11,9 @@ __all__ = ['Device', 'HUNG_UP', 'ENDING', 'KINDS', 'FILES', 'WATCH', 'REPLAY', '
            'TrainCommand', 'begin_with_weights', 'run_training', 'rows_of', 'at_start', 'SampleCommand', 'of_run',
            'class_number', 'draw_classes', 'png', 'write_images', 'check_empty', 'ScoreCommand', 'same_images', 'some',
            'score_run', 'one_record', 'keep_score', 'scores_of', 'DemoCommand', 'DashboardCommand', 'free_port',
-           'watchable', 'dashboard_page', 'run_cells', 'text_cell', 'code_cell', 'page_kernels',
-           'not_to_a_page_that_has_gone', 'serve', 'one_line', 'parse', 'from_home', 'check_words', 'check_numbers',
-           'overview', 'Lasting', 'manners', 'main', 'obey', 'flags_of', 'system_line', 'leave']
+           'watchable', 'dashboard_page', 'run_cells', 'text_cell', 'code_cell', 'page_kernels', 'is_followed',
+           'in_a_line', 'serve', 'one_line', 'parse', 'from_home', 'check_words', 'check_numbers', 'overview',
+           'Lasting', 'manners', 'main', 'obey', 'flags_of', 'system_line', 'leave']
 
 # %% ../nbs/25_cli.ipynb #a2038a5d
 import io, json, logging, math, os, shlex, shutil, signal, secrets, socket, sys, tempfile, time, warnings
@@ -1155,12 +1155,19 @@ def code_cell(
 def page_kernels() -> type:
     "A manager of kernels that live no longer than their pages; Voila is imported when it is needed, because not everybody has it."
     from jupyter_server.services.kernels.kernelmanager import AsyncMappingKernelManager
+    from tornado.web import HTTPError
 
     class PageKernels(AsyncMappingKernelManager):
+        def kernel_model(self, kernel_id: str) -> dict:
+            "Of one that starts or ends at this moment there is none."
+            self._check_kernel_id(kernel_id)
+            if not is_followed(self.get_kernel(kernel_id)): raise HTTPError(404, f'Kernel is starting or ending: {kernel_id}')
+            return super().kernel_model(kernel_id)
+
         async def cull_kernel_if_idle(self, kernel_id: str) -> None:  # called every second
             "End a kernel that has died, or whose page is gone: 8 looks without a connection, or 60 before the first."
             kernel = self.get_kernel(kernel_id)
-            if not hasattr(kernel, 'last_activity') or kernel.shutting_down: return  # starts or ends at this moment
+            if not is_followed(kernel) or kernel.shutting_down: return  # starts or ends at this moment
             connected = self.kernel_model(kernel_id)['connections'] > 0
             kernel.alone = 0 if connected else getattr(kernel, 'alone', -52) + 1
             if kernel.alone >= 8 or not await kernel.is_alive(): await self.shutdown_kernel(kernel_id)
@@ -1176,13 +1183,26 @@ def page_kernels() -> type:
     return PageKernels
 
 
-def not_to_a_page_that_has_gone(
-    record: logging.LogRecord,  # of the server
+def is_followed(
+    kernel: object,  # a manager of one
+) -> bool:
+    "Has the server begun to note when it was last active? Until then it raises whoever asks."
+    from traitlets import TraitError
+    try: return kernel.last_activity is not None
+    except (AttributeError, TraitError): return False
+
+
+def in_a_line(
+    record: logging.LogRecord,  # of the server; changed
 ) -> bool:  # is it worth a line?
-    "A kernel speaks on for a moment when its page has been closed; that is no error."
+    "What goes wrong in the server is said without its traceback; a kernel that speaks on for a moment when its page has been closed is no error."
     from tornado.iostream import StreamClosedError
     from tornado.websocket import WebSocketClosedError
-    return not (record.exc_info and isinstance(record.exc_info[1], (StreamClosedError, WebSocketClosedError)))
+    error = record.exc_info and record.exc_info[1]
+    if isinstance(error, (StreamClosedError, WebSocketClosedError)): return False
+    said = record.getMessage().splitlines()[:1] + ([' '.join(f'{type(error).__name__}: {error}'.split())] if error else [])
+    record.msg, record.args, record.exc_info, record.exc_text = ': '.join(said), (), None, None
+    return True
 
 
 def serve(
@@ -1221,8 +1241,8 @@ def serve(
 
     token = secrets.token_hex(24)
     logging.getLogger('tornado').setLevel(logging.ERROR)  # also those who are refused
-    for name in ('asyncio', 'tornado.general', 'tornado.application'): logging.getLogger(name).addFilter(not_to_a_page_that_has_gone)
     app = Page(notebook_path=str(page), ip='127.0.0.1', port=port, port_retries=0, token=token, log_level=logging.ERROR, config_file_paths=[])
+    for log in [app.log, *map(logging.getLogger, ('asyncio', 'tornado.general', 'tornado.application'))]: log.addFilter(in_a_line)
     app.initialize(['--VoilaConfiguration.template=degas', '--KernelManager.autorestart=False', '--MappingKernelManager.cull_idle_timeout=1', '--MappingKernelManager.cull_interval=1'])
     app.voila_configuration.multi_kernel_manager_class, app.voila_configuration.prelaunch_hook = page_kernels(), opened
     app.start()

@@ -62,7 +62,7 @@ def after_cell(*_: object) -> None:
 # %% ../nbs/04d_live.ipynb #cc087b9a
 class Background:
     "Something that goes on in a thread of its own and is shown by a dashboard."
-    verb, buttons = 'run', ACTIONS
+    verb, buttons, saved = 'run', ACTIONS, ''             # saved: what became of its last checkpoint
 
     def __init__(
         self,
@@ -233,7 +233,7 @@ def end_former(
     for each in former: each.stop()
     end = time.monotonic() + timeout
     for each in former: each.thread.join(max(0, end - time.monotonic()))
-    return '; '.join(f'this cell had started another {verb} before: {each!r}' + f', {each.saved}'*bool(getattr(each, 'saved', '')) for each in former)
+    return '; '.join(f'this cell had started another {verb} before: {each!r}' + f', {each.saved}'*bool(each.saved) for each in former)
 
 
 def stop_all(

@@ -6,7 +6,7 @@
 __all__ = ['INK', 'SOFT', 'REST', 'TRACK', 'BEST', 'QUIET', 'LINES', 'DASHES', 'ROW', 'HEAD', 'COLUMN', 'SIDE', 'CONFIG',
            'NO_CONTROLS', 'Curve', 'best_op', 'as_picture', 'Board', 'pack_weights', 'pack_curves', 'bar_columns',
            'draw_edge', 'draw_curves', 'board_picture', 'small_png', 'static_text', 'cell_now', 'is_cleared',
-           'LiveView', 'AlphaView', 'Words', 'whole_batch', 'flexible', 'Explorer']
+           'LiveView', 'AlphaView', 'Words', 'whole_batch', 'whole_drawing', 'flexible', 'Explorer']
 
 # %% ../nbs/02_widgets.ipynb #7715f245
 import base64
@@ -14,7 +14,7 @@ import io
 import json
 import math
 from collections.abc import Callable
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.resources import files
 
@@ -415,6 +415,18 @@ def whole_batch(
                 if now is not None: edit[prop] = now.to_plotly_json() if hasattr(now, 'to_plotly_json') else now
 
 
+@contextmanager
+def whole_drawing(
+    drawing: ipywidgets.HTML,
+) -> object:  # context manager
+    "When something is raised inside, it is as it was."
+    before = drawing.value
+    try: yield
+    except BaseException:
+        drawing.value = before
+        raise
+
+
 CONFIG = dict(displayModeBar=False, responsive=True)  # of plotly: the controls are ours, and its buttons would zoom, or send the figure to a cloud
 
 
@@ -467,8 +479,8 @@ class Explorer(ipywidgets.VBox):
         with self.sentence.hold_sync(): self.sentence.value, self.sentence.wrong = said, wrong
 
     def in_one_message(self) -> object:  # context manager
-        "What a plotly figure is told inside is sent together."
-        return nullcontext() if isinstance(self.figure, ipywidgets.HTML) else whole_batch(self.figure)
+        "What the figure is told inside is sent together, or not at all."
+        return whole_drawing(self.figure) if isinstance(self.figure, ipywidgets.HTML) else whole_batch(self.figure)
 
     def move(
         self,

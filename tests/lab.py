@@ -1,6 +1,7 @@
 """A real JupyterLab and a real browser for tests: fixtures `chromium`, `lab` and `browser` (conftest.py hands them out), and `Lab`, one open notebook."""
 import json
 import os
+import re
 import secrets
 import shutil
 import socket
@@ -18,11 +19,15 @@ ROOT = Path(__file__).resolve().parents[1]
 CHROMIUM = next((p for p in [os.environ.get('CHROMIUM'), shutil.which('chromium'), shutil.which('chromium-browser'), shutil.which('google-chrome')] if p), None)
 FLAGS = '--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update --disable-sync'.split()
 SETTINGS = {
-    'apputils-extension/notification': {'fetchNews': 'false', 'checkForUpdates': False},
     'apputils-extension/kernels-settings': {'commsOverSubshells': 'disabled'},
     'notebook-extension/tracker': {'windowingMode': 'none'},
     'docmanager-extension/plugin': {'autosave': False},
 }
+
+
+def quiet_flags():
+    "What keeps `make lab` from asking anybody outside; also here, so that a page that is watched would tell."
+    return re.search(r'^QUIET := (.*)$', (ROOT / 'Makefile').read_text(), re.M)[1].split()
 
 
 def free_port():
@@ -71,8 +76,7 @@ def lab(chromium, tmp_path_factory):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(value))
     command = [sys.executable, '-m', 'jupyter', 'lab', '--no-browser', '--ip=127.0.0.1', f'--port={port}', '--ServerApp.port_retries=0', '--allow-root',
-               f'--IdentityProvider.token={token}', f'--ServerApp.root_dir={root}', '--expose-app-in-browser', '--LabApp.news_url=None',
-               '--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate', '--LabApp.extension_manager=readonly']
+               f'--IdentityProvider.token={token}', f'--ServerApp.root_dir={root}', '--expose-app-in-browser', *quiet_flags()]
     url = f'http://127.0.0.1:{port}'
     with open(home / 'log', 'w') as log: server = subprocess.Popen(command, env=jupyter_home(home), stdout=log, stderr=log, cwd=root)
     try:
@@ -147,6 +151,10 @@ class Lab(Watched):
             n.activeCellIndex = i; n.deselectAll();
             const done = jupyterapp.commands.execute("notebook:run-cell");
             if (wait) await done; }''', [i, wait])
+
+    def write(self, i, source):
+        "Another text for cell `i`."
+        self.page.evaluate('([i, source]) => jupyterapp.shell.currentWidget.content.widgets[i].model.sharedModel.setSource(source)', [i, source])
 
     def outputs(self, i): return self.page.evaluate('i => jupyterapp.shell.currentWidget.content.widgets[i].model.outputs.toJSON()', i)
 

@@ -17,6 +17,7 @@ from PIL import Image
 from degas_nb.gan import GANConfig
 from degas_nb.runs import RunFolder
 from lab import FAINT, PALE, ROOT, Lab, lab_setting, shoot, write_notebook
+from toys import recorded
 
 PICTURES = os.environ.get('DEGAS_PICTURES')
 
@@ -295,13 +296,17 @@ def follow(figure, k):
     figure.data[0].y = [k, 2*k]
     return f'k is {k}'
 
-Explorer(go.Figure(go.Scatter(y=[0, 1])), dict(k=ipywidgets.IntSlider(1, 0, 9, description='k')), follow)"""]
+Explorer(go.Figure(go.Scatter(y=[0, 1])), dict(k=ipywidgets.IntSlider(1, 0, 9, description='k')), follow)""",
+       "toy = Toy()\nrun = live(toy)",
+       "from degas_nb.live import ALIVE\nprint(len(ALIVE), run.state)",
+       "from degas_nb.replay import replay\nreplay('recorded')"]
 
 
 @pytest.fixture(scope='module')
 def bad(lab, browser):
     "Opened with JupyterLab's own settings: messages of widgets arrive in a thread of their own."
     write_notebook(lab[2] / 'bad.ipynb', *BAD)
+    recorded(lab[2] / 'recorded', 60)
     with lab_setting(lab, 'apputils-extension:kernels-settings', {}): it = Lab(browser.new_page(viewport=dict(width=1400, height=1000)), lab, 'bad.ipynb')
     assert it.page.evaluate('() => jupyterapp.shell.currentWidget.sessionContext.session.kernel.commsOverSubshells') == 'perCommTarget'
     it.run(0)
@@ -405,9 +410,102 @@ def test_the_picture_that_stays_follows_a_pause_and_leaves_the_focus(bad):
 
 
 @pytest.mark.timeout(120)
-def test_a_kernel_that_is_restarted(bad):
-    "The run is gone with it, and the dashboard says so instead of standing still."
+def test_a_live_cell_that_is_run_again_leaves_no_run_without_buttons(bad):
+    "The first run stops, and the second says so; and when the cell fails, or does something else, the dashboard of what goes on stays."
     it = bad
+    alive = lambda: (it.run(16), it.text(16).split())[1]
+    it.run(15)
+    Board(it, 15).until(lambda b: b.step > 5)
+    before = int(alive()[0])
+    it.run(15)
+    board = Board(it, 15)
+    board.until(lambda b: 'this cell had started another run before: Live(stopped at step' in b.says())
+    assert alive() == [str(before), 'running'] and it.cell(15).locator('.dg-dashboard').count() == 1
+    it.write(15, '1/0')
+    it.run(15)
+    board = Board(it, 15)
+    step = board.step
+    board.until(lambda b: b.state == 'running' and b.step > step)
+    assert 'division by zero' in whole(it, 15) and it.cell(15).locator('.dg-dashboard').count() == 1
+    board.press('stop')
+    board.until(lambda b: b.state == 'stopped')
+    assert alive() == [str(before - 1), 'stopped']
+    it.was_quiet()
+
+
+# curves that are drawn, and the moment
+CURVES = '''e => [[...e.querySelectorAll(".scatterlayer .js-line")].filter(l => (l.getAttribute("d") || "").length > 10).length, e.querySelector(".widget-readout").textContent]'''
+
+
+@pytest.mark.timeout(120)
+def test_the_replay_keeps_its_curves_while_it_plays_and_rests(bad):
+    it = bad
+    it.run(17)
+    cell = it.cell(17)
+    cell.locator('.scatterlayer .js-line').first.wait_for(timeout=20_000)
+    cell.scroll_into_view_if_needed()
+    curves, first = cell.evaluate(CURVES)
+    assert curves == 1 and first == '1'
+    cell.get_by_role('button', name='Play').click()
+    seen, end = {}, time.time() + 30
+    while len(seen) < 6 and time.time() < end:
+        n, step = cell.evaluate(CURVES)
+        seen[step] = n
+        it.page.wait_for_timeout(50)
+    assert len(seen) == 6 and set(seen.values()) == {curves}, seen
+    cell.get_by_role('button', name='Pause').click()
+    it.page.wait_for_timeout(700)
+    rests = cell.evaluate(CURVES)
+    it.page.wait_for_timeout(700)
+    assert cell.evaluate(CURVES) == rests == [curves, rests[1]] and rests[1] != '60'
+    cell.locator('.dg-sentence', has_text=f'step {rests[1]}:').wait_for(timeout=5000)
+    it.was_quiet()
+
+
+def looks(it, i): return [it.cell(i).locator(what).count() for what in ('.dg-explorer, .dg-dashboard', '.dg-stays:visible')]
+
+
+@pytest.mark.timeout(150)
+def test_a_second_tab_says_how_to_get_the_controls(bad, lab, browser):
+    "It shows what was saved: where the notebook is not trusted that is a picture, and a line says what to do."
+    it = bad
+    it.run(14)
+    it.cell(14).locator('.dg-sentence').wait_for()
+    assert looks(it, 14) == [1, 0], 'the line is for those who have no controls'
+    it.save()
+    book = json.loads((lab[2] / 'bad.ipynb').read_text())
+    book['cells'][6]['source'] = '# somebody has written something else'     # another file than the one that was signed
+    (lab[2] / 'second.ipynb').write_text(json.dumps(book))
+    other = Lab(browser.new_page(viewport=dict(width=1000, height=1000)), lab, 'second.ipynb', attach=True)
+    try:
+        other.cell(14).locator('.dg-stays').wait_for(timeout=20_000)
+        assert looks(other, 14) == [0, 1] and 'Trust Notebook' in other.cell(14).locator('.dg-stays').text_content()
+        shoot(other.page, 'not_trusted')
+        other.run(0)
+        other.run(14)
+        other.cell(14).locator('.dg-sentence').wait_for(timeout=20_000)
+        assert looks(other, 14) == [1, 0]
+        other.was_quiet()
+    finally: other.page.close()
+
+
+@pytest.mark.timeout(120)
+def test_a_function_that_breaks_and_a_kernel_that_is_restarted(bad):
+    "The run is gone with it, and dashboard and explorer say so instead of standing still."
+    it = bad
+    it.write(14, BAD[14].replace("    return", "    if k == 3: raise RuntimeError('three is broken')\n    return"))
+    it.run(14)
+    sentence, slider = it.cell(14).locator('.dg-sentence'), it.cell(14).locator('.noUi-handle')
+    slider.wait_for()
+    it.page.wait_for_timeout(500)
+    slider.focus()
+    for _ in range(2): it.page.keyboard.press('ArrowRight')
+    it.cell(14).locator('.dg-sentence.dg-wrong', has_text='RuntimeError: three is broken; the figure stays as it was').wait_for(timeout=8000)
+    assert not it.cell(14).locator('.dg-explorer').evaluate(FAINT)
+    shoot(it.cell(14), 'broken')
+    slider.focus()
+    it.page.keyboard.press('ArrowRight')
+    it.cell(14).locator('.dg-sentence:not(.dg-wrong)', has_text='k is 4').wait_for(timeout=8000)
     it.run(10)
     board = Board(it, 10)
     board.until(lambda b: b.step > 5)
@@ -416,6 +514,7 @@ def test_a_kernel_that_is_restarted(bad):
     step = board.resting()
     assert step > 5 and 'restarted or shut down' in board.root.locator('[role=alert]').text_content()
     assert board.root.locator('button[aria-disabled="false"]').count() == 0
+    assert 'run the cell again' in sentence.text_content() and 'dg-wrong' in sentence.get_attribute('class')
     it.was_quiet()
 
 
@@ -459,7 +558,7 @@ LIVE = {'04d_live': 'live(run, Dashboard(), pictures=pictures, paused=True)', '1
 def explorers(lab, browser):
     "One notebook: of each explorer what it needs, and its cell; of each live cell also the one behind it."
     cells = [source for function, lesson in EXPLORERS.values() for source in lesson_cells(lesson, f'{function}(')[:2]]
-    write_notebook(lab[2] / 'explorers.ipynb', *cells, *(source for lesson, mark in LIVE.items() for source in lesson_cells(lesson, mark)))
+    write_notebook(lab[2] / 'explorers.ipynb', *cells, *(source for lesson, mark in LIVE.items() for source in lesson_cells(lesson, mark)), 'pass')
     it = Lab(browser.new_page(viewport=dict(width=1300, height=1100)), lab, 'explorers.ipynb')
     yield it
     it.page.close()
@@ -572,6 +671,26 @@ def test_explorer(explorers, name):
     it.was_quiet()
 
 
+@pytest.mark.timeout(180)
+def test_explorers_keep_what_they_need(explorers):
+    "Whatever other cells make of the names: everything that a lesson has assigned so far is something else now, and a slider still moves what it moved."
+    it = explorers
+    cells = {name: shown(it, name)[0] for name in EXPLORERS}
+    values = set()
+    for function, lesson in EXPLORERS.values():
+        for source in lesson_cells(lesson, f'{function}(')[:2]: values |= {t.id for n in ast.parse(source).body if isinstance(n, ast.Assign) for t in ast.walk(n) if isinstance(t, ast.Name) and isinstance(t.ctx, ast.Store) and not t.id.isupper()}
+    assert values >= {'mix', 'x', 'trained', 'runs', 'learned', 'picture'}
+    last = it.page.locator('.jp-Notebook .jp-Cell').count() - 1
+    it.write(last, '\n'.join(f'{name} = "something else"' for name in sorted(values)))
+    it.run(last)
+    assert not [o for o in it.outputs(last) if o['output_type'] == 'error']
+    for name, cell in cells.items():
+        if name == 'edit_genotype': edits(it, cell, cell.locator('textarea'))
+        else: moves(it, cell, cell.locator('.noUi-handle:visible').first)
+        assert not cell.locator('.dg-wrong').count(), f'{name}: {cell.locator(".dg-sentence").text_content()}'
+    it.was_quiet()
+
+
 @pytest.mark.timeout(120)
 def test_sliders_that_come_later_have_names(explorers):
     cell, _ = shown(explorers, 'explore_prune')
@@ -643,6 +762,38 @@ def test_explorers_in_the_dark_and_in_a_narrow_window(explorers):
 
 # ---- live cells, from the lessons
 
+# where the parts of a dashboard stand in it
+ROOM = '''v => [v, ...v.querySelectorAll(".dg-figure")].map(f => { const a = v.getBoundingClientRect(), b = f.getBoundingClientRect(); return [f.className, Math.round(b.top - a.top), Math.round(b.height)]; })'''
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize('lesson', ['04c_dashboard', '04e_replay', '14_prune'])
+def test_what_is_stored_fits_its_cell_and_says_how_to_get_the_controls(lab, browser, lesson):
+    "A notebook that was only opened, in two widths."
+    (lab[2] / f'{lesson}.ipynb').write_text((ROOT / f'nbs/{lesson}.ipynb').read_text())
+    it = Lab(browser.new_page(viewport=dict(width=1300, height=1000)), lab, f'{lesson}.ipynb', attach=True)
+    try:
+        it.page.evaluate('() => jupyterapp.shell.collapseLeft()')
+        it.page.locator('.dg-stays').first.wait_for(timeout=20_000)
+        other = it.page.evaluate('() => innerWidth - document.querySelector(".jp-Notebook").clientWidth')
+        for width in (900, 700):
+            it.page.set_viewport_size(dict(width=width + other, height=1000))
+            end = time.time() + 10                          # plotly draws anew some time after the window has its size
+            while (wide := it.page.evaluate(WIDE)) and time.time() < end: it.page.wait_for_timeout(200)
+            assert not wide, f'wider than their cell at {width}: {wide}'
+        shoot(it.page, f'stored_{lesson}')
+        it.was_quiet()
+    finally: it.page.close()
+
+
+# stored figures and pictures that reach beyond their cell, and words of theirs that are cut off
+WIDE = '''() => [...document.querySelectorAll(".jp-OutputArea-output")].filter(o => o.querySelector("img, svg")).flatMap(o => {
+    const right = o.getBoundingClientRect().right + 2, told = e => `${e.nodeName} ${e.textContent.slice(0, 60)}`;
+    const beyond = [...o.querySelectorAll("img, svg, svg text")].filter(e => e.getClientRects().length && e.getBoundingClientRect().right > right).map(told);
+    return beyond.concat(o.scrollWidth > o.clientWidth + 1 ? [`${o.className} ${o.scrollWidth} in ${o.clientWidth}`] : []);
+}).slice(0, 5)'''
+
+
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize('lesson', LIVE)
 def test_the_live_cell_of_a_lesson(explorers, lesson):
@@ -653,8 +804,13 @@ def test_the_live_cell_of_a_lesson(explorers, lesson):
     board = Board(it, i + 1)
     board.until(lambda b: b.state == 'paused' and b.step == 0)   # it rests before its first step, and its first pictures are there: a run that is over in seconds can't be caught
     step = board.resting(.5)
+    before = board.root.evaluate(ROOM)
     board.press('step')
     board.until(lambda b: b.step == step + 1 and b.state == 'paused')
+    board.until(lambda b: b.root.locator('path.dg-line').count())
+    assert board.root.evaluate(ROOM) == before, 'the first step makes the page jump'
+    top, bottom = board.root.evaluate('v => [v.querySelector(".dg-buttons").getBoundingClientRect().top, v.querySelector(".dg-curves").getBoundingClientRect().bottom]')
+    assert bottom - top < 400, f'the losses are {bottom - top:.0f} pixels below the buttons'
     for action in {'19_gan': ['stop'], '13_search': ['step'] * 5}.get(lesson, ['continue']): board.press(action)   # steps that are in flight when the next cell starts
     it.run(i + 2)
     errors = [o for k in range(3) for o in it.outputs(i + k) if o['output_type'] == 'error']

@@ -1,10 +1,12 @@
 """The explorers of the search: controls, what they say, bad input, and what stays in a saved notebook; no browser here."""
+import ast
 import json
 import re
 
 import ipywidgets
 import nbformat
 import numpy as np
+import plotly.graph_objects as go
 import pytest
 import torch
 from plotly.basedatatypes import Undefined
@@ -17,7 +19,7 @@ from degas_nb.ops import batch_norm
 from degas_nb.prune import explain_prune, mixing_weights
 from degas_nb.pyramid import band_means, collapse, laplacian_pyramid
 from degas_nb.show import COLOURS
-from degas_nb.widgets import INK, LINES, QUIET, REST, SOFT, static_text
+from degas_nb.widgets import INK, LINES, QUIET, REST, SOFT, Explorer, static_text
 from lab import ROOT, contrast
 
 PLOTLY = 'application/vnd.plotly.v1+json'
@@ -253,6 +255,103 @@ def test_curves_end_beside_the_nodes():
         assert len(x) > 10 and (np.diff(x) > 0).all() and DEGAS.nodes.index(e.src) < x[0] and x[-1] < DEGAS.nodes.index(e.dst)
         flat = y.min() == y.max()
         assert flat == (e.kind == 'normal')
+
+
+# ---- what goes wrong later
+
+BROKEN = [lambda: {}['gone'], lambda: [][1], lambda: 1/0, lambda: None + 1, lambda: undefined_name, lambda: (_ for _ in ()).throw(RuntimeError('two\nlines'))]   # noqa: F821
+
+
+@pytest.mark.parametrize('raises', BROKEN)
+@pytest.mark.parametrize('drawing', ['figure', 'svg'])
+def test_an_exception_is_said_in_red_and_the_last_good_picture_stays(raises, drawing):
+    "Whatever the function raises when a control is moved: nobody would see a traceback, and the sentence must not go on saying what was."
+    def follow(figure, k):
+        if drawing == 'figure': figure.data[0].y = [k, k]
+        if drawing == 'svg': figure.value = f'<svg>{k}</svg>'
+        if k == 5: raises()
+        return f'k is {k}'
+
+    at = lambda k: Explorer('<svg></svg>' if drawing == 'svg' else go.Figure(go.Scatter(y=[0, 0])), dict(k=ipywidgets.IntSlider(k, 0, 9)), follow)
+    explorer = at(1)
+    look = lambda: explorer.figure.value if drawing == 'svg' else explorer.figure.data[0].y
+    before = look()
+    explorer.controls['k'].value = 5
+    error = explorer.error
+    assert explorer.said.startswith(type(explorer.error).__name__) and 'the figure stays as it was' in explorer.said and '\n' not in explorer.said
+    assert look() == before and explorer.sentence.wrong and explorer.sentence.value == explorer.said
+    explorer.controls['k'].value = 6
+    assert (explorer.said, explorer.error, explorer.sentence.wrong) == ('k is 6', None, False) and look() != before
+    with pytest.raises(type(error)): at(5)                   # when it is made, the cell has the traceback
+
+
+def test_a_step_downhill_that_breaks_is_said():
+    broken = []
+    def mix(alpha): return broken[0] if broken else linear(alpha)
+    explorer = explore_mixture(mix, ['zero', 'one', 'two'])
+    broken.append({})
+    downhill = next(c for c in explorer.children[0].children if isinstance(c, ipywidgets.Button))
+    downhill.click()
+    assert explorer.said.startswith("KeyError: 'weights'") and explorer.sentence.wrong
+
+
+def functions_and_variables(cells):
+    "Of a notebook: its functions, and names that its cells assign at top level (no constants: those are written in capitals)."
+    functions, variables = {}, set()
+    for source in cells:
+        todo = list(ast.parse(source).body)
+        while todo:
+            node = todo.pop()
+            if isinstance(node, ast.FunctionDef): functions[node.name] = node
+            elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store) and not node.id.isupper(): variables.add(node.id)
+            elif not isinstance(node, (ast.ClassDef, ast.Lambda, ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)): todo += ast.iter_child_nodes(node)
+    return functions, variables
+
+
+def read_by(function, functions, seen=()):
+    "Names that a function, and what it calls of its notebook, reads when it is called: not its defaults."
+    body = function.body if isinstance(function.body, list) else [function.body]
+    nodes = [n for part in body for n in ast.walk(part)]
+    own = {a.arg for n in [function, *nodes] if isinstance(n, (ast.FunctionDef, ast.Lambda)) for a in [*n.args.args, *n.args.kwonlyargs, n.args.vararg, n.args.kwarg] if a} | {n.id for n in nodes if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
+    found = {n.id for n in nodes if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)} - own
+    for name in found & set(functions) - set(seen): found |= read_by(functions[name], functions, (*seen, name))
+    return found
+
+
+def of_the_reader(path):
+    "Functions that a lesson hands to an explorer or a live run, and the variables of the notebook that they read when a control is moved."
+    code = [c.source for c in nbformat.read(path, 4).cells if c.cell_type == 'code' and not c.source.startswith('%%')]
+    functions, variables = functions_and_variables(code)
+    for source in code:
+        if source.startswith('#| export'): continue
+        for call in ast.walk(ast.parse(source)):
+            if not (isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and re.fullmatch('explore_.*|edit_genotype|Explorer|live', call.func.id)): continue
+            for arg in [*call.args, *(k.value for k in call.keywords)]:
+                handed = arg if isinstance(arg, ast.Lambda) else functions.get(getattr(arg, 'id', None))
+                if handed: yield ast.unparse(arg), read_by(handed, functions) & variables
+
+
+def test_what_moves_keeps_what_it_needs():
+    "A cell that is run again, or another one that takes the name, must not change what a slider computes: what it needs is a default or a closure."
+    handed = {path.stem: list(of_the_reader(path)) for path in sorted((ROOT/'nbs').glob('*.ipynb'))}
+    for lesson in ('02_widgets', '02c_explore', '02d_planes', '07_generator', '08_pyramid', '09_mixed', '10_merged', '12_glo', '13_search', '14_prune', '18_frameworks', '19_gan', '21_metrics', 'live_lessons'):
+        assert handed[lesson], lesson
+    stale = {f'{lesson}: {name}': reads for lesson, found in handed.items() for name, reads in found if reads}
+    assert not stale, stale
+
+
+@pytest.mark.parametrize('source, reads', [('k = 1\ndef f(x): return x + k\nexplore_it(f)', {'k'}), ('k = 1\ndef f(x, k=k): return x + k\nexplore_it(f)', set()), ('k = 1\ndef g(): return k\nexplore_it(lambda x: g())', {'k'}), ('def f(x):\n    k = x\n    return k\nexplore_it(f)', set())])
+def test_it_is_seen_when_one_does_not(tmp_path, source, reads):
+    nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source)]), tmp_path/'a.ipynb')
+    assert [r for _, r in of_the_reader(tmp_path/'a.ipynb')] == [reads]
+
+
+def test_the_thing_to_play_with_stands_above_its_checks():
+    "A student sees a widget first; what is asserted about it stands in a cell below."
+    for path in sorted((ROOT/'nbs').glob('*.ipynb')):
+        for cell in nbformat.read(path, 4).cells:
+            shows = [o for o in cell.get('outputs', []) if 'application/vnd.plotly.v1+json' in o.get('data', {}) or re.match('(Explorer|Dashboard|AlphaView)[(]', str(o.get('data', {}).get('text/plain', '')))]
+            if shows: assert not re.search(r'^\s*(assert |test_eq|test_close|with ExceptionExpected)', cell.source, re.M), f'{path.name} {cell.id}'
 
 
 # ---- genotype

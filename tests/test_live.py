@@ -1,19 +1,24 @@
 """Whatever drives a run in the background, and everything that can go wrong with it."""
+import ctypes
 import os
 import shutil
 import subprocess
 import sys
 import threading
 import time
+from ctypes.util import find_library
+from types import SimpleNamespace
 
 import pytest
 
+from degas_nb import live as driving
+from degas_nb import widgets
 from degas_nb.dashboard import Dashboard
 from degas_nb.live import live, stop_all
 from degas_nb.replay import replay, watch
 from degas_nb.runs import RunFolder
 from degas_nb.show import UserError
-from toys import NAN, Kept, Run, Step, until, weights
+from toys import NAN, Kept, Run, Step, recorded, until, weights
 
 pytestmark = pytest.mark.usefixtures('nothing_left_behind')
 
@@ -160,6 +165,94 @@ def test_a_cell_that_is_run_twice(tmp_path):
     assert 'another run is there' in second.says, 'still true'
     assert stop_all() == [first, second] and (first.state, second.state) == ('stopped', 'stopped') and first.run.saved
     assert stop_all() == [] and live(Run(), folder=tmp_path/'run').wait(10) == 'done'
+
+
+@pytest.fixture
+def cell(monkeypatch):
+    "Pretend to be a cell of a notebook: cell('a') is executed, and executed again each time."
+    def now(name):
+        now.count += 1
+        monkeypatch.setattr(widgets, 'get_ipython', lambda: SimpleNamespace(parent_header=dict(metadata=dict(cellId=name), header=dict(msg_id=str(now.count)))))
+    now.count = 0
+    yield now
+    monkeypatch.undo()
+
+
+@pytest.mark.parametrize('make', [lambda folder, n: Kept(10**6, pause=.01), lambda folder, n: Run(10**6, pause=.01)])
+def test_a_notebook_cell_that_is_run_again_ends_what_it_had_started(cell, tmp_path, make):
+    cell('a')
+    first, beside = (live(make(tmp_path, n), folder=tmp_path/f'run{n}') for n in (1, 2))    # two of one execution bear each other
+    assert (first.state, beside.state) == ('running', 'running')
+    cell('b')
+    other = live(Run(10**6, pause=.01))
+    assert 'another run is there' in other.says and first.state == 'running'
+    until(lambda: first.n > 3)
+    cell('a')
+    second = live(Run(10**6, pause=.01))
+    assert (first.state, beside.state, other.state) == ('stopped', 'stopped', 'running') and first.run.saved
+    assert f'this cell had started another run before: Live(stopped at step {first.n}' in second.says and f'saved at step {first.n}' in second.says
+
+
+def test_the_same_run_and_the_same_dashboard_go_on_when_their_cell_is_run_again(cell):
+    run, view = Run(10**6, pause=.01), Dashboard()
+    cell('a')
+    first = live(run, view)
+    until(lambda: run.n > 3)
+    cell('a')
+    second = live(run, view)
+    n = first.n
+    assert first.state == 'stopped' and second.n == n and view.driver is second
+    until(lambda: second.n > n + 3)
+    cell('a')
+    with pytest.raises(UserError): live([1, 2])                     # a slip ends nothing
+    assert second.state == 'running'
+
+
+def test_a_watching_cell_that_is_run_again(cell, tmp_path):
+    folder = recorded(tmp_path/'run', 5, 10).path
+    cell('a')
+    first, run = watch(folder, every=.01), live(Run(10**6, pause=.01))
+    cell('a')
+    second = watch(folder, every=.01)
+    assert (first.state, run.state) == ('stopped', 'running') and second.state != 'stopped', 'who watches ends who watches'
+
+
+def test_stop_all_is_named_with_its_import_where_there_was_none(monkeypatch):
+    offered = lambda: live(Run(10**6, pause=.01), paused=True).says
+    offered()
+    assert 'from degas_nb.live import stop_all; stop_all() ends all' in offered()
+    monkeypatch.setattr(sys.modules['__main__'], 'stop_all', lambda: 'something else', raising=False)
+    assert 'from degas_nb.live import stop_all; stop_all() ends all' in offered()
+    monkeypatch.setattr(sys.modules['__main__'], 'stop_all', stop_all)
+    assert ': stop_all() ends all' in offered()
+
+
+@pytest.mark.parametrize('library', ['m', 'c'])
+def test_a_runtime_that_cannot_be_asked(monkeypatch, library):
+    "An OpenMP of before `omp_pause_resource_all`, as older wheels bring it: a real library without that name."
+    real = ctypes.CDLL(find_library(library))
+    monkeypatch.setattr(driving.ctypes, 'CDLL', lambda path: real)
+    assert driving.give_back_workers() == 0
+    assert live(Run()).wait(10) == 'done'
+    asked = []
+    monkeypatch.setattr(driving.ctypes, 'CDLL', lambda path: SimpleNamespace(omp_pause_resource_all=asked.append))
+    assert driving.give_back_workers() == len(asked) and set(asked) <= {2}
+
+
+def test_weights_are_there_before_the_first_step():
+    "Bars, network and weights over time have their room when the first step comes."
+    class Named(Run):
+        def named_weights(self): return weights(self.n)
+    class Holder(Run):
+        def __init__(self, *args): super().__init__(*args); self.net = Named()
+    for run in (Named(), Holder(), Named(30)):
+        handle = live(run, paused=True)
+        until(lambda: handle.dashboard.board.step == 0)
+        assert handle.dashboard.board.alpha == weights(0) and handle.dashboard.board.curves == {}
+        handle.step()
+        until(lambda: run.n == 1 and handle.state == 'paused')
+        assert handle.dashboard.board.alpha == weights(1)
+        handle.stop()
 
 
 def test_runs_that_are_none():

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from degas_nb.dashboard import best_of_each
-from degas_nb.replay import Tail, replay, row_losses, scrub, thinned, watch
+from degas_nb.replay import Tail, player, replay, row_losses, scrub, thinned, watch
 from degas_nb.runs import RunFolder
 from degas_nb.show import UserError
 from toys import NAN, recorded, until, weights
@@ -46,6 +46,32 @@ def test_replay_survives_nan(tmp_path):
     run = recorded(tmp_path/'run', 3)
     run.trace.append(dict(step=4, mse=NAN, weights={e: {op: NAN for op in ops} for e, ops in weights(1).items()}))
     assert replay(run.path).frames[-1].data[0].x == (None, None)
+
+
+@pytest.mark.parametrize('n', [2, 7, 50])
+def test_a_frame_leaves_nothing_out_and_nothing_interrupts(tmp_path, n):
+    "Plotly takes a curve away that a frame does not name, and throws an error when a Pause of its own interrupts it."
+    figure = replay(recorded(tmp_path/'run', n).path)
+    assert len(figure.data) > len(weights(1)) and {len(frame.data) for frame in figure.frames} == {len(figure.data)}
+    for frame in figure.frames:
+        assert frame.traces == tuple(range(len(figure.data)))
+        for bar in frame.data[:len(weights(1))]: assert {type(c) for c in bar.marker.color} == {str}, 'plotly warns of numbers'
+    moves = [step.args[1] for step in figure.layout.sliders[0].steps] + [button.args[1] for menu in figure.layout.updatemenus for button in menu.buttons]
+    assert {move['mode'] for move in moves} == {'afterall'}
+
+
+def test_a_replay_is_shown_with_controls_and_stays_as_it_is(tmp_path):
+    figure = replay(recorded(tmp_path/'run', 20).path)
+    shown = player(figure)
+    slider, play = shown.children[0].children
+    assert (play.at, play.last) == (0, 19) == (slider.index, len(figure.frames) - 1)
+    play.at = 7                                              # as its button does
+    assert slider.value == figure.frames[7].name and shown.said.startswith(f'step {slider.value}:') and play.drawn == 7
+    slider.index = 3
+    assert (play.at, play.drawn) == (3, 3) and shown.figure.data[0].x == figure.frames[3].data[0].x
+    assert shown.figure.layout.shapes[0].x0 == float(slider.value), 'the line at the moment stands still'
+    kept = shown._repr_mimebundle_()['application/vnd.plotly.v1+json']
+    assert len(kept['frames']) == 20 and kept['layout']['sliders'] and len(kept['data']) == len(figure.data)
 
 
 def test_scrub_moves_the_same_bars(tmp_path):

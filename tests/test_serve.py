@@ -1,6 +1,7 @@
 """`degas dashboard` as people use it: one address, behind a token, from any folder; the page moves with the run, asks nothing from outside, takes its kernel along, and everything is gone after Ctrl-C."""
 import asyncio
 import json
+import logging
 import os
 import re
 import shutil
@@ -17,6 +18,11 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+
+from jupyter_server._tz import utcnow
+from jupyter_server.services.kernels.kernelmanager import ServerKernelManager
+from tornado.iostream import StreamClosedError
+from tornado.web import HTTPError
 
 from degas_nb import cli
 from degas_nb.gan import GANConfig
@@ -183,13 +189,58 @@ def test_a_kernel_without_a_page_is_ended():
     assert looks(lambda n: 0, shutting_down=True) == 200
 
 
+def manager_of(kernel):
+    manager = cli.page_kernels()(kernel_manager_class='jupyter_server.services.kernels.kernelmanager.ServerKernelManager')
+    manager._kernels['k'] = kernel
+    return manager
+
+
+@pytest.mark.parametrize('kernel', [lambda: ServerKernelManager(kernel_name='degas'), lambda: ServerKernelManager(), lambda: SimpleNamespace(kernel_name='degas')])
+def test_a_kernel_that_starts_or_ends_raises_nothing(kernel):
+    "jupyter_server's own manager raises a TraitError when somebody asks a kernel, that nobody follows yet, for its last activity."
+    manager = manager_of(kernel())
+    asyncio.run(manager.cull_kernel_if_idle('k'))
+    assert 'k' in manager._kernels and manager.list_kernels() == []
+    with pytest.raises(HTTPError, match='starting or ending'): manager.kernel_model('k')
+    with pytest.raises(HTTPError, match='not exist'): manager.kernel_model('another')
+    manager._kernels['k'] = SimpleNamespace(kernel_name='degas', last_activity=utcnow(), execution_state='idle')
+    assert manager.kernel_model('k')['connections'] == 0
+
+
+@pytest.mark.parametrize('error', [ValueError('two\nlines'), KeyError('x'), RuntimeError()])
+def test_the_server_says_what_goes_wrong_in_a_line(error, capsys):
+    log = logging.getLogger('degas.test')
+    log.addFilter(cli.in_a_line)
+    try: raise error
+    except Exception: log.error('Uncaught exception GET %s\nand more', '/x', exc_info=True)
+    said = capsys.readouterr().err
+    assert said.startswith(f'Uncaught exception GET /x: {type(error).__name__}') and len(said.splitlines()) == 1
+    try: raise StreamClosedError()
+    except StreamClosedError: log.error('late', exc_info=True)
+    log.error('plain')
+    assert capsys.readouterr().err == 'plain\n'
+
+
+@pytest.mark.timeout(120)
+def test_pages_of_no_run(searched, serve):
+    "Whoever logs out, goes astray or asks for nonsense gets a page or a number; the shell stays free of tracebacks."
+    served = serve(searched)
+    code, _, text = status(f'{served.base}/logout')
+    assert code == 200 and 'Logged out' in text and 'degas dashboard' in text
+    for where in ('/nothing', '/voila/render/other.ipynb', '/voila/files/x', '/static/none.js', '/%ff', '/api/kernels/none', '/tree/x', '/voila/static/none'):
+        assert status(served.base + where)[0] in (200, 302, 400, 403, 404), where
+    code, out, err = served.end()
+    assert code == 0 and 'Traceback' not in err and 'File "' not in err and len(err.splitlines()) <= 5, err
+
+
 # ---- what is seen
 
 def open_page(browser, served, **kw):
     page = browser.new_page(**(dict(viewport=dict(width=1280, height=1500)) | kw))
     seen = Watched(page, served.base)
+    page.on('console', lambda m: seen.errors.append(f'{m.type}: {m.text}'))       # not only errors: nothing at all is said there
     page.goto(served.address, wait_until='commit')
-    assert 'Reading the run' in page.locator('#loading').text_content()
+    assert 'Reading the run' in page.locator('#loading').text_content()           # long before there is a kernel
     page.locator('.dg-dashboard').wait_for(timeout=60_000)
     return seen
 

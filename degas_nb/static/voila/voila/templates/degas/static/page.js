@@ -1,6 +1,13 @@
 // What the page of `degas dashboard` does itself: it follows the system's dark mode, says goodbye to its kernel, and says when it has been left alone.
 'use strict';
 (() => {
+  // Remarks of Voila to its developers: parts of another version than it was built with (they work), a kernel that starts, a cell that takes its time.
+  const remark = /^(Unsatisfied version|No satisfying version|Starting WebSocket|Ok, voila is still executing)/;
+  for (const name of ['warn', 'log', 'info', 'debug']) {
+    const say = console[name].bind(console);
+    console[name] = (...words) => { if (!remark.test(words[0])) say(...words); };
+  }
+
   const base = document.body.dataset.baseUrl.replace(/voila\/$/, '');
   const kernel = () => JSON.parse(document.getElementById('jupyter-config-data')?.textContent || '{}').kernelId;
 
