@@ -212,10 +212,10 @@ def test_what_is_decided_can_be_dragged_at_once():
     explorer, records = explore_prune(SIDES, alpha, mixing_weights, explain_prune), explain_prune(mixing_weights(alpha))
     edge, step = explorer.controls['edge'], explorer.controls['step_']
     assert edge.value == 's0-s1'
-    for go in (lambda n: buttons(explorer)['next decision'].click(), lambda n: step.set_trait('value', n), lambda n: explorer.move(step_=n)):
+    for carry_on in (lambda n: buttons(explorer)['next decision'].click(), lambda n: step.set_trait('value', n), lambda n: explorer.move(step_=n)):
         step.value = 0
         for n, record in enumerate(records, 1):
-            go(n)
+            carry_on(n)
             assert edge.value == record['edge'] and 'no part' not in explorer.said
     edge.value = 's4-s5'
     assert explorer.said.endswith('; s4-s5, whose alphas are shown, has no part in it')
