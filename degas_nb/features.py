@@ -404,7 +404,8 @@ def copied(
     if any(isinstance(p, nn.parameter.UninitializedTensorMixin) for p in [*net.parameters(), *net.buffers()]): raise UserError("the module has parameters without a shape (it is lazy): show it one batch first")
     try: net = copy.deepcopy(net, made).eval()
     except (TypeError, RuntimeError, AttributeError) as e: raise UserError(f"the module can't be copied ({e}): what judges must not change when the module does") from None
-    for p in net.parameters(): p.requires_grad_(False)
+    for p in net.parameters():
+        if p.is_leaf: p.requires_grad_(False)   # those of a copied script are none, and no gradient is asked of them
     return net
 
 

@@ -278,7 +278,7 @@ def test_a_module_is_left_as_it_was_and_its_features_stay(make):
     assert not first.features.requires_grad
 
 
-@pytest.mark.parametrize('wrap', [torch.jit.script, nn.DataParallel, copy.deepcopy])
+@pytest.mark.parametrize('wrap', [torch.jit.script, lambda net: torch.jit.trace(net.eval(), torch.randn(2, 3, 16, 16)), copy.deepcopy])
 def test_modules_of_every_make(wrap):
     net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.AdaptiveAvgPool2d(1), nn.Flatten()).train()
     own = ModuleFeatures(wrap(net), 'own', 4)
