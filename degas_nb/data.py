@@ -45,7 +45,7 @@ from typing import IO, NamedTuple
 import numpy as np
 import PIL
 import torch
-from PIL import Image, ImageOps, TiffImagePlugin, WebPImagePlugin  # these two so that `FORMATS` knows them
+from PIL import Image, ImageOps, TiffImagePlugin, WebPImagePlugin
 from torch import Tensor
 
 try: import fcntl
@@ -279,7 +279,7 @@ def fit_square(
     return fit(image, (size, size))
 
 # %% ../nbs/03_data.ipynb #c735396a
-FORMATS = ('PNG', 'JPEG', 'WEBP', 'GIF', 'BMP', 'TIFF', 'PPM')  # of Pillow's; others start programs or fetch files
+FORMATS = ('PNG', 'JPEG', 'GIF', 'BMP', 'PPM', WebPImagePlugin.WebPImageFile.format, TiffImagePlugin.TiffImageFile.format)  # of Pillow's; others start programs or fetch files
 
 @contextlib.contextmanager
 def naming(

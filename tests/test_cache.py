@@ -89,6 +89,7 @@ def test_a_second_start_decodes_nothing(kind, folder, decoded, tmp_path):
 
 @pytest.mark.parametrize('kind', ['folder', 'zip', 'npy'])
 def test_one_pixel_less_or_more_is_seen(kind, folder, decoded, tmp_path):
+    times = None
     for k in range(6):                                                             # at once, so that clocks have hardly moved
         file = sorted(folder.rglob('*.bmp'))[7*k%40]
         if kind == 'zip': what = zipped(folder, tmp_path/'set.zip')
@@ -96,7 +97,7 @@ def test_one_pixel_less_or_more_is_seen(kind, folder, decoded, tmp_path):
             what = tmp_path/'set.npy'
             with open(what, 'r+b' if what.exists() else 'wb') as f: np.save(f, np.stack([np.asarray(Image.open(p)) for p in sorted(folder.rglob('*.bmp'))]))
         else: what = folder
-        if k: os.utime(what, ns=(times.st_atime_ns, times.st_mtime_ns))
+        if times: os.utime(what, ns=(times.st_atime_ns, times.st_mtime_ns))
         images = load(what)
         truth = np.stack([np.asarray(Image.open(p)) for p in sorted(folder.rglob('*.bmp'))])
         assert (images.pixels.permute(0, 2, 3, 1).numpy() == truth).all() and same(images, load(what))
