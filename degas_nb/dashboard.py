@@ -336,7 +336,7 @@ class Dashboard(LiveView):
     actions = traitlets.List([]).tag(sync=True)        # those that can be pressed now
     heard = traitlets.Int(0).tag(sync=True)            # presses that arrived
     draw = staticmethod(desk_picture)
-    stays = 'A picture, as no kernel is behind it. For the buttons run this cell; while its run still goes on, as in a second tab, <b>Trust Notebook</b> (Ctrl+Shift+C) brings them instead.'
+    stays = 'A picture, as no kernel is behind it. For the buttons run this cell in JupyterLab; while its run still goes on, as in a second tab, <b>Trust Notebook</b> (Ctrl+Shift+C) brings them instead.'
 
     def __init__(
         self,

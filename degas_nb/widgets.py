@@ -439,7 +439,7 @@ def flexible(
     return widget
 
 
-NO_CONTROLS = 'A picture, as no kernel is behind it. For the controls run this cell; while its kernel is still at work, as in a second tab, <b>Trust Notebook</b> (Ctrl+Shift+C) brings them too.'
+NO_CONTROLS = 'A picture, as no kernel is behind it. For the controls run this cell in JupyterLab; while its kernel is still at work, as in a second tab, <b>Trust Notebook</b> (Ctrl+Shift+C) brings them too.'
 
 
 class Explorer(ipywidgets.VBox):
