@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from sim_device import crossings, total
 from torch import nn
 
-from degas_nb import features, metrics
+from degas_nb import features
 from degas_nb.data import Images
-from degas_nb.features import (Features, ModuleFeatures, Recipe, SmallClassifier, SmallFeatures, accuracy, at_chance, by_luck, check_labels, extract, find_extractor, fid_weights, jitter,
+from degas_nb.features import (ModuleFeatures, Recipe, SmallClassifier, SmallFeatures, accuracy, at_chance, by_luck, check_labels, extract, find_extractor, fid_weights, jitter,
                                small_features, split_images, start_classifier, train_classifier)
 from degas_nb.metrics import Statistics, describe_images, frechet_distance, inception_score, kid, score_images
 from degas_nb.show import UserError
