@@ -294,11 +294,11 @@ def plain_time(device, small, width):
     return dict(width=width, seconds=seconds(plain.step, device, 3 if small else 9), peak=peak_memory(plain.step, device))
 
 
-def gan_time(device, small, width, framework='ctgan', recorded=True):
+def gan_time(device, small, width, framework='ctgan', amp='off', recorded=True):
     "Seconds and memory of a whole step (critic updates and the generator's) and of one critic update"
-    run = a_training(device, width, framework, 8 if small else 64)
+    run = a_training(device, width, framework, 8 if small else 64, amp=amp)
     if not recorded: unrecorded(run)
-    found = dict(width=width, framework=framework, recorded=recorded, n_critic=run.config.n_critic) | measured(run, device, small)
+    found = dict(width=width, framework=framework, amp=amp, recorded=recorded, n_critic=run.config.n_critic) | measured(run, device, small)
     return found | dict(critic=seconds(lambda: run.critic_step(0), device, 3 if small else 15))
 
 
@@ -316,12 +316,12 @@ def plain_critic_time(device, small, width):
 def times(device, small):
     "(kind, what to call), the most wanted first"
     widths = (8,) if small else (32, 64, 128)
-    modes = [amp for amp in AMP if able(amp, device)]
+    modes, products = [amp for amp in AMP if able(amp, device)], [amp for amp in ('off', 'tf32') if able(amp, device)]
     wide = widths[-1]
     rows = [('roofs', lambda: roofs(device, small))]
     rows += [('search', lambda w=w, a=a: search_time(device, small, w, a)) for w in reversed(widths) for a in modes]
     rows += [('plain_search', lambda w=w: plain_time(device, small, w)) for w in reversed(widths)]
-    rows += [('gan', lambda w=w: gan_time(device, small, w)) for w in reversed(widths)]
+    rows += [('gan', lambda w=w, a=a: gan_time(device, small, w, amp=a)) for w in reversed(widths) for a in products]
     rows += [('plain_critic', lambda w=w: plain_critic_time(device, small, w)) for w in reversed(widths)]
     rows += [('search', lambda w=w: search_time(device, small, w, joint=True)) for w in reversed(widths)]
     rows += [('gan', lambda f=f: gan_time(device, small, widths[0], f)) for f in FRAMEWORKS if f != 'ctgan']
@@ -347,7 +347,7 @@ def foreseen(found):
     best = {}
     for row in found.get('search', []):
         if 'seconds' in row and row['width'] == 128 and not row['joint'] and row['recorded']: best[row['amp']] = row['seconds']*PAPER_STEPS/3600
-    gan = {row['framework']: CTGAN_STEPS*(row['critic']*5 + row['seconds'] - row['n_critic']*row['critic'])/3600 for row in found.get('gan', []) if 'seconds' in row and row['width'] == 128 and row['recorded']}
+    gan = {row['amp']: CTGAN_STEPS*(row['critic']*5 + row['seconds'] - row['n_critic']*row['critic'])/3600 for row in found.get('gan', []) if 'seconds' in row and row['width'] == 128 and row['framework'] == 'ctgan' and row['recorded']}
     return dict(search_hours=best, ctgan_hours=gan)
 
 
