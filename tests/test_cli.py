@@ -1,8 +1,7 @@
 """`degas` as scripts and people use it: what it writes, how it is killed and goes on, what it says to mistakes."""
-import json, os, resource, shutil, signal, subprocess, sys, tempfile, traceback, zipfile
+import json, os, shutil, signal, subprocess, sys, tempfile, zipfile
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -12,150 +11,11 @@ from PIL import Image
 from degas_nb import cli
 from degas_nb.frameworks import FRAMEWORKS
 from degas_nb.genotype import DEGAS, Genotype
-from degas_nb.runs import RunFolder, Trace
+from degas_nb.runs import RunFolder
 
-TINY = ['--limit', '96', '--batch-size', '32', '--width', '4', '--z-dim', '16']
-FEW = TINY[2:]  # for folders, which are small anyway
-EPOCHS, PER_EPOCH, STEPS = 4, 3, 6
-FILES = {'config.json', 'trace.jsonl', 'checkpoint.pt', 'genotype.json', 'samples', 'report.html'}
+from commands import EPOCHS, FEW, FILES, PER_EPOCH, STEPS, as_undisturbed, copy, degas, on_small_disk, pictures, process, search_argv, signalled, snapshot, state, trace, train_argv, with_state
 
-@pytest.fixture(scope='module', autouse=True)
-def quiet_machine(tmp_path_factory):
-    "One thread, as the subprocesses have; caches go to a home of their own."
-    threads, home = torch.get_num_threads(), os.environ.get('HOME')
-    torch.set_num_threads(1)
-    os.environ.update(HOME=str(tmp_path_factory.mktemp('home')), OMP_NUM_THREADS='1')
-    yield
-    torch.set_num_threads(threads)
-    if home is not None: os.environ['HOME'] = home
-
-
-def process(*argv):
-    "The real `degas` in a process of its own."
-    return subprocess.run([sys.executable, '-m', 'degas_nb.cli', *map(str, argv)], capture_output=True, text=True, timeout=100)
-
-
-class Done(NamedTuple):
-    returncode: int  # negative: killed by that signal
-    stdout: str
-    stderr: str
-
-
-def forked(work):
-    "Run `work` in a child of this process: real signals and limits without 3 seconds of imports."
-    with tempfile.TemporaryFile('w+') as out, tempfile.TemporaryFile('w+') as err:
-        child = os.fork()
-        if not child:
-            code = 1
-            try:
-                for f, fd in ((out, 1), (err, 2)): os.dup2(f.fileno(), fd)
-                signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell starts what runs in its background with Ctrl-C ignored
-                sys.stdout, sys.stderr = os.fdopen(1, 'w'), os.fdopen(2, 'w')
-                work()
-                code = 0
-            except SystemExit as e: code = e.code or 0
-            except BaseException: traceback.print_exc()
-            finally:
-                sys.stdout.flush()
-                sys.stderr.flush()
-                os._exit(code)
-        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-        out.seek(0)
-        err.seek(0)
-        return Done(code, out.read(), err.read())
-
-
-def signalled(step, signals, *argv):
-    "`degas`, hit by signals right behind a step: exact, however slow the machine is."
-    append = Trace.append
-    def append_and_signal(self, record):
-        append(self, record)
-        for s in signals if record['step'] == step else (): signal.raise_signal(s)  # to this thread; another one may get `os.kill`'s late, and two signals become one
-    def work():
-        Trace.append = append_and_signal
-        cli.main([*map(str, argv)])
-    return forked(work)
-
-
-def on_small_disk(kb, *argv):
-    "`degas` where no file may be larger than `kb`: the system's answer is that of a full disk."
-    def work():
-        resource.setrlimit(resource.RLIMIT_FSIZE, (kb*1024, kb*1024))
-        cli.main([*map(str, argv)])
-    return forked(work)
-
-
-def degas(*argv):
-    "In this process, which is 3 seconds faster: the exit code."
-    try: cli.main([*map(str, argv)])
-    except SystemExit as e: return e.code or 0
-    return 0
-
-
-def search_argv(out, *more, data='emoji', tiny=TINY, epochs=EPOCHS): return ['search', '--data', data, '--epochs', epochs, *tiny, '--out', out, *more]
-def train_argv(out, *more, genotype='cifar10_paper', data='emoji', tiny=TINY): return ['train', '--genotype', genotype, '--data', data, '--steps', STEPS, *tiny, '--out', out, *more]
-
-
-@pytest.fixture(scope='module')
-def found(tmp_path_factory, quiet_machine):
-    "A search that nobody disturbed."
-    out = tmp_path_factory.mktemp('search')/'run'
-    done = process(*search_argv(out))
-    assert done.returncode == 0, done.stderr
-    return out
-
-
-@pytest.fixture(scope='module')
-def drawn(found, tmp_path_factory):
-    "A training of what was found, undisturbed."
-    out = tmp_path_factory.mktemp('gan')/'run'
-    assert degas(*train_argv(out, genotype=found/'genotype.json')) == 0
-    return out
-
-
-@pytest.fixture
-def line(capsys):
-    "Run a command that must be refused: its one line on stderr (notes of the loader stand above it)."
-    def refused(*argv, notes=0):
-        capsys.readouterr()
-        code = degas(*argv)
-        out, err = capsys.readouterr()
-        assert code == 2, (code, err)
-        assert not out and 'Traceback' not in err
-        lines = err.strip().splitlines()
-        assert len(lines) == 1 + notes, err
-        assert lines[-1].startswith('degas: ') and len(lines[-1]) < 700
-        return lines[-1]
-    return refused
-
-
-def snapshot(folder): return {str(p.relative_to(folder)): p.read_bytes() if p.is_file() else None for p in sorted(folder.rglob('*')) if p.name != '.lock'}
-
-
-def trace(out): return [json.loads(row) for row in (out/'trace.jsonl').read_text().splitlines()]
-
-
-def state(out): return torch.load(out/'checkpoint.pt', weights_only=True)
-
-
-def same(a, b):
-    "Equal to the last bit, all the way down."
-    if isinstance(a, torch.Tensor): return a.dtype == b.dtype and torch.equal(a, b)
-    if isinstance(a, dict): return a.keys() == b.keys() and all(same(a[k], b[k]) for k in a)
-    if isinstance(a, (list, tuple)): return len(a) == len(b) and all(map(same, a, b))
-    return a == b
-
-
-def copy(run, tmp_path, name='copy'):
-    return Path(shutil.copytree(run, tmp_path/name))
-
-
-def pictures(folder, n=40, size=(32, 32)):
-    "Noise, as PNG files."
-    folder.mkdir(parents=True, exist_ok=True)
-    rng = np.random.default_rng(0)
-    for i in range(n): Image.fromarray(rng.integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)).save(folder/f'{i:03d}.png')
-    return folder
+pytestmark = pytest.mark.usefixtures('quiet_machine')
 
 
 # ---------------------------------------------------------------- the contract for scripts
@@ -358,18 +218,10 @@ def test_help(argv, capsys):
 
 # ---------------------------------------------------------------- killed, and taken up again
 
-def as_undisturbed(out, whole):
-    "The same genotype, alphas, trace and state, bit for bit; nothing of the kill left over."
-    assert (out/'genotype.json').read_bytes() == (whole/'genotype.json').read_bytes()
-    assert trace(out) == trace(whole)  # no gaps, no doubles, the same last alpha
-    a, b = state(out), state(whole)
-    assert same({k: v for k, v in a.items() if k != 'config'}, {k: v for k, v in b.items() if k != 'config'})
-    assert not list(out.glob('.*.part'))
-
-
 def test_search_killed_in_epoch_3(found, tmp_path):
     out = tmp_path/'run'
-    assert signalled(8, [signal.SIGKILL], *search_argv(out, '--save-every', 0)).returncode == -signal.SIGKILL
+    killed = signalled(8, [signal.SIGKILL], *search_argv(out, "--save-every", 0))
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
     assert state(out)['step'] == 7 and len(trace(out)) == 8 and not (out/'genotype.json').exists()
     with open(out/'trace.jsonl', 'a') as f: f.write('{"step": 9, "lo')  # and in the middle of a line
     (out/'.checkpoint.new.pt.1.part').write_bytes(b'half')               # and in the middle of a checkpoint
@@ -717,14 +569,6 @@ def rewritten(edit):
         value = json.loads(path.read_text())
         edit(value)
         path.write_text(json.dumps(value))
-    return change
-
-
-def with_state(edit):
-    def change(path):
-        value = torch.load(path, weights_only=True)
-        edit(value)
-        torch.save(value, path)
     return change
 
 

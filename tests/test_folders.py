@@ -1,5 +1,5 @@
 """The folder of a run on systems as they are: a home written as ~, file systems without locks, Windows, folders that are exchanged, numbers that are none."""
-import builtins, errno, json, os, subprocess, sys, warnings
+import errno, json, os, subprocess, sys, warnings
 from pathlib import Path
 
 import pytest
@@ -12,12 +12,14 @@ from degas_nb.live import live
 from degas_nb.metrics import Statistics
 from degas_nb.replay import replay, watch
 from degas_nb.report import toy_runs
-from degas_nb.runs import CHECKPOINTS, Diverged, RunFolder, RunWarning, read_json, write_json
+from degas_nb.runs import Diverged, RunFolder, RunWarning
 from degas_nb.search import Search, SearchConfig
 from degas_nb.gan import GANConfig, GANTraining, trained_generator
 from degas_nb.show import UserError, save_grid, user_path
-from test_cli import Done, degas, forked, found, line, pictures, quiet_machine, search_argv, snapshot, train_argv  # noqa: F401
-from toys import Kept, nothing_left_behind  # noqa: F401
+from commands import degas, forked, pictures, search_argv, snapshot, train_argv
+from toys import Kept
+
+pytestmark = pytest.mark.usefixtures('quiet_machine')
 
 NAN, INF = float('nan'), float('inf')
 

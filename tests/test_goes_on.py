@@ -11,7 +11,9 @@ from degas_nb.gan import GANTraining
 from degas_nb.genotype import Genotype
 from degas_nb.runs import RunFolder
 from degas_nb.search import Search
-from test_cli import as_undisturbed, copy, degas, drawn, found, line, pictures, quiet_machine, same, search_argv, signalled, snapshot, state, trace, train_argv, with_state, FEW  # noqa: F401
+from commands import FEW, as_undisturbed, copy, degas, pictures, same, search_argv, signalled, snapshot, state, trace, train_argv, with_state
+
+pytestmark = pytest.mark.usefixtures('quiet_machine')
 
 NAN = float('nan')
 

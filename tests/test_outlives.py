@@ -1,11 +1,11 @@
 """A run outlives its terminal and its log: a pipe that nobody reads, a full disk behind stderr, a terminal that is closed."""
-import errno, io, json, os, pty, signal, subprocess, sys, threading, time
-from pathlib import Path
+import errno, io, json, os, pty, signal, subprocess, sys, time
 
 import pytest
 
-from degas_nb import cli
-from test_cli import Done, as_undisturbed, degas, forked, found, pictures, quiet_machine, search_argv, signalled, state, train_argv, trace  # noqa: F401
+from commands import as_undisturbed, degas, pictures, search_argv, signalled, state, trace, train_argv
+
+pytestmark = pytest.mark.usefixtures('quiet_machine')
 
 COMMAND = [sys.executable, '-m', 'degas_nb.cli']
 
