@@ -103,7 +103,7 @@ class Statistics:
         **about,        # words for the record: extractor, weights_hash, resize, data, split
     )->None:
         "Write `mu` and `sigma` as pytorch-fid reads them, with `n` and `about` beside them."
-        check_npz(path)
+        path = check_npz(path)
         known = {} if self.n is None else dict(n=self.n)
         buffer = BytesIO()
         np.savez(buffer, mu=self.mean.numpy(), sigma=self.cov.numpy(), about=json.dumps(self.about | about, default=str), **known)
@@ -125,13 +125,14 @@ class Statistics:
 
 def check_npz(
     path:Path|str,  # where statistics shall be written
-)->None:
+)->Path:            # in full where it begins with ~
     "A `UserError` for a place where they can't be: worth asking before the work."
-    path = Path(path)
+    path = user_path(path)
     if path.suffix != '.npz': raise UserError(f"statistics are kept in .npz files: {path} must end in .npz")
     if path.is_dir(): raise UserError(f"{path} is a folder: name a file that ends in .npz")
     if not path.parent.is_dir(): raise UserError(f"there is no folder {path.parent} to write {path.name} in: make it first")
     if not os.access(path.parent, os.W_OK | os.X_OK): raise UserError(f"cannot write {path}: the folder is read-only")
+    return path
 
 
 def finite_features(

@@ -381,9 +381,12 @@ def test_the_text_is_drawn_and_read_back(editor):
     assert 'deconv_6' not in editor.figure.value and stays(editor)['image/svg+xml'] == editor.figure.value
 
 
-def test_hostile_names_are_escaped(editor):
+def test_hostile_names_are_refused_and_stay_text(editor):
+    "The sentence quotes the name; the page sets it as text, and nothing that stays in a notebook holds it as markup."
     editor.controls['text'].value = editor.controls['text'].value.replace('s0', '<script>')
-    assert '<script>' not in editor.figure.value and '<script>' not in editor.sentence.value
+    assert '<script>' not in editor.figure.value and editor.said.startswith("not possible: a node cannot be called '<script>'")
+    assert not [mime for mime, data in stays(editor).items() if mime in ('text/html', 'image/svg+xml') and '<script>' in data]
+    assert 'innerHTML' not in (ROOT/'degas_nb'/'static'/'explorer.js').read_text()
 
 
 # ---- what the page is told

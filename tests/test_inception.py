@@ -114,7 +114,8 @@ def test_offline_says_which_file_and_where(tmp_path, monkeypatch):
     with pytest.raises(UserError) as e: find_extractor('inception')
     text = str(e.value)
     assert FID_FILE in text and str(tmp_path/'checkpoints') in text and '--weights' in text and '\n' not in text
-    assert not list((tmp_path/'checkpoints').iterdir())
+    assert not list(tmp_path.iterdir())
+    (tmp_path/'checkpoints').mkdir()
     (tmp_path/'checkpoints'/FID_FILE).write_bytes(b'half a download')
     with pytest.raises(UserError, match="isn't the network of FID"): find_extractor('inception')   # a cached file is checked too
 
