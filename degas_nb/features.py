@@ -180,12 +180,14 @@ def check_bytes(
 def looking(
     net:nn.Module,  # in any mode
 )->Iterator[nn.Module]:
-    "Eval mode, without gradients, and float32 is float32; afterwards every module is in the mode that it had."
-    modes = {m: m.training for m in net.modules()}
+    "Eval mode, without gradients, and float32 is float32; afterwards every module has its mode and its buffers again (torch 2.6 rounds those of an instance norm at each look)."
+    modes, buffers = {m: m.training for m in net.modules()}, [(b, b.clone()) for b in net.buffers()]
     try:
         with torch.no_grad(), float32_products(): yield net.eval()
     finally:
         for m, training in modes.items(): m.training = training
+        with torch.no_grad():
+            for buffer, was in buffers: buffer.copy_(was)
 
 # %% ../nbs/20_features.ipynb #088316f4
 def conv_bn(
