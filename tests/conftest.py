@@ -5,6 +5,7 @@ import pytest
 
 from commands import drawn, found, line, quiet_machine  # noqa: F401
 from lab import browser, chromium, lab  # noqa: F401
+from sim_device import AVAILABLE, make_known, simulated
 from toys import nothing_left_behind  # noqa: F401
 
 SHARED = Path(__file__).resolve().parents[2] / 'shared'
@@ -18,8 +19,18 @@ def shared_cifar() -> Path:
     return path
 
 
+def pytest_configure(config):
+    config.addinivalue_line('markers', 'device: uses the simulated device; `make test` gives these tests a process of their own, see sim_device.make_known')
+    if config.getoption('markexpr') == 'device' and AVAILABLE: make_known()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if 'simgpu' in getattr(item, 'fixturenames', ()): item.add_marker('device')
+
+
 @pytest.fixture
 def simgpu(monkeypatch):
     "A device that is not the CPU: its name, for `--device` and `.to`; see sim_device.py"
-    from sim_device import simulated  # not at the top: it makes the device known to the whole process
     with simulated(monkeypatch) as device: yield device

@@ -18,6 +18,7 @@ import traceback
 import weakref
 from collections import Counter
 from contextlib import contextmanager
+from functools import cache
 from hashlib import sha256
 
 import pytest
@@ -27,6 +28,7 @@ from torch.utils._pytree import tree_flatten, tree_map
 
 try: from torch.utils.backend_registration import _DummyBackendModule, _setup_privateuseone_for_python_backend
 except ImportError: _DummyBackendModule, _setup_privateuseone_for_python_backend = object, None  # an older torch knows no devices made in Python
+AVAILABLE = _setup_privateuseone_for_python_backend is not None
 
 KIND = 'simgpu'
 aten = torch.ops.aten
@@ -226,11 +228,14 @@ class Module(_DummyBackendModule):
     def mem_get_info(self, device=None): return self.free, 2**34
 
 
-if _setup_privateuseone_for_python_backend is not None:
+@cache
+def make_known():
+    "Tell this process of the device: before its first backward pass, because autograd begins its threads then; a process that has such threads can't fork children that train."
     _setup_privateuseone_for_python_backend(KIND, Module())
-    LIBRARY = torch.library.Library('aten', 'IMPL')  # where no tensor says who is meant: `torch.randn(3, device='simgpu')`, `torch.tensor(3, device='simgpu')`
-    for op in (aten.empty.memory_format, aten.empty_strided.default): LIBRARY.impl(op, lambda *args, op=op, **kwargs: run(op, args, kwargs), 'PrivateUse1')
-    LIBRARY.impl('_copy_from', lambda source, target, non_blocking=False: run(aten.copy_.default, (target, source), {}), 'PrivateUse1')
+    library = torch.library.Library('aten', 'IMPL')  # where no tensor says who is meant: `torch.randn(3, device='simgpu')`, `torch.tensor(3, device='simgpu')`
+    for op in (aten.empty.memory_format, aten.empty_strided.default): library.impl(op, lambda *args, op=op, **kwargs: run(op, args, kwargs), 'PrivateUse1')
+    library.impl('_copy_from', lambda source, target, non_blocking=False: run(aten.copy_.default, (target, source), {}), 'PrivateUse1')
+    return library  # kept by the cache: it ends with its object
 
 
 class Strict(TorchDispatchMode):
@@ -241,7 +246,8 @@ class Strict(TorchDispatchMode):
 @contextmanager
 def simulated(monkeypatch):
     "The device's name, in a process where modules can move there and `torch.Generator` knows it: what the fixture `simgpu` gives."
-    if _setup_privateuseone_for_python_backend is None: pytest.skip(f'torch {torch.__version__} knows no devices that are made in Python')
+    if not AVAILABLE: pytest.skip(f'torch {torch.__version__} knows no devices that are made in Python')
+    make_known()
     before = torch.__future__.get_overwrite_module_params_on_conversion()
     torch.__future__.set_overwrite_module_params_on_conversion(True)  # a parameter of another kind of tensor can't be put into the old one
     places = [torch, *(m for name, m in sys.modules.items() if name.startswith('degas_nb.'))]
