@@ -3,10 +3,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from degas_nb.genotype import DEGAS
-from degas_nb.ops import batch_norm, build_op
-from degas_nb.pyramid import reconstruction_loss
-from degas_nb.supernet import SuperGenerator
+from degas_nb.space.genotype import DEGAS
+from degas_nb.space.ops import batch_norm, build_op
+from degas_nb.search.pyramid import reconstruction_loss
+from degas_nb.search.supernet import SuperGenerator
 
 
 class PlainSuperGenerator(nn.Module):

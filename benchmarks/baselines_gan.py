@@ -3,8 +3,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from degas_nb.critic import ResNetCritic
-from degas_nb.ops import Dropout
+from degas_nb.gan.critic import ResNetCritic
+from degas_nb.space.ops import Dropout
 
 
 class PlainBlock(nn.Module):

@@ -18,8 +18,8 @@ import gan_step
 import scores
 from measure import ConvolutionFlops, ROUNDS, best_matmul, in_turns, kept_bytes, machine
 
-from degas_nb.data import load
-from degas_nb.search import Search, SearchConfig, bf16_on_cpu
+from degas_nb.ground.data import load
+from degas_nb.search.alternating import Search, SearchConfig, bf16_on_cpu
 
 
 def a_search(channels, batch, **kw):

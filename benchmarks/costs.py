@@ -21,8 +21,8 @@ from torch.profiler import profile
 sys.path.insert(0, str(Path(__file__).parent))
 from measure import ConvolutionFlops, best_matmul, kept_bytes, machine
 
-from degas_nb.data import Images, load
-from degas_nb.search import Search, SearchConfig
+from degas_nb.ground.data import Images, load
+from degas_nb.search.alternating import Search, SearchConfig
 
 HERE = Path(__file__).parent
 CIFAR10 = HERE.parents[1]/'shared/data/cifar10.zip'
@@ -109,8 +109,8 @@ RANK = """
 import sys, time
 sys.path.insert(0, {here!r})
 from costs import noise
-from degas_nb.ranks import Ranks, exit_at_once
-from degas_nb.search import Search, SearchConfig
+from degas_nb.ground.ranks import Ranks, exit_at_once
+from degas_nb.search.alternating import Search, SearchConfig
 ranks = Ranks.launched()
 search = Search.from_config(noise(1024), SearchConfig(epochs=1000, width={width}, z_init='random'), ranks=ranks)
 for _ in range(3): next(search)

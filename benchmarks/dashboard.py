@@ -7,9 +7,9 @@ from nbclient import NotebookClient
 ROUNDS, LASTS = 4, 30   # seconds of a round: a picture at the start and one at the end are in them, and weigh as little as they do in a real run
 
 SEARCH = """
-from degas_nb.data import load
-from degas_nb.search import Search, SearchConfig
-from degas_nb.show import image_grid
+from degas_nb.ground.data import load
+from degas_nb.search.alternating import Search, SearchConfig
+from degas_nb.ground.show import image_grid
 
 images = load('emoji', limit=512)
 index = torch.arange(16)
@@ -32,7 +32,7 @@ def new_run(): return run_of(epochs)
 # no search is that quick here: the numbers of a recorded one, each behind matrix products that take as long as a step should
 RECORDED = """
 from types import SimpleNamespace
-from degas_nb.runs import RunFolder, shipped_run
+from degas_nb.ground.runs import RunFolder, shipped_run
 
 rows = [row for row in RunFolder.open(shipped_run('cifar10')).trace.read() if 'weights' in row]
 a = torch.randn(512, 512)
@@ -56,9 +56,9 @@ pictures, new_run = None, Run
 CODE = """
 import json, statistics, time
 import torch
-from degas_nb.dashboard import Dashboard
-from degas_nb.live import live
-from degas_nb.prune import explain_prune
+from degas_nb.views.dashboard import Dashboard
+from degas_nb.views.live import live
+from degas_nb.search.prune import explain_prune
 SUBJECT
 
 def plain(run):

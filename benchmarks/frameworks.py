@@ -12,13 +12,13 @@ from pathlib import Path
 
 import torch
 
-from degas_nb.data import load
-from degas_nb.features import small_features
-from degas_nb.frameworks import FRAMEWORKS
-from degas_nb.gan import GANConfig, GANTraining
-from degas_nb.genotype import Genotype
-from degas_nb.metrics import describe_images, frechet_distance
-from degas_nb.runs import write_json
+from degas_nb.ground.data import load
+from degas_nb.judge.features import small_features
+from degas_nb.gan.frameworks import FRAMEWORKS
+from degas_nb.gan.training import GANConfig, GANTraining
+from degas_nb.space.genotype import Genotype
+from degas_nb.judge.metrics import describe_images, frechet_distance
+from degas_nb.ground.runs import write_json
 
 HERE = Path(__file__).parent
 TABLE = HERE/'frameworks.json'

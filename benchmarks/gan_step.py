@@ -2,9 +2,9 @@
 from baselines_gan import PlainCritic, PlainCriticStep, same_critic
 from measure import in_turns
 
-from degas_nb.data import load
-from degas_nb.gan import GANConfig, GANTraining, descend
-from degas_nb.genotype import Genotype
+from degas_nb.ground.data import load
+from degas_nb.gan.training import GANConfig, GANTraining, descend
+from degas_nb.space.genotype import Genotype
 
 
 def critic_step():

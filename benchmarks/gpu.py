@@ -28,16 +28,16 @@ from baselines import PlainSearch, PlainSuperGenerator, same_weights
 from baselines_gan import PlainCritic, PlainCriticStep, same_critic
 from measure import machine
 
-from degas_nb.data import Images
-from degas_nb.features import ModuleFeatures
-from degas_nb.frameworks import FRAMEWORKS
-from degas_nb.gan import GANConfig, GANTraining
-from degas_nb.genotype import Genotype
-from degas_nb.graphs import Recorded
-from degas_nb.metrics import score_images
-from degas_nb.search import AMP, Search, SearchConfig, check_amp
-from degas_nb.show import UserError
-from degas_nb.supernet import SuperGenerator
+from degas_nb.ground.data import Images
+from degas_nb.judge.features import ModuleFeatures
+from degas_nb.gan.frameworks import FRAMEWORKS
+from degas_nb.gan.training import GANConfig, GANTraining
+from degas_nb.space.genotype import Genotype
+from degas_nb.ground.graphs import Recorded
+from degas_nb.judge.metrics import score_images
+from degas_nb.search.alternating import AMP, Search, SearchConfig, check_amp
+from degas_nb.ground.errors import UserError
+from degas_nb.search.supernet import SuperGenerator
 
 PAPER_STEPS = 50*(50_000//64)  # of a search: DARTS' 50 epochs of CIFAR-10, batch 64
 CTGAN_STEPS = 100_000          # of CT-GAN's script

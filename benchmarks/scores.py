@@ -13,8 +13,8 @@ import torch
 from measure import in_turns
 from torch import nn
 
-from degas_nb.features import Features
-from degas_nb.metrics import Statistics, describe_images, frechet_distance
+from degas_nb.judge.features import Features
+from degas_nb.judge.metrics import Statistics, describe_images, frechet_distance
 
 DIM, IMAGES, BATCH = 2048, 50_000, 250
 

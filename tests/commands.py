@@ -8,8 +8,8 @@ import pytest
 import torch
 from PIL import Image
 
-from degas_nb import cli
-from degas_nb.runs import Trace
+from degas_nb.app import cli
+from degas_nb.ground.runs import Trace
 
 TINY = ['--limit', '96', '--batch-size', '32', '--width', '4', '--z-dim', '16']
 FEW = TINY[2:]  # for folders, which are small anyway
@@ -29,7 +29,7 @@ def quiet_machine(tmp_path_factory):
 
 def process(*argv):
     "The real `degas` in a process of its own."
-    return subprocess.run([sys.executable, '-m', 'degas_nb.cli', *map(str, argv)], capture_output=True, text=True, timeout=100)
+    return subprocess.run([sys.executable, '-m', 'degas_nb.app.cli', *map(str, argv)], capture_output=True, text=True, timeout=100)
 
 
 class Done(NamedTuple):

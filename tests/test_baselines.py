@@ -7,7 +7,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]/'benchmarks'))
 from baselines import PlainSuperGenerator, paired, same_weights
 
-from degas_nb.supernet import SuperGenerator
+from degas_nb.search.supernet import SuperGenerator
 
 
 def test_baseline_is_the_same_function():

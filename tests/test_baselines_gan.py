@@ -5,8 +5,8 @@ import torch
 
 sys.path.insert(0, 'benchmarks')
 from baselines_gan import PlainCritic, PlainCriticStep, same_critic  # noqa: E402
-from degas_nb.critic import ResNetCritic  # noqa: E402
-from degas_nb.frameworks import find_framework  # noqa: E402
+from degas_nb.gan.critic import ResNetCritic  # noqa: E402
+from degas_nb.gan.frameworks import find_framework  # noqa: E402
 
 
 def test_same_terms_and_gradients():

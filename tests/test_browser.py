@@ -14,8 +14,8 @@ import nbformat
 import pytest
 from PIL import Image
 
-from degas_nb.gan import GANConfig
-from degas_nb.runs import RunFolder
+from degas_nb.gan.training import GANConfig
+from degas_nb.ground.runs import RunFolder
 from lab import FAINT, PALE, ROOT, Lab, lab_setting, shoot, write_notebook
 from toys import recorded
 
@@ -39,12 +39,12 @@ def picture(place, name):
 # ---- a search with its dashboard
 
 SEARCH = '''import torch
-from degas_nb.dashboard import Dashboard
-from degas_nb.data import load
-from degas_nb.live import live
-from degas_nb.prune import explain_prune
-from degas_nb.search import Search, SearchConfig
-from degas_nb.show import image_grid
+from degas_nb.views.dashboard import Dashboard
+from degas_nb.ground.data import load
+from degas_nb.views.live import live
+from degas_nb.search.prune import explain_prune
+from degas_nb.search.alternating import Search, SearchConfig
+from degas_nb.ground.show import image_grid
 
 def search_of(images, shown=16, **settings):
     search = Search.from_config(images, SearchConfig(**settings))
@@ -258,9 +258,9 @@ def test_half_way(search):
 BAD = ['''import math
 import time
 from types import SimpleNamespace
-from degas_nb.dashboard import Dashboard
-from degas_nb.live import live
-from degas_nb.show import UserError
+from degas_nb.views.dashboard import Dashboard
+from degas_nb.views.live import live
+from degas_nb.ground.errors import UserError
 
 class Toy:
     "Steps of 20 ms; `at` says what happens at which step."
@@ -283,14 +283,14 @@ class Toy:
        "live(toy, Dashboard())",
        "dashboard.close()\nn = toy.n\ntime.sleep(.5)\nprint('went on', toy.n > n + 5)\nrun.stop()\nrun.wait()",
        "empty = Dashboard()\nempty",
-       "from degas_nb.replay import watch\nwatching = watch('gan')",
+       "from degas_nb.views.replay import watch\nwatching = watch('gan')",
        "run = live(Toy())",
        "run = live(Toy(), paused=True)",
        "from degas_nb import live as driving\ndriving.CALM = .5\nview = Dashboard()\nview",
        "toy = Toy()\nrun = live(toy, view, paused=True)",
        """import ipywidgets
 import plotly.graph_objects as go
-from degas_nb.widgets import Explorer
+from degas_nb.views.widgets import Explorer
 
 def follow(figure, k):
     figure.data[0].y = [k, 2*k]
@@ -298,8 +298,8 @@ def follow(figure, k):
 
 Explorer(go.Figure(go.Scatter(y=[0, 1])), dict(k=ipywidgets.IntSlider(1, 0, 9, description='k')), follow)""",
        "toy = Toy()\nrun = live(toy)",
-       "from degas_nb.live import ALIVE\nprint(len(ALIVE), run.state)",
-       "from degas_nb.replay import replay\nreplay('recorded')"]
+       "from degas_nb.views.live import ALIVE\nprint(len(ALIVE), run.state)",
+       "from degas_nb.views.replay import replay\nreplay('recorded')"]
 
 
 @pytest.fixture(scope='module')
@@ -522,9 +522,9 @@ def test_a_function_that_breaks_and_a_kernel_that_is_restarted(bad):
 # ---- explorers, from the cells of the lessons
 
 # name of the picture -> function, lesson
-EXPLORERS = dict(explore_pyramid=('explore_pyramid', '08_pyramid'), explore_mixture=('explore_mixture', '09_mixed'), explore_merged=('explore_mixture', '10_merged'),
-                 explore_prune=('explore_prune', '14_prune'), edit_genotype=('edit_genotype', '07_generator'), explore_latents=('explore_latents', '12_glo'),
-                 explore_penalty=('explore_penalty', '18_frameworks'), explore_frechet=('explore_frechet', '21_metrics'))
+EXPLORERS = dict(explore_pyramid=('explore_pyramid', 'search/01_pyramid'), explore_mixture=('explore_mixture', 'search/03_mixed'), explore_merged=('explore_mixture', 'search/04_merged'),
+                 explore_prune=('explore_prune', 'search/07_prune'), edit_genotype=('edit_genotype', 'space/03_generator'), explore_latents=('explore_latents', 'search/02_glo'),
+                 explore_penalty=('explore_penalty', 'gan/02_frameworks'), explore_frechet=('explore_frechet', 'judge/02_metrics'))
 
 
 def bound_and_used(source):
@@ -552,7 +552,7 @@ def lesson_cells(lesson, mark):
 
 
 # lesson -> what its live cell holds
-LIVE = {'04d_live': 'live(run, Dashboard(), pictures=pictures, paused=True)', '13_search': 'live(search, Dashboard(), pictures=pictures, paused=True)', '19_gan': 'live(run, pictures=drawn, paused=True)'}
+LIVE = {'views/05_live': 'live(run, Dashboard(), pictures=pictures, paused=True)', 'search/06_alternating': 'live(search, Dashboard(), pictures=pictures, paused=True)', 'gan/03_training': 'live(run, pictures=drawn, paused=True)'}
 
 
 @pytest.fixture(scope='module')
@@ -769,7 +769,7 @@ ROOM = '''v => [v, ...v.querySelectorAll(".dg-figure")].map(f => { const a = v.g
 
 
 @pytest.mark.timeout(120)
-@pytest.mark.parametrize('lesson', ['04c_dashboard', '04e_replay', '14_prune'])
+@pytest.mark.parametrize('lesson', ['views/04_dashboard', 'views/06_replay', 'search/07_prune'])
 def test_what_is_stored_fits_its_cell_and_says_how_to_get_the_controls(lab, browser, lesson):
     "A notebook that was only opened, in two widths."
     (lab[2] / f'{lesson}.ipynb').write_text((ROOT / f'nbs/{lesson}.ipynb').read_text())
@@ -813,7 +813,7 @@ def test_the_live_cell_of_a_lesson(explorers, lesson):
     assert board.root.evaluate(ROOM) == before, 'the first step makes the page jump'
     top, bottom = board.root.evaluate('v => [v.querySelector(".dg-buttons").getBoundingClientRect().top, v.querySelector(".dg-curves").getBoundingClientRect().bottom]')
     assert bottom - top < 400, f'the losses are {bottom - top:.0f} pixels below the buttons'
-    for action in {'19_gan': ['stop'], '13_search': ['step'] * 5}.get(lesson, ['continue']): board.press(action)   # steps that are in flight when the next cell starts
+    for action in {'gan/03_training': ['stop'], 'search/06_alternating': ['step'] * 5}.get(lesson, ['continue']): board.press(action)   # steps that are in flight when the next cell starts
     it.run(i + 2)
     errors = [o for k in range(3) for o in it.outputs(i + k) if o['output_type'] == 'error']
     assert not errors, '\n'.join(errors[0]['traceback'])

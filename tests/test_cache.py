@@ -12,9 +12,9 @@ import pytest
 import torch
 from PIL import Image
 
-from degas_nb import data
-from degas_nb.data import cache_folder, load
-from degas_nb.show import UserError
+from degas_nb.ground import data
+from degas_nb.ground.data import cache_folder, load
+from degas_nb.ground.errors import UserError
 
 RNG = np.random.default_rng(0)
 
@@ -206,7 +206,7 @@ def test_a_full_disk_costs_only_time(folder, decoded, tmp_path, monkeypatch):
 
 
 ONE = """
-import sys, degas_nb.data as data
+import sys, degas_nb.ground.data as data
 read = data.read_rgb
 def counting(*args):
     with open(sys.argv[2], 'a') as f: f.write('x')

@@ -6,9 +6,9 @@ import time
 import numpy as np
 import pytest
 
-from degas_nb.dashboard import LONG_PER_SECOND, PER_SECOND, Dashboard, Desk, Heat, Pace, best_of_each, desk_picture, network_plan, ordered_nodes
-from degas_nb.live import live
-from degas_nb.show import UserError
+from degas_nb.views.dashboard import LONG_PER_SECOND, PER_SECOND, Dashboard, Desk, Heat, Pace, best_of_each, desk_picture, network_plan, ordered_nodes
+from degas_nb.views.live import live
+from degas_nb.ground.errors import UserError
 from toys import NAN, Run, until, weights
 
 pytestmark = pytest.mark.usefixtures('nothing_left_behind')

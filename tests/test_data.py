@@ -17,8 +17,8 @@ import pytest
 import torch
 from PIL import Image
 
-from degas_nb.data import DATASETS, Images, dataset, fit_square, load, read_rgb, spread
-from degas_nb.show import UserError
+from degas_nb.ground.data import DATASETS, Images, dataset, fit_square, load, read_rgb, spread
+from degas_nb.ground.errors import UserError
 
 RNG = np.random.default_rng(0)
 

@@ -9,17 +9,18 @@ from dataclasses import dataclass, replace
 import pytest
 import torch
 
-from degas_nb import cli
-from degas_nb.data import Images
-from degas_nb.features import small_features
-from degas_nb.gan import GANConfig, GANTraining
-from degas_nb.genotype import Genotype
-from degas_nb.glo import Latents, pca_init
-from degas_nb.live import live
-from degas_nb.ranks import Ranks, find_device
-from degas_nb.runs import Randoms, RunFolder, Unread, fetched
-from degas_nb.search import Search, SearchConfig
-from degas_nb.show import UserError, compact_tensor, save_grid
+from degas_nb.app import cli
+from degas_nb.ground.data import Images
+from degas_nb.judge.features import small_features
+from degas_nb.gan.training import GANConfig, GANTraining
+from degas_nb.space.genotype import Genotype
+from degas_nb.search.glo import Latents, pca_init
+from degas_nb.views.live import live
+from degas_nb.ground.ranks import Ranks, find_device
+from degas_nb.ground.runs import Randoms, RunFolder, Unread, fetched
+from degas_nb.search.alternating import Search, SearchConfig
+from degas_nb.ground.errors import UserError
+from degas_nb.ground.show import compact_tensor, save_grid
 from sim_device import Module, SimGenerator, crossings, total
 
 
@@ -284,7 +285,7 @@ def test_products_are_float32_inside_and_what_they_were_outside(setting, tf32):
 import sys; sys.path.insert(0, 'tests')
 import torch
 from test_device import SETTINGS, precision
-from degas_nb.ranks import float32_products
+from degas_nb.ground.ranks import float32_products
 SETTINGS[{setting!r}](torch.backends)
 before = precision()
 try:

@@ -5,14 +5,14 @@ import PIL.Image
 import pytest
 import torch
 
-from degas_nb.critic import spectral_norm_
-from degas_nb.data import Images, dequantise
-from degas_nb.frameworks import FRAMEWORKS, between, find_framework
-from degas_nb.gan import GANConfig, GANTraining, draw_images, trained_generator
-from degas_nb.generator import BASELINES, INITS, STATISTICS, build_generator, recalibrated
-from degas_nb.genotype import Genotype
-from degas_nb.ops import Dropout
-from degas_nb.runs import RunFolder
+from degas_nb.gan.critic import spectral_norm_
+from degas_nb.ground.data import Images, dequantise
+from degas_nb.gan.frameworks import FRAMEWORKS, between, find_framework
+from degas_nb.gan.training import GANConfig, GANTraining, draw_images, trained_generator
+from degas_nb.space.generator import BASELINES, INITS, STATISTICS, build_generator, recalibrated
+from degas_nb.space.genotype import Genotype
+from degas_nb.space.ops import Dropout
+from degas_nb.ground.runs import RunFolder
 from sim_device import crossings, of_device, total
 
 TINY = dict(steps=3, batch_size=6, width=4, z_dim=8, n_critic=2)
@@ -191,7 +191,7 @@ def test_gradients_of_gradients_are_made_by_the_thread_that_calls(framework, sim
 # --- arithmetic
 
 def test_a_step_is_float32_whatever_the_process_allows(simgpu, monkeypatch):
-    from degas_nb.show import UserError
+    from degas_nb.ground.errors import UserError
     run, seen = training(simgpu), []
     terms = type(run.framework).critic_terms
     monkeypatch.setattr(type(run.framework), 'critic_terms', lambda *args: (seen.append((torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32)), terms(*args))[1])
@@ -207,7 +207,7 @@ def test_a_step_is_float32_whatever_the_process_allows(simgpu, monkeypatch):
 
 @pytest.fixture
 def degas(simgpu, tmp_path, monkeypatch):
-    from degas_nb.cli import main
+    from degas_nb.app.cli import main
     monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path/'cache'))
     monkeypatch.chdir(tmp_path)
     pixels = torch.randint(0, 90, (66, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(1)) + 80*(torch.arange(66, dtype=torch.uint8) % 3)[:, None, None, None]
@@ -236,7 +236,7 @@ def test_degas_train_sample_and_score_on_the_device(framework, conditional, dega
 
 @pytest.mark.parametrize('home', ['cpu', 'simgpu'])
 def test_degas_train_goes_on_elsewhere_and_says_what_begins_anew(home, degas, capsys):
-    from degas_nb.cli import Source
+    from degas_nb.app.cli import Source
     other = 'simgpu' if home == 'cpu' else 'cpu'
     source = Source('pictures')
     pictures = source.load(16)
@@ -251,7 +251,7 @@ def test_degas_train_goes_on_elsewhere_and_says_what_begins_anew(home, degas, ca
 
 
 def test_live_and_the_demo_train_on_the_device(degas, simgpu, capsys):
-    from degas_nb.live import live
+    from degas_nb.views.live import live
     run = training(simgpu, conditional=True)
     handle = live(run, pictures=lambda run: dict(samples=run.sample(4)))
     assert handle.wait(300) == 'done' and run.n == 3

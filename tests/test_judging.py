@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 from sim_device import crossings, total
 from torch import nn
 
-from degas_nb import features
-from degas_nb.data import Images
-from degas_nb.features import (ModuleFeatures, Recipe, SmallClassifier, SmallFeatures, accuracy, at_chance, by_luck, check_labels, extract, find_extractor, fid_weights, jitter,
+from degas_nb.judge import features
+from degas_nb.ground.data import Images
+from degas_nb.judge.features import (ModuleFeatures, Recipe, SmallClassifier, SmallFeatures, accuracy, at_chance, by_luck, check_labels, extract, find_extractor, fid_weights, jitter,
                                small_features, split_images, start_classifier, train_classifier)
-from degas_nb.metrics import Statistics, describe_images, frechet_distance, inception_score, kid, score_images
-from degas_nb.show import UserError
+from degas_nb.judge.metrics import Statistics, describe_images, frechet_distance, inception_score, kid, score_images
+from degas_nb.ground.errors import UserError
 
 LAWS = settings(max_examples=25, deadline=None, derandomize=True)
 CPU = torch.Generator

@@ -6,12 +6,12 @@ import time
 import pytest
 from jupyter_client.manager import start_new_kernel
 
-from degas_nb.runs import RunFolder
+from degas_nb.ground.runs import RunFolder
 from lab import ROOT
 
-SEARCH = '''from degas_nb.data import load
-from degas_nb.live import live
-from degas_nb.search import Search, SearchConfig
+SEARCH = '''from degas_nb.ground.data import load
+from degas_nb.views.live import live
+from degas_nb.search.alternating import Search, SearchConfig
 images = load('emoji', limit=64)
 config = SearchConfig(epochs=2000, batch_size=16, width=4)'''
 START = "run = live(Search.from_config(images, config), folder='run', save_every=3600, show=False)"

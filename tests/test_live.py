@@ -11,13 +11,13 @@ from types import SimpleNamespace
 
 import pytest
 
-from degas_nb import live as driving
-from degas_nb import widgets
-from degas_nb.dashboard import Dashboard
-from degas_nb.live import live, stop_all
-from degas_nb.replay import replay, watch
-from degas_nb.runs import RunFolder
-from degas_nb.show import UserError
+from degas_nb.views import live as driving
+from degas_nb.views import widgets
+from degas_nb.views.dashboard import Dashboard
+from degas_nb.views.live import live, stop_all
+from degas_nb.views.replay import replay, watch
+from degas_nb.ground.runs import RunFolder
+from degas_nb.ground.errors import UserError
 from toys import NAN, Kept, Run, Step, recorded, until, weights
 
 pytestmark = pytest.mark.usefixtures('nothing_left_behind')
@@ -220,9 +220,9 @@ def test_a_watching_cell_that_is_run_again(cell, tmp_path):
 def test_stop_all_is_named_with_its_import_where_there_was_none(monkeypatch):
     offered = lambda: live(Run(10**6, pause=.01), paused=True).says
     offered()
-    assert 'from degas_nb.live import stop_all; stop_all() ends all' in offered()
+    assert 'from degas_nb.views.live import stop_all; stop_all() ends all' in offered()
     monkeypatch.setattr(sys.modules['__main__'], 'stop_all', lambda: 'something else', raising=False)
-    assert 'from degas_nb.live import stop_all; stop_all() ends all' in offered()
+    assert 'from degas_nb.views.live import stop_all; stop_all() ends all' in offered()
     monkeypatch.setattr(sys.modules['__main__'], 'stop_all', stop_all)
     assert ': stop_all() ends all' in offered()
 
@@ -333,7 +333,7 @@ def test_a_removed_folder_is_told_and_the_run_goes_on(tmp_path):
 def test_the_kernel_goes_away_and_the_run_is_saved(tmp_path):
     code = f'''if True:
         import time
-        from degas_nb.live import live
+        from degas_nb.views.live import live
         from toys import Kept
         handle = live(Kept(10**6, pause=.002), folder={str(tmp_path/'run')!r})
         while handle.n < 20: time.sleep(.01)'''
@@ -344,9 +344,9 @@ def test_the_kernel_goes_away_and_the_run_is_saved(tmp_path):
 # ---- real runs
 
 def test_a_search_has_the_same_bits(tmp_path):
-    from degas_nb.data import load
-    from degas_nb.prune import explain_prune
-    from degas_nb.search import Search, SearchConfig
+    from degas_nb.ground.data import load
+    from degas_nb.search.prune import explain_prune
+    from degas_nb.search.alternating import Search, SearchConfig
     images = load('emoji', limit=32)
     config = SearchConfig(epochs=3, batch_size=16, width=4)
     plain = list(Search.from_config(images, config))[-1].weights
@@ -361,9 +361,9 @@ def test_a_search_has_the_same_bits(tmp_path):
 
 
 def test_a_gan_training_has_no_alpha_and_is_shown(tmp_path):
-    from degas_nb.data import load
-    from degas_nb.gan import GANConfig, GANTraining
-    from degas_nb.genotype import Genotype
+    from degas_nb.ground.data import load
+    from degas_nb.gan.training import GANConfig, GANTraining
+    from degas_nb.space.genotype import Genotype
     training = GANTraining.from_config(Genotype.named('cifar10_paper'), load('emoji', limit=16), GANConfig(steps=2, batch_size=8, width=4, n_critic=1))
     handle = live(training, folder=tmp_path/'run', pictures=lambda t: dict(samples=t.sample(2)[0].permute(1, 2, 0).numpy()))
     assert handle.wait(60) == 'done' and 'critic wass' in handle.dashboard.board.curves and not handle.dashboard.board.alpha
@@ -374,7 +374,7 @@ def test_workers_are_given_back():
     "GNU's OpenMP counts sleeping workers of other threads, and a run in a thread would take twice as long."
     code = '''
 import os, torch
-from degas_nb.live import give_back_workers
+from degas_nb.views.live import give_back_workers
 x = torch.randn(600, 600)
 threads = lambda: len(os.listdir('/proc/self/task'))
 first = (x @ x).relu_()

@@ -9,10 +9,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from degas_nb.data import Images
-from degas_nb.features import Features
-from degas_nb.metrics import Statistics, describe_images, frechet_distance, inception_score, kernel_distance, kid, score_images
-from degas_nb.show import UserError
+from degas_nb.ground.data import Images
+from degas_nb.judge.features import Features
+from degas_nb.judge.metrics import Statistics, describe_images, frechet_distance, inception_score, kernel_distance, kid, score_images
+from degas_nb.ground.errors import UserError
 
 pytestmark = pytest.mark.filterwarnings('ignore')  # peers warn about their own calls
 LAWS = settings(max_examples=40, deadline=None, derandomize=True)

@@ -7,18 +7,18 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from degas_nb.data import load
-from degas_nb.gan import GANConfig, GANTraining
-from degas_nb.generator import Generator
-from degas_nb.genotype import DEGAS, Edge, Genotype, SearchSpace, SpaceEdge
-from degas_nb.glo import Latents, pca_init
-from degas_nb.merged import MergedOp
-from degas_nb.mixed import MixedOp, candidates
-from degas_nb.ops import Conv, Deconv, Dropout, Skip, UpConv, batch_norm, build_op, register_op
-from degas_nb.prune import explain_prune, mixing_weights, prune
-from degas_nb.search import Search, SearchConfig
-from degas_nb.show import UserError
-from degas_nb.supernet import SuperGenerator, by_name
+from degas_nb.ground.data import load
+from degas_nb.gan.training import GANConfig, GANTraining
+from degas_nb.space.generator import Generator
+from degas_nb.space.genotype import DEGAS, Edge, Genotype, SearchSpace, SpaceEdge
+from degas_nb.search.glo import Latents, pca_init
+from degas_nb.search.merged import MergedOp
+from degas_nb.search.mixed import MixedOp, candidates
+from degas_nb.space.ops import Conv, Deconv, Dropout, Skip, UpConv, batch_norm, build_op, register_op
+from degas_nb.search.prune import explain_prune, mixing_weights, prune
+from degas_nb.search.alternating import Search, SearchConfig
+from degas_nb.ground.errors import UserError
+from degas_nb.search.supernet import SuperGenerator, by_name
 
 WEIGHTS = {e.name: {op: 1/len(DEGAS.ops(e)) for op in DEGAS.ops(e)} for e in DEGAS.edges}
 
@@ -196,7 +196,7 @@ def test_global_streams_are_left_alone_and_change_nothing(work, tmp_path):
 
 @pytest.mark.parametrize('held_out', [0., .5])
 def test_an_epochs_order_is_drawn_once(held_out, monkeypatch):
-    from degas_nb import search as module
+    from degas_nb.search import alternating as module
     drawn, draw = [], module.epoch_permutation
     run = Search.from_config(load('emoji', limit=96), SearchConfig(epochs=3, width=4, batch_size=16, z_dim=8, held_out=held_out))
     monkeypatch.setattr(module, 'epoch_permutation', lambda n, seed, epoch: drawn.append((seed, epoch)) or draw(n, seed, epoch))

@@ -10,9 +10,9 @@ import pytest
 import torch
 from PIL import Image
 
-from degas_nb import data
-from degas_nb.data import load, read_rgb
-from degas_nb.show import UserError
+from degas_nb.ground import data
+from degas_nb.ground.data import load, read_rgb
+from degas_nb.ground.errors import UserError
 
 RNG = np.random.default_rng(0)
 

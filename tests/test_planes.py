@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from degas_nb.planes import CASES, LIMITS, SHAPES, arc, box_of, case, cloud, ellipse, explore_frechet, explore_latents, explore_penalty, main_plane, moments, numbers_of, round_step, way
-from degas_nb.show import UserError
+from degas_nb.views.planes import CASES, LIMITS, SHAPES, arc, box_of, case, cloud, ellipse, explore_frechet, explore_latents, explore_penalty, main_plane, moments, numbers_of, round_step, way
+from degas_nb.ground.errors import UserError
 
 numbers = st.floats(-5, 5)
 

@@ -10,18 +10,18 @@ from pathlib import Path
 import pytest
 import torch
 
-from degas_nb import ranks as ranks_module
-from degas_nb.gan import GANTraining
-from degas_nb.ranks import RankLost
-from degas_nb.search import Search
-from degas_nb.show import UserError
+from degas_nb.ground import ranks as ranks_module
+from degas_nb.gan.training import GANTraining
+from degas_nb.ground.ranks import RankLost
+from degas_nb.search.alternating import Search
+from degas_nb.ground.errors import UserError
 from test_gan import some_images, training
 from toys import until
 
 HEAD = """
 import sys; sys.path.insert(0, 'tests')
 import torch
-from degas_nb.ranks import Ranks, exit_at_once
+from degas_nb.ground.ranks import Ranks, exit_at_once
 from test_gan import *
 ranks = Ranks.launched()
 assert ranks.n == {n}
@@ -80,7 +80,7 @@ def test_gan_on_two_ranks_resumes_to_the_same_bits(tmp_path):
 
 
 SEARCH = """
-from degas_nb.search import Search, SearchConfig
+from degas_nb.search.alternating import Search, SearchConfig
 def params(run): return [p.detach() for p in (*run.weights, *run.alphas)]
 def config(**kw): return SearchConfig(**dict(epochs=2, batch_size=8, width=4, z_dim=16) | kw)
 images = some_images(41)
@@ -123,7 +123,7 @@ def test_commands_on_two_ranks(tmp_path):
     "One folder, one trace, one voice; stopped by a signal to one rank and taken up alone."
     out, gan = tmp_path/'search', tmp_path/'gan'
     flags = ['--data', 'emoji', '--limit', '96', '--batch-size', '32', '--width', '4', '--z-dim', '16']
-    launch = [sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc_per_node', '2', '-m', 'degas_nb.cli']
+    launch = [sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc_per_node', '2', '-m', 'degas_nb.app.cli']
     env = dict(os.environ, OMP_NUM_THREADS='1')
     done = subprocess.run([*launch, 'search', '--epochs', '2', *flags, '--out', str(out)], capture_output=True, text=True, timeout=120, env=env)
     assert done.returncode == 0, done.stderr[-2000:]
@@ -139,7 +139,7 @@ def test_commands_on_two_ranks(tmp_path):
 
 # ---------------------------------------------------------------- a rank, or the launcher, is killed
 
-LAUNCH = [sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc_per_node', '2', '-m', 'degas_nb.cli']
+LAUNCH = [sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc_per_node', '2', '-m', 'degas_nb.app.cli']
 FLAGS = ['--data', 'emoji', '--limit', '96', '--batch-size', '32', '--width', '4', '--z-dim', '16']
 LONG = {'search': ['search', '--epochs', '10000', *FLAGS, '--save-every', '0'], 'train': ['train', '--genotype', 'dcgan', '--steps', '30000', *FLAGS, '--save-every', '0']}
 
@@ -189,7 +189,7 @@ def test_a_killed_rank_ends_the_others_with_one_line(command, victim, tmp_path):
     assert ours.count('another process of this run has ended') == 1 and f'degas {command} --resume --out {out}' in ours, ours[-3000:]
     assert 'all_reduce' not in ours and 'Connection closed by peer' not in ours
     step = torch.load(out/'checkpoint.pt', weights_only=True)['step']
-    done = subprocess.run([sys.executable, '-m', 'degas_nb.cli', command, '--resume', *(['--epochs', str(-(-step//3))] if command == 'search' else ['--steps', str(step + 1)]), '--out', str(out)], capture_output=True, text=True, timeout=100)
+    done = subprocess.run([sys.executable, '-m', 'degas_nb.app.cli', command, '--resume', *(['--epochs', str(-(-step//3))] if command == 'search' else ['--steps', str(step + 1)]), '--out', str(out)], capture_output=True, text=True, timeout=100)
     assert done.returncode == 0, done.stderr[-2000:]  # the folder is free, and the run goes on
 
 

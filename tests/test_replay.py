@@ -10,10 +10,10 @@ import time
 import numpy as np
 import pytest
 
-from degas_nb.dashboard import best_of_each
-from degas_nb.replay import Tail, player, replay, row_losses, scrub, thinned, watch
-from degas_nb.runs import RunFolder
-from degas_nb.show import UserError
+from degas_nb.views.dashboard import best_of_each
+from degas_nb.views.replay import Tail, player, replay, row_losses, scrub, thinned, watch
+from degas_nb.ground.runs import RunFolder
+from degas_nb.ground.errors import UserError
 from toys import NAN, recorded, until, weights
 
 pytestmark = pytest.mark.usefixtures('nothing_left_behind')
@@ -152,7 +152,7 @@ def test_watch_knows_a_run_that_nobody_works_on(tmp_path, monkeypatch):
         run.save_checkpoint(dict(step=4))
     until(lambda: handle.state == 'resting')                                  # and killed: known at once, by the lock
     assert handle.says.endswith(f"To go on from step 4, its last checkpoint:  degas search --resume --out '{run.path}'")
-    monkeypatch.setattr('degas_nb.replay.STILL', .2)
+    monkeypatch.setattr('degas_nb.views.replay.STILL', .2)
     handle.dashboard.pace.rest()
     other = watch(recorded(tmp_path/'free', 2, 10, kind='gan').path, every=.01)   # written by a loop that takes no lock
     until(lambda: other.state == 'resting' and 'degas train --resume' in other.says)

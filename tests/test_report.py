@@ -8,8 +8,8 @@ import pytest
 
 from lab import Watched
 
-from degas_nb.report import demo_report, run_report, toy_runs
-from degas_nb.show import UserError
+from degas_nb.app.report import demo_report, run_report, toy_runs
+from degas_nb.ground.errors import UserError
 
 SECTIONS = ['Alpha over time', 'The network that was found', 'Reconstructions beside their targets', 'Samples of the super-network', 'Losses of the search',
             'Samples over training', 'Losses of the GAN training', 'Scores', 'How to do this again', 'Environment']

@@ -6,11 +6,12 @@ import pytest
 import torch
 from PIL import Image
 
-from degas_nb import cli, features
-from degas_nb.data import Images
-from degas_nb.features import InceptionFeatures, Mixed, as_they_are, eye, inception_net, of_size, small_features, squared
-from degas_nb.metrics import Statistics, describe_images, frechet_distance
-from degas_nb.show import UserError
+from degas_nb.app import cli
+from degas_nb.judge import features
+from degas_nb.ground.data import Images
+from degas_nb.judge.features import InceptionFeatures, Mixed, as_they_are, eye, inception_net, of_size, small_features, squared
+from degas_nb.judge.metrics import Statistics, describe_images, frechet_distance
+from degas_nb.ground.errors import UserError
 
 
 @pytest.fixture(autouse=True)

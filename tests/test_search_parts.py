@@ -14,18 +14,18 @@ import torch.nn.functional as F
 sys.path.insert(0, 'benchmarks')
 from measure import kept_bytes
 
-from degas_nb.generator import BASELINES, Generator, build_generator, ctgan_init_
-from degas_nb.data import load
-from degas_nb.genotype import DEGAS, Genotype
-from degas_nb.glo import Gaussian, Latents, pca_init, principal_axes
-from degas_nb.merged import MergedOp, node_sum, weighted_norm
-from degas_nb.mixed import MixedOp, candidates
-from degas_nb.ops import batch_norm
-from degas_nb.prune import PRUNING_RULES, mixing_weights, prune
-from degas_nb.pyramid import KERNELS, collapse, laplacian_pyramid, lap1, reconstruction_loss
-from degas_nb.runs import RunFolder, shipped_run
-from degas_nb.search import Search, SearchConfig, bf16_on_cpu
-from degas_nb.show import UserError
+from degas_nb.space.generator import BASELINES, Generator, build_generator, ctgan_init_
+from degas_nb.ground.data import load
+from degas_nb.space.genotype import DEGAS, Genotype
+from degas_nb.search.glo import Gaussian, Latents, pca_init, principal_axes
+from degas_nb.search.merged import MergedOp, node_sum, weighted_norm
+from degas_nb.search.mixed import MixedOp, candidates
+from degas_nb.space.ops import batch_norm
+from degas_nb.search.prune import PRUNING_RULES, mixing_weights, prune
+from degas_nb.search.pyramid import KERNELS, collapse, laplacian_pyramid, lap1, reconstruction_loss
+from degas_nb.ground.runs import RunFolder, shipped_run
+from degas_nb.search.alternating import Search, SearchConfig, bf16_on_cpu
+from degas_nb.ground.errors import UserError
 
 
 def seeded(seed=0): return torch.Generator().manual_seed(seed)
@@ -246,7 +246,7 @@ def test_a_checkpoint_from_before_a_setting_existed_goes_on():
 
 
 def test_bf16_is_refused_where_it_would_be_emulated(monkeypatch):
-    monkeypatch.setattr('degas_nb.search.bf16_on_cpu', lambda: False)
+    monkeypatch.setattr('degas_nb.search.alternating.bf16_on_cpu', lambda: False)
     with pytest.raises(UserError, match='leave it off'): toy_search(amp='bf16')
     with pytest.raises(UserError, match='--amp fp8 is unknown'): SearchConfig(amp='fp8')
 
@@ -287,7 +287,7 @@ def test_the_start_needs_no_second_copy_of_the_images(layout):
     "Four times as many images need no more memory than they and their latents take: the peak is that of a part."
     script = f'''
 import resource, torch
-from degas_nb.glo import pca_init
+from degas_nb.search.glo import pca_init
 def peak(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss*1024
 pixels = torch.randint(0, 256, (10_000, 3, 40, 40), dtype=torch.uint8).contiguous(memory_format=torch.{layout})
 pca_init(pixels[:2500], 16, fit_on=2000)

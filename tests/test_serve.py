@@ -24,10 +24,10 @@ from jupyter_server.services.kernels.kernelmanager import ServerKernelManager
 from tornado.iostream import StreamClosedError
 from tornado.web import HTTPError
 
-from degas_nb import cli
-from degas_nb.gan import GANConfig
-from degas_nb.runs import RunFolder
-from degas_nb.search import SearchConfig
+from degas_nb.app import cli
+from degas_nb.gan.training import GANConfig
+from degas_nb.ground.runs import RunFolder
+from degas_nb.search.alternating import SearchConfig
 from lab import FAINT, ROOT, Watched, shoot
 
 TINY = '--limit 96 --batch-size 32 --width 4 --z-dim 16 --epochs 4'.split()
@@ -36,7 +36,7 @@ TINY = '--limit 96 --batch-size 32 --width 4 --z-dim 16 --epochs 4'.split()
 def degas(*words, **kw):
     "The command in a process of its own, not waited for."
     env = os.environ | dict(OMP_NUM_THREADS='1', PYTHONPATH=str(ROOT), PYTHONSAFEPATH='1') | kw.pop('env', {})
-    return subprocess.Popen([sys.executable, '-m', 'degas_nb.cli', *map(str, words)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env, **kw)
+    return subprocess.Popen([sys.executable, '-m', 'degas_nb.app.cli', *map(str, words)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env, **kw)
 
 
 @pytest.fixture(scope='module')

@@ -9,19 +9,19 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from degas_nb.cli import main
-from degas_nb.data import load
-from degas_nb.generator import Generator
-from degas_nb.genotype import DEGAS, Genotype, SearchSpace, SpaceEdge, space_of
-from degas_nb.merged import mergeable
-from degas_nb.mixed import candidates
-from degas_nb.ops import KINDS, Conv, Op, SepConv, UpConv, batch_norm, batch_statistics, build_op, register_op
-from degas_nb.prune import explain_in, explain_prune, prune
-from degas_nb.replay import replay
-from degas_nb.runs import RunFolder, shipped_run
-from degas_nb.search import Search, SearchConfig
-from degas_nb.show import UserError
-from degas_nb.supernet import SuperGenerator, by_name
+from degas_nb.app.cli import main
+from degas_nb.ground.data import load
+from degas_nb.space.generator import Generator
+from degas_nb.space.genotype import DEGAS, Genotype, SearchSpace, SpaceEdge, space_of
+from degas_nb.search.merged import mergeable
+from degas_nb.search.mixed import candidates
+from degas_nb.space.ops import KINDS, Conv, Op, SepConv, UpConv, batch_norm, batch_statistics, build_op, register_op
+from degas_nb.search.prune import explain_in, explain_prune, prune
+from degas_nb.views.replay import replay
+from degas_nb.ground.runs import RunFolder, shipped_run
+from degas_nb.search.alternating import Search, SearchConfig
+from degas_nb.ground.errors import UserError
+from degas_nb.search.supernet import SuperGenerator, by_name
 
 
 class Blur(Op):
@@ -269,9 +269,9 @@ def test_what_was_found_needs_no_space_object(name, tmp_path):
     script = f'''
 from dataclasses import replace
 import json, torch
-from degas_nb.data import load
-from degas_nb.gan import GANConfig, GANTraining, generator_from, generator_spec
-from degas_nb.genotype import Genotype, svg
+from degas_nb.ground.data import load
+from degas_nb.gan.training import GANConfig, GANTraining, generator_from, generator_spec
+from degas_nb.space.genotype import Genotype, svg
 genotype = Genotype.load({str(tmp_path/'genotype.json')!r})
 assert genotype.space == {space.name!r} and svg(genotype).startswith('<svg')
 images = load('emoji', limit=32)

@@ -5,7 +5,7 @@ import nbformat
 import numpy as np
 import pytest
 
-from degas_nb.widgets import AlphaView, Board, Curve, best_op, board_picture, pack_curves, pack_weights
+from degas_nb.views.widgets import AlphaView, Board, Curve, best_op, board_picture, pack_curves, pack_weights
 from lab import ROOT, Lab, contrast, shoot
 
 # ---- the board, without a browser
@@ -53,7 +53,7 @@ def test_pack_says_what_it_holds():
 @pytest.fixture(scope='module')
 def lesson(lab, browser):
     "A copy of the lesson with our own cells behind its own, open in the browser. (Lab, cells, index of our first)"
-    nb = nbformat.read(ROOT / 'nbs/02_widgets.ipynb', 4)
+    nb = nbformat.read(ROOT / 'nbs/views/01_widgets.ipynb', 4)
     first = len(nb.cells)
     nb.cells += [nbformat.v4.new_code_cell(source) for source in CELLS]
     nbformat.write(nb, lab[2] / 'lesson.ipynb')
@@ -72,7 +72,7 @@ STATE = '''() => { const v = [...document.querySelectorAll(".dg-view")].at(-1), 
 
 CELLS = ['''import time
 import numpy as np
-from degas_nb.widgets import AlphaView
+from degas_nb.views.widgets import AlphaView
 view = AlphaView()
 view''',
 '''rng = np.random.default_rng(0)

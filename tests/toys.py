@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from degas_nb.live import ALIVE
-from degas_nb.runs import RunFolder
+from degas_nb.views.live import ALIVE
+from degas_nb.ground.runs import RunFolder
 
 NAN = float('nan')
 

@@ -228,7 +228,7 @@ def build(out, work):
     config = get_config()
     assert config.config_path.resolve() == work.resolve(), config.config_path
     nbdev.doclinks._build_modidx()
-    by_name = nbdev.doclinks._lineno                  # knows `Genotype`, not `degas_nb.genotype.Genotype`
+    by_name = nbdev.doclinks._lineno                  # knows `Genotype`, not `degas_nb.space.genotype.Genotype`
     nbdev.doclinks._lineno = lambda symbol, file: by_name(re.sub(r'^degas_nb\.\w+\.', '', symbol), file)
     refresh_quarto_yml()
     cache = Path(proc_nbs(force=True, n_workers=0))

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from degas_nb.data import fit_square, to_rgb
+from degas_nb.ground.data import fit_square, to_rgb
 
 PACKAGE, VERSION = 'emoji-datasource-google', '16.0.0'
 DATA = Path(__file__).resolve().parents[1]/'degas_nb'/'builtin'

@@ -9,9 +9,9 @@ import shutil
 import sys
 from pathlib import Path
 
-from degas_nb.genotype import Genotype
-from degas_nb.prune import prune
-from degas_nb.runs import RunFolder, write_json
+from degas_nb.space.genotype import Genotype
+from degas_nb.search.prune import prune
+from degas_nb.ground.runs import RunFolder, write_json
 
 BUILTIN = Path(__file__).parents[1]/'degas_nb/builtin'
 

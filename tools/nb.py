@@ -1,12 +1,12 @@
 """Read and edit notebooks as text, cell ids kept: show, apply, set, add, rm, run, export.
 
-    tools/nb.py show   nbs/09_mixed.ipynb [--outputs]    cells as text, `%% kind id` before each
-    tools/nb.py apply  nbs/09_mixed.ipynb < text          make the cells those of the text (new file when missing)
-    tools/nb.py set    nbs/09_mixed.ipynb ID < source     replace one cell's source
-    tools/nb.py add    nbs/09_mixed.ipynb ID KIND < source  a new cell behind ID (`start`: first); KIND is md or code
-    tools/nb.py rm     nbs/09_mixed.ipynb ID
-    tools/nb.py run    nbs/09_mixed.ipynb [...] [--slow]  run in a real kernel, clean, store the outputs
-    tools/nb.py export nbs/09_mixed.ipynb [...]           export these notebooks only
+    tools/nb.py show   nbs/search/03_mixed.ipynb [--outputs]    cells as text, `%% kind id` before each
+    tools/nb.py apply  nbs/search/03_mixed.ipynb < text          make the cells those of the text (new file when missing)
+    tools/nb.py set    nbs/search/03_mixed.ipynb ID < source     replace one cell's source
+    tools/nb.py add    nbs/search/03_mixed.ipynb ID KIND < source  a new cell behind ID (`start`: first); KIND is md or code
+    tools/nb.py rm     nbs/search/03_mixed.ipynb ID
+    tools/nb.py run    nbs/search/03_mixed.ipynb [...] [--slow]  run in a real kernel, clean, store the outputs
+    tools/nb.py export nbs/search/03_mixed.ipynb [...]           export these notebooks only
 
 A cell of `apply` that names no id takes the id and the outputs of the cell with the same source, if there is one.
 """
