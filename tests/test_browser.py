@@ -286,7 +286,7 @@ class Toy:
        "from degas_nb.views.replay import watch\nwatching = watch('gan')",
        "run = live(Toy())",
        "run = live(Toy(), paused=True)",
-       "from degas_nb import live as driving\ndriving.CALM = .5\nview = Dashboard()\nview",
+       "from degas_nb.views import live as driving\ndriving.CALM = .5\nview = Dashboard()\nview",
        "toy = Toy()\nrun = live(toy, view, paused=True)",
        """import ipywidgets
 import plotly.graph_objects as go

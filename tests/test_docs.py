@@ -55,7 +55,7 @@ def site(tmp_path_factory):
 def pages(site): return {p.relative_to(site[0]).as_posix(): Links(p.read_text()) for p in site[0].rglob('*.html')}
 
 
-def page_of(name): return Path(re.sub(r'(^|/)\d\d[a-z]?_', r'\1', name)).with_suffix('.html').as_posix()
+def page_of(name): return Path(re.sub(r'(^|/)\d\d_', r'\1', name)).with_suffix('.html').as_posix()
 
 
 @pytest.mark.timeout(180)
@@ -70,12 +70,12 @@ def test_every_notebook_has_a_page(site, pages):
 
 
 def test_exported_names_are_documented(site):
-    for module in sorted((ROOT / 'degas_nb').glob('[a-z]*.py')):
-        page = site[0] / f'{module.stem}.html'
+    for module in sorted((ROOT / 'degas_nb').rglob('[a-z]*.py')):
+        page = site[0] / module.relative_to(ROOT / 'degas_nb').with_suffix('.html')
         if not page.exists(): continue
         names = re.findall(r'^(?:def|class) ([a-zA-Z]\w*)', module.read_text(), re.M)
         missing = [n for n in names if f'>{n}<' not in page.read_text()]
-        assert page.read_text().count('href="source/') >= len(names)
+        assert page.read_text().count('href="../source/') >= len(names)
         assert not missing, f'{module.stem}: {missing}'
 
 
@@ -109,8 +109,8 @@ def test_search_knows_the_pages(site):
 
 
 def test_pictures_fit_and_widgets_left_one(site, pages):
-    if 'widgets.html' in pages: assert len(pages['widgets.html'].pictures) >= 1
-    for page in site[0].glob('*.html'): assert not re.search(r'<script[^>]*application/vnd\.jupyter', page.read_text()), page
+    assert len(pages['views/widgets.html'].pictures) >= 1
+    for page in site[0].rglob('*.html'): assert not re.search(r'<script[^>]*application/vnd\.jupyter', page.read_text()), page
     assert all(a['src'] for page in pages.values() for a in page.pictures)
 
 
@@ -121,10 +121,11 @@ def test_the_sidebar_in_quarto_yml_is_fresh():
 
 
 def test_sidebar_sections():
-    entries = docs.sidebar(['00_tour.ipynb', '09_mixed.ipynb', '18_frameworks.ipynb', '22_report.ipynb', 'add_an_op.ipynb', 'index.ipynb'])
-    assert entries[0]['text'] == 'Home'
-    assert [e['section'] for e in entries[1:]] == ['Course', 'Search half', 'GAN half', 'Judging and using', 'Guides']
-    assert entries[-1]['contents'] == ['add_an_op.ipynb']
+    names = ['app/01_report.ipynb', 'gan/02_frameworks.ipynb', 'guides/add_an_op.ipynb', 'index.ipynb', 'search/03_mixed.ipynb', '00_tour.ipynb', 'search/01_pyramid.ipynb']
+    entries = docs.sidebar(docs.in_reading_order(names))
+    assert entries[0]['text'] == 'Home' and entries[1] == '00_tour.ipynb'
+    assert [e['section'] for e in entries[2:]] == ['The search', 'The GAN', 'Guides', 'Workshop: the front door']
+    assert entries[2]['contents'] == ['search/01_pyramid.ipynb', 'search/03_mixed.ipynb']
 
 
 def test_outputs_that_a_page_cannot_show():
@@ -145,11 +146,11 @@ def test_in_the_browser(site, pages, browser):
         base = f'http://127.0.0.1:{server.server_port}'
         page = browser.new_page(viewport=dict(width=1300, height=900))
         watched = Watched(page, base)
-        for name in sorted(n for n in pages if '/' not in n):
+        for name in sorted(n for n in pages if not n.startswith('source/')):
             page.goto(f'{base}/{name}')
             check_alive(page, (site[0] / name).read_text(), name)
         search_box(page)
-        page.goto(f'{base}/{next(n for n in pages if n.startswith("prune"))}')
+        page.goto(f'{base}/{next(n for n in pages if n.endswith("/prune.html") and not n.startswith("source/"))}')
         replay_by_keyboard(page)
         page.close()
         server.shutdown()

@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-NOTEBOOKS = sorted((ROOT/'nbs').glob('*.ipynb'))
-MODULES = sorted(p.stem for p in (ROOT/'degas_nb').glob('*.py') if not p.stem.startswith('_'))
+NOTEBOOKS = sorted(p for p in (ROOT/'nbs').rglob('*.ipynb') if '.ipynb_checkpoints' not in p.parts)
+MODULES = sorted('.'.join(p.relative_to(ROOT/'degas_nb').with_suffix('').parts) for p in (ROOT/'degas_nb').rglob('*.py') if not p.stem.startswith('_'))
 OUTPUT_KB, NOTEBOOK_KB = 200, 600
 LARGER = {}  # notebook -> kB it may have, with the reason
-SEARCH_HALF, GAN_HALF = range(8, 17), range(17, 20)
+FLOORS = dict(ground=1, space=2, views=2, search=3, gan=3, judge=3, app=4)  # rooms; a floor imports only from floors below it
 REGISTRY_HOSTS = re.compile(r'(pypi\.org|pythonhosted\.org|npmjs\.(org|com)|registry\.npm|crates\.io|anaconda\.org|rubygems\.org|proxy\.golang|jfrog|artifactory)', re.I)
 MACHINE_PATHS = re.compile(r'(?<![\w.])/(work|tmp|home|root|Users)/[\w.]')
 
@@ -21,14 +21,20 @@ def source(cell): return ''.join(cell['source'])
 
 
 def number(path):
-    "Reading order: 9 for 09_mixed, 4.02 for 04b_ranks; None for the guides and index."
-    found = re.match(r'(\d\d)([a-z]?)_', path.name)
-    return int(found[1]) + (ord(found[2] or '`') - ord('`'))/100 if found else None
+    "Reading order inside its room: 3 for search/03_mixed; None for the guides and index."
+    found = re.match(r'(\d\d)_', path.name)
+    return int(found[1]) if found else None
+
+
+def room(path):
+    "The folder of a notebook below nbs/; None for what lies in none, and for the guides."
+    name = path.parent.relative_to(ROOT/'nbs').as_posix()
+    return name if name in FLOORS else None
 
 
 def module(path):
-    "What the notebook exports to, or None."
-    found = re.search(r'^#\|\s*default_exp\s+(\w+)', '\n'.join(source(c) for c in cells(path) if c['cell_type'] == 'code'), re.M)
+    "What the notebook exports to ('search.mixed'), or None."
+    found = re.search(r'^#\|\s*default_exp\s+([\w.]+)', '\n'.join(source(c) for c in cells(path) if c['cell_type'] == 'code'), re.M)
     return found[1] if found else None
 
 
@@ -40,16 +46,15 @@ def python(text):
     return re.sub(r'^\s*[%!?].*$', 'pass', text, flags=re.M)
 
 
-def imported(text):
-    "Modules of degas_nb that a source imports."
+def imported(text, package='degas_nb'):
+    "Modules of degas_nb ('search.mixed') that a source in `package` imports."
     for node in ast.walk(ast.parse(text)):
+        names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
         if isinstance(node, ast.ImportFrom):
-            name = node.module or ''
-            if node.level or name == 'degas_nb':
-                yield from [name] if node.level and name else [a.name for a in node.names]
-            elif name.startswith('degas_nb.'): yield name.split('.')[1]
-        elif isinstance(node, ast.Import):
-            yield from (a.name.split('.')[1] for a in node.names if a.name.startswith('degas_nb.'))
+            above = package.split('.')[:len(package.split('.')) + 1 - node.level] if node.level else []
+            full = '.'.join([*above, *filter(None, [node.module])])
+            names = [full, *(f'{full}.{a.name}' for a in node.names)]
+        yield from {name.removeprefix('degas_nb.') for name in names} & {*NUMBER}
 
 
 def packages(text):
@@ -109,45 +114,75 @@ def test_title_and_ids(path):
     assert re.match(r'# \S.*\n\n> \S', first), 'a notebook begins with "# Title" and a "> line"'
 
 
+def module_text(name): return (ROOT/'degas_nb'/f"{name.replace('.', '/')}.py").read_text()
+
+
+def arrows(name):
+    "What a module imports."
+    return set(imported(module_text(name), f"degas_nb.{name.split('.')[0]}"))
+
+
+def may_see(mine, other, lesson=False):
+    "May something in the room of module `mine` import module `other`? Lessons, not modules, of the space may show a view, and those of judging may judge a GAN."
+    a, b = mine.split('.')[0], other.split('.')[0]
+    return FLOORS[b] < FLOORS[a] or (NUMBER[other] <= NUMBER[mine] if a == b else lesson and (a, b) in (('space', 'views'), ('judge', 'gan')))
+
+
+@each_module
+def test_a_floor_imports_only_from_floors_below_it(name):
+    "And inside a room only from smaller numbers, so that there are no cycles; rooms of one floor do not know each other."
+    assert not [other for other in arrows(name) - {name} if not may_see(name, other)]
+
+
 @each_notebook
-def test_imports_from_smaller_numbers(path):
-    "So that one can read from front to back; 00, index and the guides may look at everything."
-    mine = number(path)
-    if not mine: return
+def test_lessons_import_only_what_was_read_before(path):
+    mine = module(path)
+    if room(path) is None: return
     for c in cells(path):
         if c['cell_type'] != 'code' or source(c).startswith('%%'): continue
-        for name in imported(python(source(c))):
-            if name not in NUMBER: continue
-            assert NUMBER[name] <= mine, f"cell {c['id']} imports {name} ({NUMBER[name]:02})"
+        for other in imported(python(source(c))): assert may_see(mine, other, lesson=True), f"cell {c['id']} imports {other}"
 
 
-@each_module
-def test_modules_import_from_smaller_numbers(name):
-    "Also what is not in the notebook's own text."
-    for other in imported((ROOT/'degas_nb'/f'{name}.py').read_text()):
-        if name in NUMBER and other in NUMBER: assert NUMBER[other] < NUMBER[name], f'{name} imports {other}'
+def test_notebooks_and_modules_mirror_each_other():
+    for path in NOTEBOOKS:
+        if room(path): assert re.sub(r'^\d\d_', '', path.stem) == module(path).split('.')[1] and module(path).split('.')[0] == room(path), path
+    assert sorted(NUMBER) == MODULES
 
 
-@each_module
-def test_the_halves_do_not_import_each_other(name):
-    halves = [half for half in (SEARCH_HALF, GAN_HALF) if int(NUMBER.get(name, 0)) in half]
-    if not halves: return
-    others = GAN_HALF if halves[0] is SEARCH_HALF else SEARCH_HALF
-    seen, todo = set(), [name]
-    while todo:  # through the common ground too
-        seen.add(now := todo.pop())
-        todo += [m for m in imported((ROOT/'degas_nb'/f'{now}.py').read_text()) if m in NUMBER and m not in seen]
-    assert not [m for m in seen if NUMBER.get(m) in others]
+def test_numbers_have_no_letters_and_no_gaps():
+    for name in FLOORS:
+        numbers = [number(p) for p in NOTEBOOKS if room(p) == name]
+        assert numbers == list(range(1, len(numbers) + 1)), name
+
+
+HOUSE = """
+app      ground judge gan search space views
+gan      ground space
+ground   .
+judge    ground
+search   ground space
+space    ground
+views    ground
+"""
+
+
+def test_the_picture_of_the_house():
+    "Which room imports from which: at most eight, and no arrow upwards."
+    found = {name: set() for name in FLOORS}
+    for name in MODULES: found[name.split('.')[0]] |= {other.split('.')[0] for other in arrows(name)} - {name.split('.')[0]}
+    drawn = {row.split()[0]: set(row.split()[1:]) - {'.'} for row in HOUSE.strip().splitlines()}
+    assert found == drawn and len(found) <= 8
+    assert all(FLOORS[b] < FLOORS[a] for a, others in found.items() for b in others)
 
 
 @each_module
 def test_modules_run_without_the_tools_that_made_them(name):
-    assert not {'nbdev', 'fastcore', 'execnb'} & set(packages((ROOT/'degas_nb'/f'{name}.py').read_text()))
+    assert not {'nbdev', 'fastcore', 'execnb'} & set(packages(module_text(name)))
 
 
 @each_module
 def test_every_module_comes_from_a_notebook(name):
-    assert name in NUMBER and 'AUTOGENERATED' in (ROOT/'degas_nb'/f'{name}.py').read_text()[:2000]
+    assert name in NUMBER and 'AUTOGENERATED' in module_text(name)[:2000]
 
 
 def test_import_is_light():
@@ -196,7 +231,7 @@ def test_type_hints(name):
     assert not found
 
 
-PROSE = [ROOT/'README.md', ROOT/'Makefile', ROOT/'settings.ini', ROOT/'setup.py', *NOTEBOOKS, *(ROOT/'degas_nb').glob('*.py'), *(ROOT/'tools').glob('*.py')]
+PROSE = [ROOT/'README.md', ROOT/'Makefile', ROOT/'settings.ini', ROOT/'setup.py', *NOTEBOOKS, *(ROOT/'degas_nb').rglob('*.py'), *(ROOT/'tools').glob('*.py')]
 
 
 @pytest.mark.parametrize('path', [p for p in PROSE if p.exists()], ids=lambda p: p.name)

@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / 'tools'))
 import clean  # noqa: E402
 
-NOTEBOOKS = sorted((ROOT / 'nbs').glob('*.ipynb'))
+NOTEBOOKS = sorted(p for p in (ROOT / 'nbs').rglob('*.ipynb') if '.ipynb_checkpoints' not in p.parts)
 LEFT_OUT = re.compile(r'(#\|.*\n)*#\|\s*(slow\b|gpu\b|eval:\s*false\b)')
 WORKERS = min(2, len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else 2)
 
@@ -52,7 +52,7 @@ def runs(request, tmp_path_factory):
     (copy / 'benchmarks').symlink_to(ROOT / 'benchmarks')      # records that lessons show
     asked = [item.callspec.params['path'] for item in request.session.items if item.function is test_runs_in_a_real_kernel]
     pool = ThreadPoolExecutor(WORKERS)
-    yield {path: pool.submit(run, path, copy / 'nbs') for path in asked}
+    yield {path: pool.submit(run, path, copy / path.parent.relative_to(ROOT)) for path in asked}
     pool.shutdown(cancel_futures=True)
 
 

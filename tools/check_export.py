@@ -18,7 +18,7 @@ from readme import main as write_readme
 
 def state(root):
     "A hash of every file that exporting and cleaning may touch"
-    files = [*root.glob('degas_nb/*.py'), *root.glob('nbs/*.ipynb'), root/'README.md']
+    files = [*root.glob('degas_nb/**/*.py'), *root.glob('nbs/**/*.ipynb'), root/'README.md']
     return {p: hashlib.sha256(p.read_bytes()).hexdigest() for p in files if p.exists()}
 
 

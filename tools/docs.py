@@ -8,6 +8,7 @@ _quarto.yml stays valid for Quarto itself: `nbdev_docs` makes the same pages for
 """
 import json
 import os
+import posixpath
 import re
 import shutil
 import subprocess
@@ -21,7 +22,7 @@ import yaml
 ROOT = Path(__file__).resolve().parents[1]
 PLOTLY, VIEW = 'application/vnd.plotly.v1+json', 'application/vnd.jupyter.widget-view+json'
 PICTURES = {'text/html', 'image/png', 'image/jpeg', 'image/svg+xml'}
-SECTIONS = [('Course', range(0, 8)), ('Search half', range(8, 17)), ('GAN half', range(17, 20)), ('Judging and using', range(20, 100))]
+SECTIONS = dict(space='The space', search='The search', gan='The GAN', judge='Judging', guides='Guides', ground='Workshop: ground', views='Workshop: views', app='Workshop: the front door')  # folders of nbs/, in reading order
 NAMES = '#| hide\n#| exec_doc\nimport degas_nb.{0}\nglobals().update(vars(degas_nb.{0}))'
 UNUSED_KATEX = shutil.ignore_patterns('*.ttf', '*.woff', '*.mjs', 'README*', 'katex.js', 'katex.css', '*swap*')
 
@@ -32,16 +33,21 @@ def notebooks(root=ROOT):
     "All notebooks, as paths below nbs/, in reading order."
     nbs = root / 'nbs'
     found = [p.relative_to(nbs) for p in nbs.rglob('*.ipynb')]
-    return sorted(p.as_posix() for p in found if not any(part[0] in '._' for part in p.parts))
+    return in_reading_order([p.as_posix() for p in found if not any(part[0] in '._' for part in p.parts)])
+
+
+def in_reading_order(names):
+    "What lies in no room first, then room by room as the course goes."
+    rooms = ['.', *SECTIONS]
+    return sorted(names, key=lambda name: (rooms.index(Path(name).parent.as_posix()), name))
 
 
 def sidebar(names):
-    "Sidebar entries: the numbered notebooks by half, the others as guides."
-    number = lambda name: int(m[1]) if (m := re.match(r'(\d\d)[a-z]?_', name)) else None
-    guides = [n for n in names if number(n) is None and n != 'index.ipynb']
-    groups = [(title, [n for n in names if number(n) in span]) for title, span in SECTIONS] + [('Guides', guides)]
+    "Sidebar entries: home, what lies in no room, then a section a room."
     home = [dict(text='Home', href='index.ipynb')] if 'index.ipynb' in names else []
-    return home + [dict(section=title, contents=found) for title, found in groups if found]
+    first = [n for n in names if '/' not in n and n != 'index.ipynb']
+    groups = {title: [n for n in names if n.startswith(f'{room}/')] for room, title in SECTIONS.items()}
+    return home + first + [dict(section=title, contents=found) for title, found in groups.items() if found]
 
 
 def write_sidebar(root=ROOT):
@@ -124,20 +130,23 @@ def prepare(cache):
         path.unlink()
         target.write_text(json.dumps(nb))
         renamed[path.relative_to(cache).as_posix()] = target.relative_to(cache).as_posix()
-    for name in renamed.values(): follow(cache / name, renamed)
+    for name in renamed.values(): follow(cache, name, renamed)
     config = yaml.safe_load((cache / '_quarto.yml').read_text())
     config['format'] = dict(html=config['format']['html'])
-    config['website']['sidebar']['contents'] = rename(sidebar(sorted(renamed)), renamed)
+    config['website']['sidebar']['contents'] = rename(sidebar(in_reading_order(renamed)), renamed)
     (cache / '_quarto.yml').write_text(yaml.safe_dump(config, sort_keys=False))
     return renamed
 
 
-def follow(path, names):
-    "Links from notebook to notebook lead to the renamed pages."
+def follow(cache, page, names):
+    "Links from notebook to notebook lead to the renamed pages, from whichever room."
+    here, path = posixpath.dirname(page), cache / page
+    def led(link):
+        target = posixpath.normpath(posixpath.join(here, link[1]))
+        return '](' + posixpath.relpath(names.get(target, target), here or '.')
     nb = json.loads(path.read_text())
     for cell in nb['cells']:
-        if cell['cell_type'] == 'markdown':
-            cell['source'] = re.sub(r'\]\(([\w./-]+\.ipynb)', lambda link: '](' + names.get(link[1], link[1]), ''.join(cell['source']))
+        if cell['cell_type'] == 'markdown': cell['source'] = re.sub(r'\]\(([\w./-]+\.ipynb)', led, ''.join(cell['source']))
     path.write_text(json.dumps(nb))
 
 
@@ -180,14 +189,16 @@ def write_sources(built, repository):
     from pygments import highlight
     from pygments.formatters import HtmlFormatter
     from pygments.lexers import PythonLexer
-    (built / 'source').mkdir()
-    for module in sorted((ROOT / 'degas_nb').glob('*.py')):
-        style = HtmlFormatter(full=True, title=f'degas_nb.{module.stem}', linenos='table', lineanchors='L', anchorlinenos=True, encoding='utf-8')
-        (built / f'source/{module.stem}.html').write_bytes(highlight(module.read_text(), PythonLexer(), style))
-    link = re.compile(re.escape(repository) + r'/blob/[^"]*?/(\w+)\.py#L(\d+)')
+    for module in sorted((ROOT / 'degas_nb').rglob('*.py')):
+        name = module.relative_to(ROOT / 'degas_nb').with_suffix('')
+        style = HtmlFormatter(full=True, title=f'degas_nb.{".".join(name.parts)}', linenos='table', lineanchors='L', anchorlinenos=True, encoding='utf-8')
+        page = built / 'source' / f'{name}.html'
+        page.parent.mkdir(parents=True, exist_ok=True)
+        page.write_bytes(highlight(module.read_text(), PythonLexer(), style))
+    link = re.compile(re.escape(repository) + r'/blob/[^"]*?degas_nb/((?:\w+/)?\w+)\.py#L(\d+)')
     for page in built.rglob('*.html'):
         up = '../' * (len(page.relative_to(built).parts) - 1)
-        if page.parent.name != 'source': page.write_text(link.sub(rf'{up}source/\1.html#L-\2', page.read_text()))
+        if page.relative_to(built).parts[0] != 'source': page.write_text(link.sub(rf'{up}source/\1.html#L-\2', page.read_text()))
 
 
 def add_plotly(libraries):
@@ -229,7 +240,7 @@ def build(out, work):
     assert config.config_path.resolve() == work.resolve(), config.config_path
     nbdev.doclinks._build_modidx()
     by_name = nbdev.doclinks._lineno                  # knows `Genotype`, not `degas_nb.space.genotype.Genotype`
-    nbdev.doclinks._lineno = lambda symbol, file: by_name(re.sub(r'^degas_nb\.\w+\.', '', symbol), file)
+    nbdev.doclinks._lineno = lambda symbol, file: by_name(re.sub(r'^degas_nb\.(\w+\.){2}', '', symbol), file)
     refresh_quarto_yml()
     cache = Path(proc_nbs(force=True, n_workers=0))
     prepare(cache)
