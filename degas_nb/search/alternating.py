@@ -41,7 +41,7 @@ class SearchConfig:
     optimiser: str = 'adam'  # of the weights: 'adam', or 'sgd' with momentum 0.9, weight decay 3e-4 and clipping at 5 (DARTS)
     lr: float = 1e-3  # of the weights, falling to `lr_end` along a cosine; `paper()` has SGD 3e-1 (sec. 4.1)
     lr_end: float = 0.0  # of the weights in the end; DARTS: 1e-3
-    z_lr: float = 0.1  # of the latents, on the gradient of each image's own loss; lesson 12 shows what 10 does
+    z_lr: float = 0.1  # of the latents, on the gradient of each image's own loss; the lesson `glo` shows what 10 does
     z_init: str = 'pca'  # 'pca' is ahead wherever the lessons compare the two; 'random' is the paper's
     surface: str = 'sphere'  # latents live on the unit 'sphere', or in the 'ball' (GLO)
     alpha_lr: float = 3e-3  # of alpha, Adam; for short runs: DARTS' 3e-4 needs ten times the steps
