@@ -11,7 +11,7 @@ from degas_nb.search.supernet import SuperGenerator
 
 class PlainSuperGenerator(nn.Module):
     "Figure 2 with every candidate complete in itself: its own BN and ReLU, evaluated on its own, default memory layout."
-    def __init__(self, channels: int = 32, z_dim: int = 128, img_size: int = 32):
+    def __init__(self, channels:int=32, z_dim:int=128, img_size:int=32):
         super().__init__()
         norm = batch_norm(affine=False)
         self.side = img_size//8
@@ -22,13 +22,13 @@ class PlainSuperGenerator(nn.Module):
         self.norm, self.conv = norm(channels), nn.Conv2d(channels, 3, 3, padding=1)
         self.alpha = nn.ParameterDict({'normal': torch.zeros(3, 9), 'up': torch.zeros(8, 4)})
 
-    def mixed(self, edge: str, x: Tensor, w: Tensor) -> Tensor:
+    def mixed(self, edge:str, x:Tensor, w:Tensor)->Tensor:
         "Eq. 1, candidate by candidate."
         outs = [op(x) for op in self.edges[edge].values()]
         outs = [self.pool_norms[edge][name](out) if name in self.pool_norms[edge] else out for name, out in zip(self.edges[edge], outs)]
         return sum(w_o*out for w_o, out in zip(w, outs))
 
-    def forward(self, z: Tensor) -> Tensor:
+    def forward(self, z:Tensor)->Tensor:
         weights = {kind: a.softmax(-1) for kind, a in self.alpha.items()}
         row = {e.name: (kind, i) for kind in weights for i, e in enumerate(DEGAS.edges_of(kind))}
         maps = {'s0': self.linear(z).view(len(z), self.channels, self.side, self.side)}
@@ -37,7 +37,7 @@ class PlainSuperGenerator(nn.Module):
         return torch.tanh(self.conv(F.relu(self.norm(maps[DEGAS.nodes[-1]]))))
 
 
-def same_weights(plain: PlainSuperGenerator, ours: SuperGenerator) -> None:
+def same_weights(plain:PlainSuperGenerator, ours:SuperGenerator)->None:
     "Copy our weights and alphas into the baseline."
     with torch.no_grad():
         plain.linear.load_state_dict(ours.head.linear.state_dict())
@@ -49,7 +49,7 @@ def same_weights(plain: PlainSuperGenerator, ours: SuperGenerator) -> None:
                 (target.op if hasattr(target, 'op') else target).load_state_dict(op.state_dict() if 'pool' not in name else {})
 
 
-def paired(plain: PlainSuperGenerator, ours: SuperGenerator) -> list[tuple[str, nn.Parameter, nn.Parameter]]:
+def paired(plain:PlainSuperGenerator, ours:SuperGenerator)->list[tuple[str, nn.Parameter, nn.Parameter]]:
     "The parameters of both networks that mean the same."
     pairs = [('linear', plain.linear.weight, ours.head.linear.weight), ('conv', plain.conv.weight, ours.tail.conv.weight)]
     pairs += [(f'alpha {kind}', plain.alpha[kind], ours.alpha[kind]) for kind in ours.alpha]
@@ -63,16 +63,16 @@ def paired(plain: PlainSuperGenerator, ours: SuperGenerator) -> list[tuple[str, 
 
 class PlainSearch:
     "One GLO step and one alpha step with a full backward each, as DARTS-like code takes them."
-    def __init__(self, net: PlainSuperGenerator, z: Tensor, images: Tensor, lr: float = 1e-3, z_lr: float = .1, alpha_lr: float = 3e-3):
+    def __init__(self, net:PlainSuperGenerator, z:Tensor, images:Tensor, lr:float=1e-3, z_lr:float=.1, alpha_lr:float=3e-3):
         self.net, self.z, self.images, self.z_lr = net, z, images, z_lr
         weights = [p for name, p in net.named_parameters() if not name.startswith('alpha')]
         self.opt = torch.optim.Adam(weights, lr)
         self.alpha_opt = torch.optim.Adam(list(net.alpha.values()), alpha_lr, betas=(.5, .999), weight_decay=1e-3)
 
-    def loss(self, z: Tensor) -> Tensor:
+    def loss(self, z:Tensor)->Tensor:
         return sum(reconstruction_loss(self.net(z*self.net.z_dim**.5), self.images).values()).mean()
 
-    def step(self) -> None:
+    def step(self)->None:
         z = self.z.clone().requires_grad_()
         self.opt.zero_grad()
         self.loss(z).backward()

@@ -82,7 +82,7 @@ def about(device):
 
 
 @contextmanager
-def waits_counted(device) -> Iterator[list]:
+def waits_counted(device)->Iterator[list]:
     "Collects what made the host wait for a CUDA device, as torch's own debug mode sees it"
     seen = []
     if device.type != 'cuda':
@@ -121,18 +121,18 @@ def a_training(device, width, framework='ctgan', batch=64, n=None, **kw):
 
 class Luminance(nn.Module):
     "Features without weights: colours of a coarse grid, and two logits"
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, x:Tensor)->tuple[Tensor, Tensor]:
         features = nn.functional.adaptive_avg_pool2d(x, 4).flatten(1)
         return features, features[:, :2]
 
 
-def far(a: Tensor, b: Tensor) -> float:
+def far(a:Tensor, b:Tensor)->float:
     "Relative distance of two tensors, wherever they live"
     a, b = a.detach().cpu().double(), b.detach().cpu().double()
     return ((a - b).norm()/b.norm().clamp_min(1e-300)).item()
 
 
-def same_state(a, b) -> bool:
+def same_state(a, b)->bool:
     "Are two states equal to the bit?"
     if isinstance(a, Tensor): return isinstance(b, Tensor) and torch.equal(a.cpu(), b.cpu())
     if isinstance(a, dict): return a.keys() == b.keys() and all(same_state(a[k], b[k]) for k in a)
@@ -140,20 +140,20 @@ def same_state(a, b) -> bool:
     return a == b
 
 
-def saved(run) -> BytesIO:
+def saved(run)->BytesIO:
     "A run's checkpoint, as a file"
     torch.save(run.state_dict(), file := BytesIO())
     return file
 
 
-def resumed(run, file: BytesIO):
+def resumed(run, file:BytesIO):
     "The same run, new, taken up where a checkpoint was made"
     file.seek(0)
     run.load_state_dict(torch.load(file, weights_only=True, map_location='cpu'))
     return run
 
 
-def recordings(run) -> list[Recorded]:
+def recordings(run)->list[Recorded]:
     "The steps of a run that a device may record"
     return [value for value in vars(run).values() if isinstance(value, Recorded)]
 
@@ -164,7 +164,7 @@ def unrecorded(run):
     return run
 
 
-def given_up(run) -> str:
+def given_up(run)->str:
     "Why a step could not be recorded; empty when all went well"
     return '; '.join(sorted({step.why for step in recordings(run)} - {''}))
 
@@ -351,7 +351,7 @@ def foreseen(found):
     return dict(search_hours=best, ctgan_hours=gan)
 
 
-def main(argv: list[str] | None = None) -> dict:
+def main(argv:list[str]|None=None)->dict:
     "Measure, write the record as it grows, print it"
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('--device', default='cuda' if torch.cuda.is_available() else 'cpu')

@@ -25,11 +25,11 @@ if TYPE_CHECKING:
     from .views.replay import replay as replay
 
 
-def __getattr__(name: str) -> object:
+def __getattr__(name:str)->object:
     "Fetch a name from its module, once."
     if name not in _HOME: raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = globals()[name] = getattr(import_module(f'.{_HOME[name]}', __name__), name)
     return value
 
 
-def __dir__() -> list[str]: return sorted({*globals(), *__all__})
+def __dir__()->list[str]: return sorted({*globals(), *__all__})

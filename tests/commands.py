@@ -33,9 +33,9 @@ def process(*argv):
 
 
 class Done(NamedTuple):
-    returncode: int  # negative: killed by that signal
-    stdout: str
-    stderr: str
+    returncode:int  # negative: killed by that signal
+    stdout:str
+    stderr:str
 
 
 def forked(work):

@@ -12,7 +12,7 @@ SHARED = Path(__file__).resolve().parents[2] / 'shared'
 
 
 @pytest.fixture(scope='session')
-def shared_cifar() -> Path:
+def shared_cifar()->Path:
     "CIFAR-10, JPEG q75 copy: lies beside the checkout on the project's machines, not in the repository"
     path = SHARED / 'data' / 'cifar10.zip'
     if not path.exists(): pytest.skip(f'{path} is not on this machine')

@@ -391,8 +391,8 @@ def test_degas_demo_on_a_device(pictures, tmp_path, simgpu, capsys):
 @dataclass(frozen=True)
 class Numbers:
     "A step whose loss lies on a device."
-    n: int
-    values: torch.Tensor
+    n:int
+    values:torch.Tensor
     @property
     def losses(self): return dict(loss=self.values.item())
     def record(self):

@@ -243,3 +243,8 @@ def test_no_registry_hosts(path):
 def test_nothing_is_imported_in_vain():
     found = subprocess.run([sys.executable, '-m', 'ruff', 'check', '--isolated', '--select', 'F', '--output-format', 'concise', *map(str, (ROOT/p for p in ('nbs', 'degas_nb', 'tests', 'tools', 'benchmarks')))], capture_output=True, text=True)
     assert found.returncode == 0, found.stdout
+
+
+def test_annotations_have_one_spacing():
+    found = subprocess.run([sys.executable, ROOT/'tools/spacing.py', '--check'], capture_output=True, text=True)
+    assert found.returncode == 0, f"{found.stdout}python tools/spacing.py mends it"

@@ -15,9 +15,9 @@ NAN = float('nan')
 
 @dataclass(frozen=True)
 class Step:
-    n: int
-    losses: dict = field(default_factory=lambda: dict(mse=1.))
-    weights: dict | None = None
+    n:int
+    losses:dict = field(default_factory=lambda: dict(mse=1.))
+    weights:dict|None = None
 
 
 def weights(n): return {'a-b': dict(p=.5 + .4*math.sin(n), q=.5 - .4*math.sin(n)), 'b-c': dict(p=.25, q=.75), 'a-c': dict(p=.5, q=.5)}

@@ -53,13 +53,13 @@ from ..search.supernet import by_name
 
 # %% ../../nbs/app/02_cli.ipynb #99ba29ca
 def say(
-    text: str,  # for the person, not for a script
-) -> None:
+    text:str,  # for the person, not for a script
+)->None:
     "One line on stderr, above a progress bar if there is one; of several processes only the first talks."
     if talks(): tqdm.write(text, file=sys.stderr)
 
 
-def talks() -> bool:
+def talks()->bool:
     "Is this the only process of the run, or the first of those that a launcher started?"
     return os.environ.get('RANK', '0') == '0'
 
@@ -70,38 +70,38 @@ Device = Annotated[str, arg(help='where to compute: auto takes cuda, else mps, e
 @dataclass(frozen=True)
 class Source:
     "Where images come from."
-    data: str  # emoji, cifar10, stl10, celeba, fashion_mnist, or a folder or .zip of images, or an .npz or .npy with an array of them
-    limit: int | None = None  # so many images, evenly spread over all
-    split: str = 'train'  # train, test, all, or what else the data set has; joined by +
-    skip_broken: bool = False  # leave out images that cannot be read, and count them
+    data:str  # emoji, cifar10, stl10, celeba, fashion_mnist, or a folder or .zip of images, or an .npz or .npy with an array of them
+    limit:int|None = None  # so many images, evenly spread over all
+    split:str = 'train'  # train, test, all, or what else the data set has; joined by +
+    skip_broken:bool = False  # leave out images that cannot be read, and count them
 
     def load(self,
-        img_size: int | tuple[int, int] | None,  # side in pixels, (height, width), or None: as they are
-    ) -> Images:
+        img_size:int|tuple[int, int]|None,  # side in pixels, (height, width), or None: as they are
+    )->Images:
         "The images; notes of the loader go to stderr."
         if not self.data: raise UserError(f"--data is empty: give a folder, a .zip, or one of {', '.join(DATASETS)}")
         images = load(self.data, img_size, self.split, self.limit, self.skip_broken, progress=reading)
         for note in images.notes: say(note)
         return images
 
-    def as_they_are(self) -> Images | Mixed:
+    def as_they_are(self)->Images|Mixed:
         "Nothing cropped and nothing resized, for who only looks at them."
         images = as_they_are(self.data, self.split, self.limit, self.skip_broken, progress=reading)
         for note in images.notes: say(note)
         return images
 
     def about(self,
-        images: Images,  # loaded from here
-    ) -> dict:  # for config.json
+        images:Images,  # loaded from here
+    )->dict:            # for config.json
         "What a run writes down of its images."
         source = asdict(self) | dict(data=full_name(self.data))
         return dict(name=images.name, split=images.split, n=len(images), fingerprint=images.fingerprint(), classes=images.classes, notes=images.notes, prepared=images.prepared, source=source)
 
     @classmethod
     def of(cls,
-        run: RunFolder,  # of any kind
-        data: str | None = None,  # as somebody names them, for a run that was not made by a command and cannot say it
-    ) -> 'Source':
+        run:RunFolder,       # of any kind
+        data:str|None=None,  # as somebody names them, for a run that was not made by a command and cannot say it
+    )->'Source':
         "The images of a run; a `UserError` when nobody says where they are."
         if 'source' not in run.data and data: return cls(data)
         if 'source' not in run.data: raise UserError(f"{run.path} does not say where its images are: name them with --data")
@@ -109,15 +109,15 @@ class Source:
 
 
 def reading(
-    images: Iterator,  # decoded one by one
-) -> Iterator:  # the same
+    images:Iterator,  # decoded one by one
+)->Iterator:          # the same
     "A bar while many images are read."
     return tqdm(images, desc='read', unit='image', disable=None if talks() else True, leave=False, delay=1)
 
 
 def full_name(
-    data: str,  # as somebody wrote it
-) -> str:  # means the same images from every folder
+    data:str,  # as somebody wrote it
+)->str:        # means the same images from every folder
     "A data set's name as it is, a path in full."
     return data if data in DATASETS else str(user_path(data).resolve())
 
@@ -125,8 +125,8 @@ def full_name(
 class Stopped(Exception):
     "The person (or the system) asked the run to stop; it was saved."
     def __init__(self,
-        signum: int,  # one of `ENDING`
-        how: str,  # how to go on
+        signum:int,  # one of `ENDING`
+        how:str,     # how to go on
     ):
         super().__init__(how)
         self.signum = signum
@@ -137,11 +137,11 @@ ENDING = tuple(filter(None, (signal.SIGINT, signal.SIGTERM, HUNG_UP)))
 
 
 @contextmanager
-def stop_signals() -> Iterator[list[int]]:  # signals that have arrived
+def stop_signals()->Iterator[list[int]]:  # signals that have arrived
     "Collect the first signal of `ENDING` instead of dying of it; a second one of its kind, and any Ctrl-C, has its usual effect. Who asked not to be hung up (nohup) isn't."
     arrived, before = [], {s: signal.getsignal(s) for s in ENDING if s != HUNG_UP or signal.getsignal(s) != signal.SIG_IGN}
 
-    def note(signum: int, frame: object) -> None:
+    def note(signum:int, frame:object)->None:
         arrived.append(signum)
         for s in {signum, signal.SIGINT} - {HUNG_UP}: signal.signal(s, before[s])  # a terminal that closes may say so several times
 
@@ -152,20 +152,20 @@ def stop_signals() -> Iterator[list[int]]:  # signals that have arrived
 
 
 def drive(
-    steps: Iterator,  # a `Search` or a `GANTraining`: `len`, `n`, `next`
-    run: RunFolder,  # locked by the caller
-    name: str,  # in front of the bar
-    losses: Callable[[object], dict[str, float]],  # what the bar shows of a step
-    record: Callable[[object], dict],  # the trace's row of a step; a `UserError` when the run has diverged
-    look: Callable[[object], None],  # what is shown of a step: pictures, a line
-    worth_a_look: Callable[[object], bool],  # at which steps
-    every: float = 60.,  # seconds between checkpoints
-) -> None:
+    steps:Iterator,                               # a `Search` or a `GANTraining`: `len`, `n`, `next`
+    run:RunFolder,                                # locked by the caller
+    name:str,                                     # in front of the bar
+    losses:Callable[[object], dict[str, float]],  # what the bar shows of a step
+    record:Callable[[object], dict],              # the trace's row of a step; a `UserError` when the run has diverged
+    look:Callable[[object], None],                # what is shown of a step: pictures, a line
+    worth_a_look:Callable[[object], bool],        # at which steps
+    every:float=60.,                              # seconds between checkpoints
+)->None:
     "Drive `steps` to the end; save now and then, at the end, and when asked to stop. All ranks save at the same step, the first one writes."
     ranks, saved, unread = steps.ranks, time.monotonic(), Unread()
     for note in steps.notes: say(note)
 
-    def read(bar: tqdm) -> None:
+    def read(bar:tqdm)->None:
         "Bring the trace, the bar and what is shown up to date."
         for step in unread.take():
             run.trace.append(record(step))
@@ -193,9 +193,9 @@ def drive(
 
 @contextmanager
 def explained(
-    steps: object,  # a `Search` or a `GANTraining`
-    run: RunFolder,  # its folder
-) -> Iterator[None]:
+    steps:object,   # a `Search` or a `GANTraining`
+    run:RunFolder,  # its folder
+)->Iterator[None]:
     "What ends a run before its time, with the command that goes on."
     resume = shlex.join(['degas', command_of(run), '--resume', '--out', str(run.path)])
     try: yield
@@ -209,9 +209,9 @@ def explained(
 
 
 def with_smaller_rate(
-    steps: object,  # a run that has diverged
-    run: RunFolder,  # its folder
-) -> str:
+    steps:object,   # a run that has diverged
+    run:RunFolder,  # its folder
+)->str:
     "What to try, and from where."
     try: since = f"from the checkpoint of step {run.load_checkpoint()['step']} on"
     except UserError: since = "from the beginning, since there is no checkpoint yet"
@@ -221,9 +221,9 @@ def with_smaller_rate(
 
 @contextmanager
 def shared_run(
-    ranks: Ranks,  # that work on it
-    make: Callable[[], RunFolder],  # called by the first one
-) -> Iterator[RunFolder]:
+    ranks:Ranks,                   # that work on it
+    make:Callable[[], RunFolder],  # called by the first one
+)->Iterator[RunFolder]:
     "The folder of a run, made and locked by the first rank; the others wait for it and only read."
     run = make() if ranks.main else None
     with run.lock() if run else nullcontext():
@@ -231,19 +231,19 @@ def shared_run(
         yield run or RunFolder.open(path)
 
 # %% ../../nbs/app/02_cli.ipynb #d809fc69
-KINDS: dict[str, type] = dict(search=Search, gan=GANTraining)
+KINDS:dict[str, type] = dict(search=Search, gan=GANTraining)
 
 
 def command_of(
-    run: RunFolder,  # any
-) -> str:
+    run:RunFolder,  # any
+)->str:
     "The command that makes runs of this kind."
     return dict(search='search', gan='train')[run.kind]
 
 
 def command_lines(
-    run: RunFolder,  # made by a command
-) -> list[str]:
+    run:RunFolder,  # made by a command
+)->list[str]:
     "The commands that make this run again: the first one, and those that changed its plan."
     changed = [k for k in run.history[0] if k != 'until'] if run.history else []
     plans = [*run.history, {k: run.config.get(k) for k in changed}]
@@ -255,9 +255,9 @@ def command_lines(
 
 
 def command_line(
-    run: RunFolder,  # made by a command
-    plan: dict,  # settings that held in the beginning, where others hold now
-) -> str:
+    run:RunFolder,  # made by a command
+    plan:dict,      # settings that held in the beginning, where others hold now
+)->str:
     "The command that begins this run: every setting that is not the teaching default."
     settings = {k: plan.get(k, v) for k, v in run.config.items() if k not in ('generator', 'space')} | run.meta.get('writes', {})
     usual = SearchConfig() if run.kind == 'search' else GANConfig.teaching(settings['framework'])
@@ -276,13 +276,13 @@ def command_line(
 
 
 def open_run(
-    out: Path,  # folder
-    kind: str,  # 'search' or 'gan'
-    config: dict,  # settings, plain values
-    about: dict,  # of the images
-    resume: bool,  # go on with the run in `out`
-    overwrite: bool,  # or replace it
-) -> RunFolder:
+    out:Path,        # folder
+    kind:str,        # 'search' or 'gan'
+    config:dict,     # settings, plain values
+    about:dict,      # of the images
+    resume:bool,     # go on with the run in `out`
+    overwrite:bool,  # or replace it
+)->RunFolder:
     "A new run folder, or the one that is there if it is the same run."
     data = Path(about['source']['data'])
     if data.is_absolute() and data.is_dir() and out.resolve().is_relative_to(data): raise UserError(f"{out} lies among the images in {data}, where its pictures would become images: choose another --out")
@@ -293,10 +293,10 @@ def open_run(
 
 
 def same_settings(
-    out: Path,  # folder of a run
-    kind: str,  # 'search' or 'gan'
-    config: dict,  # settings asked for, plain values
-) -> RunFolder:
+    out:Path,     # folder of a run
+    kind:str,     # 'search' or 'gan'
+    config:dict,  # settings asked for, plain values
+)->RunFolder:
     "The run, if nothing is asked for that cannot change within one."
     run, fixed = checked_run(out, kind), lambda settings: {k: v for k, v in settings.items() if k not in KINDS[kind].changeable}
     if other := differences(fixed(run.config), fixed(config)): raise UserError(f"{out} holds a run with other settings ({other[0]}), which can't change within it: resume without that flag, replace it with --overwrite, or choose another --out")
@@ -304,9 +304,9 @@ def same_settings(
 
 
 def other_images(
-    run: RunFolder,  # to be resumed
-    about: dict,  # of the images that were loaded for it
-) -> str:
+    run:RunFolder,  # to be resumed
+    about:dict,     # of the images that were loaded for it
+)->str:
     "Why they are not its images, and what to do: others were named, or those that it had have changed."
     then, now = run.data.get('source') or {}, about['source']
     named = [f"--{k.replace('_', '-')}" for k in now if now[k] != then.get(k)]
@@ -316,9 +316,9 @@ def other_images(
 
 
 def stored(
-    argv: list[str],  # flags of a command
-    kind: str,  # of run that it resumes
-) -> RunFolder | None:  # with --resume: the run in --out
+    argv:list[str],  # flags of a command
+    kind:str,        # of run that it resumes
+)->RunFolder|None:   # with --resume: the run in --out
     "The run that `--resume --out DIR` means."
     if '--resume' not in argv or {'-h', '--help'} & set(argv): return None
     if '--overwrite' in argv: raise UserError("--resume goes on with a run, --overwrite replaces it: choose one")
@@ -328,9 +328,9 @@ def stored(
 
 
 def checked_run(
-    path: Path,  # folder of a run
-    kind: str,  # 'search' or 'gan'
-) -> RunFolder:
+    path:Path,  # folder of a run
+    kind:str,   # 'search' or 'gan'
+)->RunFolder:
     "The run in a folder; a `UserError` when its settings have been damaged."
     run = RunFolder.open(path, kind)
     where, settings = f"{run.path}/config.json", dict(run.config)
@@ -349,8 +349,8 @@ def checked_run(
 
 
 def with_space(
-    run: RunFolder,  # of any kind
-) -> RunFolder:  # the same
+    run:RunFolder,  # of any kind
+)->RunFolder:       # the same
     "A `UserError` when the search space in its config.json has been damaged."
     try: space_of(run.config)
     except UserError as e: raise UserError(f"{run.path}/config.json is damaged: {e}") from None
@@ -359,8 +359,8 @@ def with_space(
 
 @contextmanager
 def fitting(
-    run: RunFolder,  # whose checkpoint is read
-) -> Iterator[None]:
+    run:RunFolder,  # whose checkpoint is read
+)->Iterator[None]:
     "A checkpoint that can be read and yet is not one of this run becomes a `UserError`."
     try: yield
     except (KeyError, TypeError, AttributeError, IndexError, ValueError, RuntimeError) as e:
@@ -369,9 +369,9 @@ def fitting(
 
 
 def value_of(
-    argv: list[str],  # flags of a command
-    flag: str,  # '--out'
-) -> str | None:
+    argv:list[str],  # flags of a command
+    flag:str,        # '--out'
+)->str|None:
     "The value of a flag, before the flags are parsed properly."
     found = None
     for i, word in enumerate(argv):
@@ -383,26 +383,26 @@ def value_of(
 @dataclass(frozen=True)
 class SearchCommand:
     "Search a generator: --data IMAGES --out DIR. Writes config.json, trace.jsonl, checkpoint.pt, genotype.json, samples/, report.html."
-    source: Annotated[Source, arg(name='')]
-    config: Annotated[SearchConfig, arg(name='')]
-    out: Path  # folder of the run
-    space: Path | None = None  # a search space of your own: its JSON file, or the folder of a search in it; else DEGAS'
-    preset: Literal['teaching', 'paper-cifar10', 'paper-stl10'] = 'teaching'  # where the settings start; flags change them
-    device: Device = 'auto'  # not among the settings of a run: it may go on elsewhere
-    save_every: float = 60.  # seconds between checkpoints
-    resume: bool = False  # go on with the run in --out, with its settings
-    overwrite: bool = False  # replace the run in --out
+    source:Annotated[Source, arg(name='')]
+    config:Annotated[SearchConfig, arg(name='')]
+    out:Path  # folder of the run
+    space:Path|None = None  # a search space of your own: its JSON file, or the folder of a search in it; else DEGAS'
+    preset:Literal['teaching', 'paper-cifar10', 'paper-stl10'] = 'teaching'  # where the settings start; flags change them
+    device:Device = 'auto'  # not among the settings of a run: it may go on elsewhere
+    save_every:float = 60.  # seconds between checkpoints
+    resume:bool = False  # go on with the run in --out, with its settings
+    overwrite:bool = False  # replace the run in --out
 
     @classmethod
     def defaults(cls,
-        argv: list[str],  # flags, not yet parsed
-    ) -> 'SearchCommand':
+        argv:list[str],  # flags, not yet parsed
+    )->'SearchCommand':
         "What holds where no flag says otherwise: a preset, or the run to be resumed."
         if run := stored(argv, 'search'): return cls(Source.of(run, value_of(argv, '--data')), SearchConfig.from_dict(run.config), run.path, **run.meta.get('writes', {}))
         preset = value_of(argv, '--preset') or 'teaching'
         return cls(Source(MISSING), SearchConfig.paper(preset[6:]) if preset.startswith('paper-') else SearchConfig(), MISSING)
 
-    def run(self) -> None:
+    def run(self)->None:
         "Search, to the end."
         ranks = Ranks.launched(self.device)
         if ranks.main and not self.resume: check_free(self.out, self.overwrite)
@@ -415,17 +415,17 @@ class SearchCommand:
             if ranks.main: run.note(writes=dict(save_every=self.save_every), data=run.data | self.source.about(images))
             run_search(search, run, self.save_every)
 
-    def searched(self) -> SearchSpace:
+    def searched(self)->SearchSpace:
         "The space that --space names; a run that goes on brings its own."
         if self.space is not None: return SearchSpace.load(self.space)
         return space_of(RunFolder.open(self.out, 'search').config) if self.resume else DEGAS
 
 
 def run_search(
-    search: Search,  # new, or taken up by `go_on`
-    run: RunFolder,  # its folder, locked
-    save_every: float = 60.,  # seconds between checkpoints
-) -> Genotype | None:  # what was found; None on all ranks but the first
+    search:Search,         # new, or taken up by `go_on`
+    run:RunFolder,         # its folder, locked
+    save_every:float=60.,  # seconds between checkpoints
+)->Genotype|None:          # what was found; None on all ranks but the first
     "Drive a search in its folder, prune, and write the report."
     main = search.ranks.main
     if main and search.n == len(search) and all((run.path/name).exists() for name in ('genotype.json', 'report.html')): return finished(run)
@@ -447,8 +447,8 @@ def run_search(
 
 
 def finished(
-    run: RunFolder,  # with nothing left to do
-) -> Genotype:
+    run:RunFolder,  # with nothing left to do
+)->Genotype:
     "What the search found; what somebody pruned since then is left alone."
     say(f"{run.path} is finished: degas prune decides again, --overwrite searches again")
     genotype = Genotype.load(run.path)
@@ -457,11 +457,11 @@ def finished(
 
 
 def look(
-    search: Search,  # at the end of an epoch
-    run: RunFolder,  # where pictures go
-    step: object,  # the last step
-    show: Tensor,  # which images
-) -> None:
+    search:Search,  # at the end of an epoch
+    run:RunFolder,  # where pictures go
+    step:object,    # the last step
+    show:Tensor,    # which images
+)->None:
     "Pictures and one line at the end of an epoch."
     save_grid(search.reconstruct(show), run.samples/f'reconstructions_{step.epoch:04d}.png', n_cols=8)
     save_grid(search.sample(32), run.samples/f'samples_{step.epoch:04d}.png', n_cols=8)
@@ -469,10 +469,10 @@ def look(
 
 
 def go_on(
-    steps: object,  # a fresh `Search` or `GANTraining`
-    run: RunFolder,  # with a checkpoint, or killed before the first
-    wanted: SearchConfig | GANConfig | None = None,  # settings from here on; None: as before
-) -> None:
+    steps:object,                             # a fresh `Search` or `GANTraining`
+    run:RunFolder,                            # with a checkpoint, or killed before the first
+    wanted:SearchConfig|GANConfig|None=None,  # settings from here on; None: as before
+)->None:
     "Take up the run at its checkpoint, perhaps by another plan; what the trace has beyond it is dropped."
     if run.has_checkpoint():
         state = run.load_checkpoint()
@@ -491,20 +491,20 @@ def go_on(
 
 # %% ../../nbs/app/02_cli.ipynb #6cbce414
 def decide(
-    values: dict[str, dict[str, float]],  # {edge: {op: number}}
-    space: SearchSpace,  # that was searched
-    rule: str = 'two_stage',  # a name of `PRUNING_RULES`
-    which: str = 'weights',  # what the values are
-) -> Genotype:
+    values:dict[str, dict[str, float]],  # {edge: {op: number}}
+    space:SearchSpace,                   # that was searched
+    rule:str='two_stage',                # a name of `PRUNING_RULES`
+    which:str='weights',                 # what the values are
+)->Genotype:
     "Prune; the reasons go to stderr."
     for record in explain_prune(values, space, rule, which): say(record['says'])
     return prune(values, space, rule, which)
 
 
 def last_values(
-    run: RunFolder,  # of a search, running or finished
-    which: str,  # 'weights' or 'alpha'
-) -> dict[str, dict[str, float]]:  # {edge: {op: number}}
+    run:RunFolder,               # of a search, running or finished
+    which:str,                   # 'weights' or 'alpha'
+)->dict[str, dict[str, float]]:  # {edge: {op: number}}
     "The newest alphas (or weights) in the trace that are numbers: those of a search that has diverged are null from then on."
     rows = [r for r in run.trace.read() if 'alpha' in r]
     if not rows: raise UserError(f"{run.path} has recorded no alpha yet: let the search run for a step or more")
@@ -517,8 +517,8 @@ def last_values(
 
 
 def diverged(
-    values: object,  # {edge: {op: number}}, as the trace has it
-) -> bool:
+    values:object,  # {edge: {op: number}}, as the trace has it
+)->bool:
     "Is a number in it null, where one was not finite?"
     ops = [ops for ops in values.values() if isinstance(ops, dict)] if isinstance(values, dict) else []
     return any(v is None for part in ops for v in part.values())
@@ -527,11 +527,11 @@ def diverged(
 @dataclass(frozen=True)
 class PruneCommand:
     "Decide the architecture from a search's alphas: (re)writes DIR/genotype.json."
-    dir: Positional[Path]  # folder of a search, running or finished
-    rule: str = 'two_stage'  # two_stage (the paper), argmax_all, direct_only
-    compare: Literal['weights', 'alpha'] = 'weights'  # mixing weights, as DARTS does, or raw alphas
+    dir:Positional[Path]                             # folder of a search, running or finished
+    rule:str = 'two_stage'                           # two_stage (the paper), argmax_all, direct_only
+    compare:Literal['weights', 'alpha'] = 'weights'  # mixing weights, as DARTS does, or raw alphas
 
-    def run(self) -> None:
+    def run(self)->None:
         "Prune and print."
         run = with_space(RunFolder.open(self.dir, 'search'))
         genotype = decide(last_values(run, self.compare), space_of(run.config), self.rule, self.compare)
@@ -542,11 +542,11 @@ class PruneCommand:
 @dataclass(frozen=True)
 class DrawCommand:
     "Draw a genotype as SVG."
-    genotype: Positional[str]  # a file, a run folder, or a shipped name such as cifar10_paper
-    out: Path  # file ending in .svg
-    img_size: int = 32  # for the sizes of the maps
+    genotype:Positional[str]  # a file, a run folder, or a shipped name such as cifar10_paper
+    out:Path                  # file ending in .svg
+    img_size:int = 32         # for the sizes of the maps
 
-    def run(self) -> None:
+    def run(self)->None:
         "Write the picture."
         genotype = Genotype.load(self.genotype)
         if self.out.suffix.lower() != '.svg': raise UserError(f"--out {self.out} must end in .svg")
@@ -557,17 +557,17 @@ class DrawCommand:
 
 
 def write_to(
-    path: Path,  # target file
-    data: bytes,  # content
-) -> None:
+    path:Path,   # target file
+    data:bytes,  # content
+)->None:
     "Write a file atomically; its folder must be there."
     check_target(path)
     atomic_write(path, data)
 
 
 def check_target(
-    path: Path,  # of a file that shall be written
-) -> None:
+    path:Path,  # of a file that shall be written
+)->None:
     "A `UserError` when it cannot be there."
     if not path.parent.is_dir(): raise UserError(f"no folder {path.parent} for {path.name}: make it first")
     if path.is_dir(): raise UserError(f"{path} is a folder: name a file")
@@ -576,22 +576,22 @@ def check_target(
 @dataclass(frozen=True)
 class TrainCommand:
     "Train a generator in a GAN framework: --genotype G --data IMAGES --framework ctgan --out DIR --steps N."
-    genotype: str  # a JSON file, a run folder, a shipped name, or resnet / dcgan (made by hand); with --init keep: a run of degas train, whose weights it goes on from
-    source: Annotated[Source, arg(name='')]
-    config: Annotated[GANConfig, arg(name='')]
-    out: Path  # folder of the run
-    img_size: int = 32  # side of the images, a multiple of 8
-    preset: Literal['teaching', 'paper'] = 'teaching'  # where the settings start; flags change them
-    device: Device = 'auto'  # not among the settings of a run: it may go on elsewhere
-    sample_every: int = 50  # steps between sample pictures
-    save_every: float = 60.  # seconds between checkpoints
-    resume: bool = False  # go on with the run in --out, with its settings
-    overwrite: bool = False  # replace the run in --out
+    genotype:str  # a JSON file, a run folder, a shipped name, or resnet / dcgan (made by hand); with --init keep: a run of degas train, whose weights it goes on from
+    source:Annotated[Source, arg(name='')]
+    config:Annotated[GANConfig, arg(name='')]
+    out:Path  # folder of the run
+    img_size:int = 32  # side of the images, a multiple of 8
+    preset:Literal['teaching', 'paper'] = 'teaching'  # where the settings start; flags change them
+    device:Device = 'auto'  # not among the settings of a run: it may go on elsewhere
+    sample_every:int = 50  # steps between sample pictures
+    save_every:float = 60.  # seconds between checkpoints
+    resume:bool = False  # go on with the run in --out, with its settings
+    overwrite:bool = False  # replace the run in --out
 
     @classmethod
     def defaults(cls,
-        argv: list[str],  # flags, not yet parsed
-    ) -> 'TrainCommand':
+        argv:list[str],  # flags, not yet parsed
+    )->'TrainCommand':
         "What holds where no flag says otherwise: a framework's preset, or the run to be resumed."
         if run := stored(argv, 'gan'):
             spec = run.config['generator']
@@ -602,7 +602,7 @@ class TrainCommand:
         config = GANConfig.paper(framework) if value_of(argv, '--preset') == 'paper' else GANConfig.teaching(framework)
         return cls(MISSING, Source(MISSING), config, MISSING)
 
-    def run(self) -> None:
+    def run(self)->None:
         "Train, to the end."
         spec = self.spec()
         if self.sample_every < 1: raise UserError(f"--sample-every {self.sample_every} must be at least 1")
@@ -621,20 +621,20 @@ class TrainCommand:
             if ranks.main: run.note(writes=dict(sample_every=self.sample_every, save_every=self.save_every), data=run.data | self.source.about(images))
             run_training(training, run, self.sample_every, self.save_every)
 
-    def weights_of(self) -> Path:
+    def weights_of(self)->Path:
         "With --init keep: the run whose generator goes on."
         path = Path(self.genotype)
         if not path.is_dir(): raise UserError(f"--init keep goes on from the weights of a generator, and --genotype {self.genotype} has none: name the folder of a run of degas train, or choose --init ctgan")
         return path.resolve()
 
     def wanted(self,
-        spec: Genotype | str,  # named now
-    ) -> dict:  # as config.json has it
+        spec:Genotype|str,  # named now
+    )->dict:                # as config.json has it
         "Settings that a run in --out would have if these flags were its own."
         then = RunFolder.open(self.out, 'gan').config['generator']
         return self.config.to_dict() | dict(generator=then | dict(spec=spec if isinstance(spec, str) else spec.to_json(), img_size=self.img_size))
 
-    def spec(self) -> Genotype | str:
+    def spec(self)->Genotype|str:
         "What to train: the genotype that is named, or of the run that is resumed, or whose weights go on."
         if self.config.init == 'keep' and not self.resume:
             spec = checked_run(self.weights_of(), 'gan').config['generator']['spec']
@@ -646,10 +646,10 @@ class TrainCommand:
 
 
 def begin_with_weights(
-    training: GANTraining,  # new, with the generator of another run
-    run: RunFolder,  # its folder
-    start: Path,  # of the other one
-) -> None:
+    training:GANTraining,  # new, with the generator of another run
+    run:RunFolder,         # its folder
+    start:Path,            # of the other one
+)->None:
     "Save before the first step, since the other run may change or go."
     state = training.state_dict()
     if not training.ranks.main: return
@@ -658,18 +658,18 @@ def begin_with_weights(
 
 
 def run_training(
-    training: GANTraining,  # new, or taken up by `go_on`
-    run: RunFolder,  # its folder, locked
-    sample_every: int = 50,  # steps between sample pictures
-    save_every: float = 60.,  # seconds between checkpoints
-) -> None:
+    training:GANTraining,  # new, or taken up by `go_on`
+    run:RunFolder,         # its folder, locked
+    sample_every:int=50,   # steps between sample pictures
+    save_every:float=60.,  # seconds between checkpoints
+)->None:
     "Drive a GAN training in its folder and write the report."
     labels = rows_of(training.n_classes)
     n = 64 if labels is None else len(labels)
 
-    def picture(step: int) -> None: save_grid(training.sample(n, labels=labels), run.samples/f'samples_{step:06d}.png', n_cols=8)
+    def picture(step:int)->None: save_grid(training.sample(n, labels=labels), run.samples/f'samples_{step:06d}.png', n_cols=8)
 
-    def show(step: object) -> None:
+    def show(step:object)->None:
         picture(step.n)
         say(f"step {step.n}/{len(training)}  " + '  '.join(f'{net} {k} {v:.3f}' for (net, k), v in step.losses.items()))
 
@@ -680,18 +680,18 @@ def run_training(
 
 
 def rows_of(
-    n_classes: int | None,  # of a conditional generator
-    most: int = 16,  # rows
-) -> Tensor | None:  # labels
+    n_classes:int|None,  # of a conditional generator
+    most:int=16,         # rows
+)->Tensor|None:          # labels
     "Eight images of each class, a row a class; None without classes."
     return None if n_classes is None else torch.arange(min(n_classes, most)).repeat_interleave(8)
 
 
 def at_start(
-    run: RunFolder,  # of a GAN
-    images: Images,  # its images
-    device: str = 'cpu',  # where it will draw
-) -> object:  # the generator, before the first step
+    run:RunFolder,     # of a GAN
+    images:Images,     # its images
+    device:str='cpu',  # where it will draw
+)->object:             # the generator, before the first step
     "The generator that the training began with."
     if 'start' in run.meta: raise UserError(f"{run.path} began with the weights of {run.meta['start']}: score that run, without --untrained")
     return GANTraining.of_run(run, images, device).artist
@@ -703,15 +703,15 @@ FILES = ('.jpg', '.jpeg', '.webp', '.gif', '.bmp', '.svg', '.tif', '.tiff', '.pd
 @dataclass(frozen=True)
 class SampleCommand:
     "Draw images with a trained generator; its training images are not needed."
-    dir: Positional[Path]  # folder of a GAN run
-    out: Path  # a .png for one grid, or a folder for single images (of a conditional run: a folder a class)
-    n: int = 64  # how many
-    seed: int = 0  # of the noise
-    label: str | None = None  # of a conditional run: only this class
-    statistics: Literal[*STATISTICS] = 'batch'  # what its norms divide by: the batch's own (CT-GAN), training's running averages, or averages measured anew
-    device: Device = 'auto'
+    dir:Positional[Path]  # folder of a GAN run
+    out:Path  # a .png for one grid, or a folder for single images (of a conditional run: a folder a class)
+    n:int = 64  # how many
+    seed:int = 0  # of the noise
+    label:str|None = None  # of a conditional run: only this class
+    statistics:Literal[*STATISTICS] = 'batch'  # what its norms divide by: the batch's own (CT-GAN), training's running averages, or averages measured anew
+    device:Device = 'auto'
 
-    def run(self) -> None:
+    def run(self)->None:
         "Write the samples."
         device = find_device(self.device)
         if self.n < 1: raise UserError(f"--n {self.n} must be at least 1")
@@ -729,18 +729,18 @@ class SampleCommand:
 
 
 def of_run(
-    run: RunFolder,  # of a GAN
-    device: str = 'cpu',  # where it will draw
-) -> tuple[object, int]:  # the generator, and the steps that it was trained for
+    run:RunFolder,      # of a GAN
+    device:str='cpu',   # where it will draw
+)->tuple[object, int]:  # the generator, and the steps that it was trained for
     "The trained generator of a run."
     state = run.load_checkpoint()
     with fitting(run): return drawing_generator(run.config['generator'], state, device), state['step']
 
 
 def class_number(
-    run: RunFolder,  # of a GAN
-    label: str | None,  # a class of it
-) -> int | None:
+    run:RunFolder,   # of a GAN
+    label:str|None,  # a class of it
+)->int|None:
     "The number of a class; a `UserError` says which there are."
     if label is None: return None
     if run.config['generator'].get('n_classes') is None: raise UserError(f"{run.path} was trained without classes: leave out --label, or train with --conditional")
@@ -750,12 +750,12 @@ def class_number(
 
 
 def draw_classes(
-    generator: object,  # conditional, or not
-    n: int,  # images
-    randomness: torch.Generator,  # of the noise
-    only: int | None,  # a class, or None: of all
-    statistics: str = 'batch',  # a name of `STATISTICS`
-) -> tuple[Tensor, Tensor | None]:  # images, and their labels if there are classes
+    generator:object,            # conditional, or not
+    n:int,                       # images
+    randomness:torch.Generator,  # of the noise
+    only:int|None,               # a class, or None: of all
+    statistics:str='batch',      # a name of `STATISTICS`
+)->tuple[Tensor, Tensor|None]:   # images, and their labels if there are classes
     "Images class by class; one class alone is taken out of mixed batches, since a batch of one class would have other statistics."
     if generator.n_classes is None: return draw_images(generator, n, randomness, statistics=statistics), None
     k = generator.n_classes
@@ -766,8 +766,8 @@ def draw_classes(
 
 
 def png(
-    picture: object,  # a PIL image
-) -> bytes:
+    picture:object,  # a PIL image
+)->bytes:
     "A PIL image as the content of a .png file."
     buffer = io.BytesIO()
     picture.save(buffer, 'PNG')
@@ -775,10 +775,10 @@ def png(
 
 
 def write_images(
-    pixels: Tensor,  # (n, 3, h, w) uint8
-    folder: Path,  # new or empty
-    classes: list[str] | None = None,  # of each image
-) -> None:
+    pixels:Tensor,                # (n, 3, h, w) uint8
+    folder:Path,                  # new or empty
+    classes:list[str]|None=None,  # of each image
+)->None:
     "One PNG an image, in a folder of its class if it has one."
     check_empty(folder)
     for i, image in enumerate(pixels):
@@ -788,8 +788,8 @@ def write_images(
 
 
 def check_empty(
-    folder: Path,  # where single images shall go
-) -> None:
+    folder:Path,  # where single images shall go
+)->None:
     "A `UserError` when there is something already."
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())): raise UserError(f"{folder} is not an empty folder: choose another --out, or one ending in .png for a grid")
 
@@ -797,24 +797,24 @@ def check_empty(
 @dataclass(frozen=True)
 class ScoreCommand:
     "Score a run, or any images, against other images; prints one JSON record."
-    what: Positional[str]  # folder of a GAN run; or images: a folder, a .zip, an .npz or .npy, a data set
-    against: Positional[str] = ''  # images to compare with, likewise; a run is compared with its own when left out
-    data: str = ''  # another way to say AGAINST
-    n: int = 2000  # images drawn, or taken from WHAT, and as many real ones; fewer when there are not so many
-    seed: int = 0  # of the noise, and of the kernel distance's subsets
-    extractor: Literal[*EXTRACTORS] = 'small'  # whose features; only those of inception give an FID and an IS
-    weights: Path | None = None  # pt_inception-2015-12-05-6726825d.pth; downloaded when left out
-    resize: Literal['tf1', 'pytorch'] = 'tf1'  # how images are brought to inception's size: as the paper's references did, or as pytorch-fid does
-    stats: Path | None = None  # .npz with mu and sigma, as pytorch-fid writes them, instead of real images
-    save_stats: Path | None = None  # write the real images' statistics to this .npz
-    features: str = ''  # images with labels, on which the small classifier is trained; the real ones when left out
-    img_size: int | None = None  # side to which all images are brought (centre-cropped to squares), 1 to 4096; left out: a run's own, and images of folders are judged as they are
-    skip_broken: bool = False  # leave out images that cannot be read, and count them
-    statistics: Literal[*STATISTICS] = 'batch'  # what a generator's norms divide by
-    untrained: bool = False  # score the generator as it was before the first step
-    device: Device = 'auto'
+    what:Positional[str]  # folder of a GAN run; or images: a folder, a .zip, an .npz or .npy, a data set
+    against:Positional[str] = ''  # images to compare with, likewise; a run is compared with its own when left out
+    data:str = ''  # another way to say AGAINST
+    n:int = 2000  # images drawn, or taken from WHAT, and as many real ones; fewer when there are not so many
+    seed:int = 0  # of the noise, and of the kernel distance's subsets
+    extractor:Literal[*EXTRACTORS] = 'small'  # whose features; only those of inception give an FID and an IS
+    weights:Path|None = None  # pt_inception-2015-12-05-6726825d.pth; downloaded when left out
+    resize:Literal['tf1', 'pytorch'] = 'tf1'  # how images are brought to inception's size: as the paper's references did, or as pytorch-fid does
+    stats:Path|None = None  # .npz with mu and sigma, as pytorch-fid writes them, instead of real images
+    save_stats:Path|None = None  # write the real images' statistics to this .npz
+    features:str = ''  # images with labels, on which the small classifier is trained; the real ones when left out
+    img_size:int|None = None  # side to which all images are brought (centre-cropped to squares), 1 to 4096; left out: a run's own, and images of folders are judged as they are
+    skip_broken:bool = False  # leave out images that cannot be read, and count them
+    statistics:Literal[*STATISTICS] = 'batch'  # what a generator's norms divide by
+    untrained:bool = False  # score the generator as it was before the first step
+    device:Device = 'auto'
 
-    def run(self) -> None:
+    def run(self)->None:
         "Score and print; of a run, keep the record in its scores.json."
         self.check()
         known = Statistics.load(self.stats) if self.stats else None
@@ -822,7 +822,7 @@ class ScoreCommand:
         if self.is_run: self.of_run(checked_run(Path(self.what), 'gan'), known, eyes)
         else: self.of_images(known, eyes)
 
-    def check(self) -> None:
+    def check(self)->None:
         "A `UserError` for what can be seen before the work."
         find_device(self.device)
         if self.n < 10: raise UserError(f"--n {self.n} must be at least 10")
@@ -836,8 +836,8 @@ class ScoreCommand:
             if data and data not in DATASETS and not Path(data).expanduser().exists(): path_source(data, 'all', None)  # says what is wrong
 
     def eyes(self,
-        known: Statistics | None,  # of --stats
-    ) -> object | None:  # an extractor; None: the small classifier, which must see images first
+        known:Statistics|None,  # of --stats
+    )->object|None:             # an extractor; None: the small classifier, which must see images first
         "The extractor, before anything is decoded: it must be there, and the statistics must be its own."
         if self.extractor != 'inception': refuse_weights(self.weights, self.extractor)
         small = self.extractor == 'small'
@@ -847,19 +847,19 @@ class ScoreCommand:
         return None if small else promised
 
     @property
-    def real(self) -> str: return self.against or self.data
+    def real(self)->str: return self.against or self.data
 
     @property
-    def is_run(self) -> bool:
+    def is_run(self)->bool:
         "Is there a run, or nothing that can be read as images?"
         path = Path(self.what).expanduser()
         return (path/'config.json').exists() or self.what not in DATASETS and not (path.is_file() or path.is_dir() and any(path.iterdir()))
 
     def of_run(self,
-        run: RunFolder,  # of a training
-        known: Statistics | None,  # of --stats
-        eyes: object | None,  # None: the small classifier
-    ) -> None:
+        run:RunFolder,          # of a training
+        known:Statistics|None,  # of --stats
+        eyes:object|None,       # None: the small classifier
+    )->None:
         "Draw with the run's generator; keep what comes out."
         scores_of(run)  # damaged? Better now than after the work
         size = run.config['generator']['img_size']
@@ -878,9 +878,9 @@ class ScoreCommand:
         self.keep_statistics(real, extractor)
 
     def of_images(self,
-        known: Statistics | None,  # of --stats
-        eyes: object | None,  # None: the small classifier
-    ) -> None:
+        known:Statistics|None,  # of --stats
+        eyes:object|None,       # None: the small classifier
+    )->None:
         "Images of a folder, zip or array against others."
         teaches = not (eyes or self.features)   # then all of them are needed, not only as many as are compared
         real = known or self.images(self.real, None if teaches or self.save_stats else self.n, 'train' if self.real in DATASETS else 'all')
@@ -895,28 +895,28 @@ class ScoreCommand:
         self.keep_statistics(real, extractor)
 
     def images(self,
-        data: str,  # a data set, a folder, a .zip, an array
-        limit: int | None = None,  # so many, evenly spread
-        split: str = 'all',  # of it
-        size: int | None = None,  # of a run's images; None: --img-size, and without it as they are
-    ) -> Images | Mixed:
+        data:str,             # a data set, a folder, a .zip, an array
+        limit:int|None=None,  # so many, evenly spread
+        split:str='all',      # of it
+        size:int|None=None,   # of a run's images; None: --img-size, and without it as they are
+    )->Images|Mixed:
         "Images as they are to be judged."
         source, size = Source(data, limit, split, self.skip_broken), size or self.img_size
         return source.load((size, size)) if size else source.as_they_are()
 
     def learn(self,
-        real: Images | Mixed | Statistics,  # what is compared with
-        size: int | None,  # of the images, if they were brought to one
-    ) -> object:  # an extractor
+        real:Images|Mixed|Statistics,  # what is compared with
+        size:int|None,                 # of the images, if they were brought to one
+    )->object:                         # an extractor
         "The small classifier."
         labelled = self.images(self.features, split='train', size=size) if self.features else real
         check_labels(labelled)
         return find_extractor('small', None, squared(labelled, min(eye(labelled), 64) if size is None else eye(labelled)), self.resize, find_device(self.device))
 
     def keep_statistics(self,
-        real: Images | Mixed | Statistics,  # what was compared with
-        extractor: object,  # whose features
-    ) -> None:
+        real:Images|Mixed|Statistics,  # what was compared with
+        extractor:object,              # whose features
+    )->None:
         "Write the real images' statistics, all of them, if that was asked for."
         if not self.save_stats: return
         about = dict(extractor=extractor.name, weights_hash=extractor.hash, resize=extractor.resize, data=real.name, split=real.split, size=size_of(real), prepared=prepared(real))
@@ -924,42 +924,42 @@ class ScoreCommand:
 
 
 def same_images(
-    own: Source,  # images of the run
-    data: str,  # named now
-) -> Source:
+    own:Source,  # images of the run
+    data:str,    # named now
+)->Source:
     "`data`, with the run's limit where it is the run's own images."
     return own if full_name(data) == own.data else Source(data)
 
 
 def some(
-    images: Images | Mixed,  # any number
-    n: int,  # at most
-) -> Images | Mixed:
+    images:Images|Mixed,  # any number
+    n:int,                # at most
+)->Images|Mixed:
     "Evenly spread, so that every class is there."
     return images if len(images) <= n else images.subset(torch.linspace(0, len(images) - 1, n).long())
 
 
 def score_run(
-    generator: object,  # trained, or not yet
-    step: int,  # of its training
-    real: Images | Statistics,  # to compare with
-    n: int,  # images drawn
-    seed: int,  # of the noise
-    extractor: object,  # whose features
-    statistics: str = 'batch',  # a name of `STATISTICS`
-) -> dict:  # the Frechet distance, and the other scores inside
+    generator:object,        # trained, or not yet
+    step:int,                # of its training
+    real:Images|Statistics,  # to compare with
+    n:int,                   # images drawn
+    seed:int,                # of the noise
+    extractor:object,        # whose features
+    statistics:str='batch',  # a name of `STATISTICS`
+)->dict:                     # the Frechet distance, and the other scores inside
     "One score record of a generator."
     fake = draw_images(generator, n, torch.Generator().manual_seed(seed), statistics=statistics)
     return dict(step=step, seed=seed, statistics=statistics, **one_record(fake, real, n, seed, extractor))
 
 
 def one_record(
-    fake: Tensor | Images | Mixed,  # to be scored
-    real: Images | Mixed | Statistics,  # to compare with
-    n: int,  # at most so many real ones
-    seed: int,  # of the kernel distance
-    extractor: object,  # whose features
-) -> dict:
+    fake:Tensor|Images|Mixed,      # to be scored
+    real:Images|Mixed|Statistics,  # to compare with
+    n:int,                         # at most so many real ones
+    seed:int,                      # of the kernel distance
+    extractor:object,              # whose features
+)->dict:
     "The record of the Frechet distance, with those of inception score and kernel distance under `also`."
     rng = None if isinstance(real, Statistics) else torch.Generator().manual_seed(seed)
     first, *others = score_images(fake, real if rng is None else some(real, n), extractor, kid_rng=rng)
@@ -968,16 +968,16 @@ def one_record(
 
 
 def keep_score(
-    run: RunFolder,  # of the scored generator
-    record: dict,  # from `score_run`
-) -> None:
+    run:RunFolder,  # of the scored generator
+    record:dict,    # from `score_run`
+)->None:
     "Append a record to scores.json."
     write_json(run.path/'scores.json', [*scores_of(run), record])
 
 
 def scores_of(
-    run: RunFolder,  # of a GAN
-) -> list[dict]:  # oldest first
+    run:RunFolder,  # of a GAN
+)->list[dict]:      # oldest first
     "The records in scores.json."
     path = run.path/'scores.json'
     records = read_json(path) if path.exists() else []
@@ -988,17 +988,17 @@ def scores_of(
 @dataclass(frozen=True)
 class DemoCommand:
     "Search on the built-in emoji, prune, train what was found, score it, and write a report. A second call goes on where the first one stopped."
-    out: Path = Path('runs/demo')  # folder for both runs and the report
-    data: str = 'emoji'  # images with labels
-    epochs: int = 12  # of the search
-    steps: int = 400  # of the GAN training
-    n: int = 1900  # images drawn for a score
-    seed: int = 0  # of everything random
-    skip_broken: bool = False  # leave out images that cannot be read, and count them
-    device: Device = 'auto'
-    overwrite: bool = False  # begin anew
+    out:Path = Path('runs/demo')  # folder for both runs and the report
+    data:str = 'emoji'            # images with labels
+    epochs:int = 12               # of the search
+    steps:int = 400               # of the GAN training
+    n:int = 1900                  # images drawn for a score
+    seed:int = 0                  # of everything random
+    skip_broken:bool = False      # leave out images that cannot be read, and count them
+    device:Device = 'auto'
+    overwrite:bool = False        # begin anew
 
-    def run(self) -> None:
+    def run(self)->None:
         "The whole paper in some minutes."
         source, device = Source(self.data, skip_broken=self.skip_broken), find_device(self.device)
         config, gan = SearchConfig(epochs=self.epochs, seed=self.seed), GANConfig(steps=self.steps, seed=self.seed)
@@ -1023,12 +1023,12 @@ class DemoCommand:
         print(f"\n{path}\n\nNext:\n  " + '\n  '.join(self.next()))
 
     def part(self,
-        name: str,  # sub-folder, also the kind of run
-        config: dict,  # settings
-        about: dict,  # of the images
-        steps: Search | GANTraining,  # new
-        work: Callable[[object, RunFolder], object],  # what to do with them
-    ) -> None:
+        name:str,                                    # sub-folder, also the kind of run
+        config:dict,                                 # settings
+        about:dict,                                  # of the images
+        steps:Search|GANTraining,                    # new
+        work:Callable[[object, RunFolder], object],  # what to do with them
+    )->None:
         "One run of the demo: new, or taken up if it is the same."
         out = self.out/name
         resume = (out/'config.json').exists() and not self.overwrite
@@ -1038,20 +1038,20 @@ class DemoCommand:
             if resume: go_on(steps, run)
             work(steps, run)
 
-    def train(self, training: GANTraining, genotype: Genotype, run: RunFolder, before: dict | None) -> None:
+    def train(self, training:GANTraining, genotype:Genotype, run:RunFolder, before:dict|None)->None:
         "The GAN part, with the score of the untrained generator in front."
         if before: keep_score(run, before)
         genotype.save(run.path/'genotype.json')
         run_training(training, run)
 
-    def commands(self) -> list[str]:
+    def commands(self)->list[str]:
         "The same by hand."
         return [f"degas search --data {self.data} --epochs {self.epochs} --seed {self.seed} --out {self.out}/search",
                 f"degas prune {self.out}/search",
                 f"degas train --genotype {self.out}/search --data {self.data} --framework ctgan --steps {self.steps} --seed {self.seed} --out {self.out}/gan",
                 f"degas score {self.out}/gan --data {self.data} --n {self.n}"]
 
-    def next(self) -> list[str]:
+    def next(self)->list[str]:
         "The three most useful commands after the demo."
         degas = 'degas' if shutil.which('degas') else os.path.relpath(sys.argv[0])
         return [f"{degas} sample {self.out}/gan --n 64 --out samples.png     # more images",
@@ -1062,10 +1062,10 @@ class DemoCommand:
 @dataclass(frozen=True)
 class DashboardCommand:
     "Watch a run in the browser, while it goes on or afterwards: prints an address that opens on this machine only. Ctrl-C ends it."
-    dir: Positional[Path]  # folder of a run, also one that another process is working in
-    port: int = 0  # on 127.0.0.1; 0: any that is free
+    dir:Positional[Path]  # folder of a run, also one that another process is working in
+    port:int = 0          # on 127.0.0.1; 0: any that is free
 
-    def run(self) -> None:
+    def run(self)->None:
         "Serve the page until somebody stops it."
         run = watchable(self.dir)
         if find_spec('voila') is None: raise UserError("degas dashboard needs Voila: pip install 'degas_nb[lab]'")
@@ -1079,8 +1079,8 @@ class DashboardCommand:
 
 
 def free_port(
-    wanted: int,  # 0: any
-) -> int:
+    wanted:int,  # 0: any
+)->int:
     "A port of 127.0.0.1 that nobody listens on; a `UserError` when the one that is wanted cannot be had."
     if not 0 <= wanted < 2**16: raise UserError(f"--port {wanted} must be between 1 and 65535")
     with socket.socket() as s:
@@ -1091,8 +1091,8 @@ def free_port(
 
 
 def watchable(
-    folder: Path,  # of a search or a training, whoever made it
-) -> RunFolder:
+    folder:Path,  # of a search or a training, whoever made it
+)->RunFolder:
     "The run in a folder; a `UserError` when there is none (any more), or its config.json has been damaged."
     run = RunFolder.open(folder)
     kinds = dict(search=SearchConfig, gan=GANConfig)
@@ -1119,8 +1119,8 @@ shown"""
 
 
 def dashboard_page(
-    folder: Path,  # of a run of any kind; in full, because a kernel may be somewhere else
-) -> dict:  # a notebook, as JSON
+    folder:Path,  # of a run of any kind; in full, because a kernel may be somewhere else
+)->dict:          # a notebook, as JSON
     "What the browser shows: the run as it is now, and of a search also how it came there; or why there is nothing to show."
     try: cells = run_cells(watchable(folder))
     except UserError as e:
@@ -1130,8 +1130,8 @@ def dashboard_page(
 
 
 def run_cells(
-    run: RunFolder,  # with its path in full
-) -> list[dict]:  # cells of a notebook
+    run:RunFolder,  # with its path in full
+)->list[dict]:      # cells of a notebook
     "Where it is, how it goes, and how it came there."
     what = dict(search='A search', gan='A training')[run.kind]
     about = text_cell(f"<p>{what} of {escape(str(run.data.get('name')))}, read from <code>{escape(str(run.path))}</code>. Watching changes nothing in it.</p>")
@@ -1140,32 +1140,32 @@ def run_cells(
 
 
 def text_cell(
-    source: str,  # HTML
-) -> dict:
+    source:str,  # HTML
+)->dict:
     "A markdown cell."
     return dict(cell_type='markdown', metadata={}, source=source)
 
 
 def code_cell(
-    source: str,  # Python
-) -> dict:
+    source:str,  # Python
+)->dict:
     "A code cell that has not run yet."
     return dict(cell_type='code', metadata={}, source=source, outputs=[], execution_count=None)
 
 # %% ../../nbs/app/02_cli.ipynb #a1508941
-def page_kernels() -> type:
+def page_kernels()->type:
     "A manager of kernels that live no longer than their pages; Voila is imported when it is needed, because not everybody has it."
     from jupyter_server.services.kernels.kernelmanager import AsyncMappingKernelManager
     from tornado.web import HTTPError
 
     class PageKernels(AsyncMappingKernelManager):
-        def kernel_model(self, kernel_id: str) -> dict:
+        def kernel_model(self, kernel_id:str)->dict:
             "Of one that starts or ends at this moment there is none."
             self._check_kernel_id(kernel_id)
             if not is_followed(self.get_kernel(kernel_id)): raise HTTPError(404, f'Kernel is starting or ending: {kernel_id}')
             return super().kernel_model(kernel_id)
 
-        async def cull_kernel_if_idle(self, kernel_id: str) -> None:  # called every second
+        async def cull_kernel_if_idle(self, kernel_id:str)->None:  # called every second
             "End a kernel that has died, or whose page is gone: 8 looks without a connection, or 60 before the first."
             kernel = self.get_kernel(kernel_id)
             if not is_followed(kernel) or kernel.shutting_down: return  # starts or ends at this moment
@@ -1173,11 +1173,11 @@ def page_kernels() -> type:
             kernel.alone = 0 if connected else getattr(kernel, 'alone', -52) + 1
             if kernel.alone >= 8 or not await kernel.is_alive(): await self.shutdown_kernel(kernel_id)
 
-        async def shutdown_kernel(self, kernel_id: str, now: bool = True, restart: bool = False) -> None:
+        async def shutdown_kernel(self, kernel_id:str, now:bool=True, restart:bool=False)->None:
             "At once, whoever asks, and asking twice is no mistake: a kernel that only watches has nothing to save."
             if kernel_id in self: await super().shutdown_kernel(kernel_id, now=True, restart=restart)
 
-        async def shutdown_all(self, now: bool = True) -> None:
+        async def shutdown_all(self, now:bool=True)->None:
             "At once, also those that are still starting."
             await super().shutdown_all(now=True)
 
@@ -1185,8 +1185,8 @@ def page_kernels() -> type:
 
 
 def is_followed(
-    kernel: object,  # a manager of one
-) -> bool:
+    kernel:object,  # a manager of one
+)->bool:
     "Has the server begun to note when it was last active? Until then it raises whoever asks."
     from traitlets import TraitError
     try: return kernel.last_activity is not None
@@ -1194,8 +1194,8 @@ def is_followed(
 
 
 def in_a_line(
-    record: logging.LogRecord,  # of the server; changed
-) -> bool:  # is it worth a line?
+    record:logging.LogRecord,  # of the server; changed
+)->bool:                       # is it worth a line?
     "What goes wrong in the server is said without its traceback; a kernel that speaks on for a moment when its page has been closed is no error."
     from tornado.iostream import StreamClosedError
     from tornado.websocket import WebSocketClosedError
@@ -1207,10 +1207,10 @@ def in_a_line(
 
 
 def serve(
-    page: Path,  # a notebook
-    port: int,  # free
-    folder: Path,  # of the run, in full
-) -> None:
+    page:Path,    # a notebook
+    port:int,     # free
+    folder:Path,  # of the run, in full
+)->None:
     "Voila on 127.0.0.1 behind a random token, with our page template and nothing of the folder that it was called from; SIGINT, SIGTERM and a shell that is closed end it."
     ours = files('degas_nb')/'static'/'voila'
     os.environ['JUPYTER_PATH'] = os.pathsep.join([str(ours), *filter(None, [os.environ.get('JUPYTER_PATH')])])
@@ -1220,14 +1220,14 @@ def serve(
     from voila.app import Voila
 
     class Page(Voila):
-        def init_settings(self) -> dict:
+        def init_settings(self)->dict:
             "Who comes without a token reads where it is, in our words."
             settings = super().init_settings()
             pages = settings['jinja2_env']
             pages.loader = ChoiceLoader([FileSystemLoader(str(ours/'pages')), pages.loader])
             return settings
 
-        def launch_browser(self) -> None:  # called as soon as somebody could connect
+        def launch_browser(self)->None:  # called as soon as somebody could connect
             "Nobody's browser is started: the address goes to stdout."
             self.ioloop = IOLoop.current()
             signal.signal(signal.SIGINT, self._handle_signal_stop)
@@ -1235,7 +1235,7 @@ def serve(
             print(f"http://127.0.0.1:{port}/?token={token}", flush=True)
             say("this address opens on this machine only, and only with its token; Ctrl-C ends it")
 
-    def opened(request: object, notebook: dict, cwd: str) -> dict:
+    def opened(request:object, notebook:dict, cwd:str)->dict:
         "Somebody opens the page: it shows the run as it is now, and gets the cookie that lets it end its kernel when it is left."
         request.xsrf_token
         return from_dict(dashboard_page(folder))
@@ -1253,8 +1253,8 @@ COMMANDS = dict(demo=DemoCommand, search=SearchCommand, prune=PruneCommand, trai
 
 
 def one_line(
-    box: str,  # what tyro wrote to stderr
-) -> str:
+    box:str,  # what tyro wrote to stderr
+)->str:
     "The message in tyro's box, without the box."
     frame = '│╭╰╮╯─|+ '
     lines = [line.strip(frame) for line in box.splitlines()[1:] if set(line) - set(frame + '-')]
@@ -1263,9 +1263,9 @@ def one_line(
 
 
 def parse(
-    name: str,  # of the command
-    argv: list[str],  # its flags
-) -> object:  # a command with a `run` method
+    name:str,        # of the command
+    argv:list[str],  # its flags
+)->object:           # a command with a `run` method
     "The command that the flags describe; a `UserError` in one line when they do not."
     command, box, argv = COMMANDS[name], io.StringIO(), [from_home(word) for word in argv]
     defaults = {'default': command.defaults(argv)} if hasattr(command, 'defaults') else {}
@@ -1285,16 +1285,16 @@ def parse(
 
 
 def from_home(
-    word: str,  # of a command line
-) -> str:
+    word:str,  # of a command line
+)->str:
     "The word, with a path that begins with ~ in full: few shells do this behind `--flag=`."
     flag, equals, value = word.partition('=') if word.startswith('--') else ('', '', word)
     return flag + equals + str(user_path(value)) if value.startswith('~') else word
 
 
 def check_words(
-    argv: list[str],  # flags of a command
-) -> None:
+    argv:list[str],  # flags of a command
+)->None:
     "A `UserError` for a word that is empty, as of a variable that nobody has set: a path of that name would be the working directory."
     for flag, word in zip(['', *argv], argv):
         if word and not (word.startswith('--') and word.endswith('=')): continue
@@ -1303,8 +1303,8 @@ def check_words(
 
 
 def check_numbers(
-    settings: object,  # a command, or a config in it
-) -> None:
+    settings:object,  # a command, or a config in it
+)->None:
     "A `UserError` for numbers that no setting can mean: infinite, or too long for the machine."
     for f in fields(settings):
         value, flag = getattr(settings, f.name), '--' + f.name.replace('_', '-')
@@ -1315,7 +1315,7 @@ def check_numbers(
         if f.name == 'save_every' and value < 0: raise UserError(f"{flag} {value} must be at least 0")
 
 
-def overview() -> str:
+def overview()->str:
     "What `degas --help` prints."
     lines = [f"  {name:10}{command.__doc__}" for name, command in COMMANDS.items()]
     return "Search a GAN generator by gradient descent (DEGAS), train it, score it.\n\nusage: degas COMMAND [flags]     degas COMMAND --help\n\n" + '\n'.join(lines)
@@ -1324,24 +1324,24 @@ def overview() -> str:
 class Lasting:
     "A stream to somebody who may go: from then on it is silent, and whoever writes to it goes on. `lost` is the reason."
     def __init__(self,
-        stream: io.TextIOBase | None,  # None: it was closed before Python began
+        stream:io.TextIOBase|None,  # None: it was closed before Python began
     ): self.stream, self.lost = stream or open(os.devnull, 'w'), None
 
-    def __getattr__(self, name: str) -> object: return getattr(self.stream, name)
+    def __getattr__(self, name:str)->object: return getattr(self.stream, name)
 
-    def write(self, text: str) -> int:
+    def write(self, text:str)->int:
         "As a stream does; characters that it cannot hold are written as escapes."
         try: text.encode(self.stream.encoding or 'utf-8', self.stream.errors or 'strict')
         except UnicodeEncodeError: text = text.encode(self.stream.encoding, 'backslashreplace').decode(self.stream.encoding)
         with self.lasting(): self.stream.write(text)
         return len(text)
 
-    def flush(self) -> None:
+    def flush(self)->None:
         "As a stream does."
         with self.lasting(): self.stream.flush()
 
     @contextmanager
-    def lasting(self) -> Iterator[None]:
+    def lasting(self)->Iterator[None]:
         "Nobody there (EPIPE), a terminal that is closed (EIO), a full disk: what is left in the buffer goes nowhere too."
         try: yield
         except (OSError, ValueError) as e:  # a stream that was closed from within is a ValueError
@@ -1351,13 +1351,13 @@ class Lasting:
 
 
 @contextmanager
-def manners() -> Iterator[Lasting]:  # stdout
+def manners()->Iterator[Lasting]:  # stdout
     "Streams that last, and each warning as one line, once."
     while (fd := os.open(os.devnull, os.O_RDWR)) < 3: pass  # a file must not get the number of a stream that is closed
     os.close(fd)
     before, known = (sys.stdout, sys.stderr), set()
 
-    def shown(message: Warning, *where: object, **more: object) -> None:  # a line, not the place in the code
+    def shown(message:Warning, *where:object, **more:object)->None:  # a line, not the place in the code
         if str(message) not in known: say(' '.join(str(message).split()))
         known.add(str(message))
 
@@ -1369,8 +1369,8 @@ def manners() -> Iterator[Lasting]:  # stdout
 
 
 def main(
-    argv: list[str] | None = None,  # None: the words behind `degas` in the shell
-) -> None:
+    argv:list[str]|None=None,  # None: the words behind `degas` in the shell
+)->None:
     "Run a command; exit 0 when done, 2 with one line for the person's mistakes, 130 on Ctrl-C, 143 and 129 when the system or a closed terminal ended it."
     with manners() as stdout:
         obey(sys.argv[1:] if argv is None else argv)
@@ -1380,8 +1380,8 @@ def main(
 
 
 def obey(
-    argv: list[str],  # the words behind `degas`
-) -> None:
+    argv:list[str],  # the words behind `degas`
+)->None:
     "Run a command; what goes wrong becomes an exit code and a line."
     try:
         if not argv or argv[0] in ('-h', '--help', 'help'):
@@ -1404,26 +1404,26 @@ def obey(
 
 
 def flags_of(
-    command: type,  # a dataclass of flags, some in dataclasses of their own
-) -> set[str]:
+    command:type,  # a dataclass of flags, some in dataclasses of their own
+)->set[str]:
     "What may follow `degas COMMAND`."
     hints = get_type_hints(command)
     return {flag for f in fields(command) for flag in (flags_of(hints[f.name]) if is_dataclass(hints[f.name]) else {f"--{f.name.replace('_', '-')}"})}
 
 
 def system_line(
-    e: OSError,  # not foreseen where it happened
-) -> str:
+    e:OSError,  # not foreseen where it happened
+)->str:
     "What the system refused, for a person."
     if e.errno in FULL: return "no space left: free some; what was saved before is intact"
     return f"{e.filename or 'a file cannot be read or written'}: {e.strerror or e}"
 
 
 def leave(
-    code: int,  # of the process
-    text: str,  # one line for stderr
-    speaker: bool | None = None,  # does this process say it? None: the first of several does
-) -> None:
+    code:int,                # of the process
+    text:str,                # one line for stderr
+    speaker:bool|None=None,  # does this process say it? None: the first of several does
+)->None:
     "End the process with one line."
     if text and (talks() if speaker is None else speaker): print(' '.join(text.split()), file=sys.stderr)
     exit_at_once(code)

@@ -32,9 +32,9 @@ from ..views.widgets import best_op, static_text
 # %% ../../nbs/app/01_report.ipynb #72846515
 class Html(str):
     "A string that is markup already; any other string is text and gets escaped."
-    def __repr__(self) -> str: return f'Html({str(self)!r})' if len(self) < 80 else f'Html({len(self):,} characters)'
+    def __repr__(self)->str: return f'Html({str(self)!r})' if len(self) < 80 else f'Html({len(self):,} characters)'
 
-    def _repr_html_(self) -> str:
+    def _repr_html_(self)->str:
         return f'<style>{static_text("report.css")}</style><div class="dg-report" style="padding:4px 8px">{self}</div>'
 
 
@@ -42,18 +42,18 @@ VOID = {'img', 'meta', 'input', 'br'}     # elements without an end tag
 
 
 def escape(
-    value: object,  # `Html` passes, anything else is text
-) -> Html:
+    value:object,  # `Html` passes, anything else is text
+)->Html:
     "`value` as markup."
     return value if isinstance(value, Html) else Html(html.escape(str(value)))
 
 
 def tag(
-    name: str,           # 'p', 'svg', ...
+    name:str,             # 'p', 'svg', ...
     /,
-    *children: object,   # text or `Html`
-    **attributes: object,  # `cls` is class, `_` becomes `-`; True writes the name alone, None and False leave it out
-) -> Html:
+    *children:object,     # text or `Html`
+    **attributes:object,  # `cls` is class, `_` becomes `-`; True writes the name alone, None and False leave it out
+)->Html:
     "One element."
     pairs = [('class' if k == 'cls' else k.rstrip('_').replace('_', '-'), v) for k, v in attributes.items() if v is not None and v is not False]
     opening = name + ''.join(f' {k}' if v is True else f' {k}="{html.escape(str(v))}"' for k, v in pairs)
@@ -62,15 +62,15 @@ def tag(
 
 
 def join(
-    parts: Iterable,  # text or `Html`
-) -> Html:
+    parts:Iterable,  # text or `Html`
+)->Html:
     "Parts one after the other."
     return Html(''.join(escape(p) for p in parts))
 
 # %% ../../nbs/app/01_report.ipynb #978cf392
 def number(
-    value: object,  # int, float, None or anything that is no number
-) -> str:
+    value:object,  # int, float, None or anything that is no number
+)->str:
     "A number as a person would write it."
     if isinstance(value, bool) or not isinstance(value, (int, float)): return '–' if value is None else str(value)
     if isinstance(value, int): return f'{value:,}'
@@ -80,20 +80,20 @@ def number(
 
 
 def card(
-    label: str,   # what was measured
-    value: object,  # the number
-    terms: str,   # under which conditions; never empty
-    unit: str = '',
-) -> Html:
+    label:str,     # what was measured
+    value:object,  # the number
+    terms:str,     # under which conditions; never empty
+    unit:str='',
+)->Html:
     "One headline number."
     if not terms: raise ValueError(f'{label} needs its conditions')
     return tag('li', tag('div', label, cls='label'), tag('div', number(value), ' ', tag('small', unit), cls='value'), tag('div', terms, cls='terms'))
 
 
 def table(
-    records: list[dict],  # one column each; a field that only some have is shown too
-    heads: list[str] | None = None,  # a head for each record
-) -> Html:
+    records:list[dict],         # one column each; a field that only some have is shown too
+    heads:list[str]|None=None,  # a head for each record
+)->Html:
     "Records side by side, every field of them."
     fields = list(dict.fromkeys(k for r in records for k in r))
     cell = lambda v: json.dumps(v, ensure_ascii=False) if isinstance(v, (dict, list)) else number(v)
@@ -103,9 +103,9 @@ def table(
 
 
 def flat(
-    values: dict,  # nested dicts
-    before: str = '',
-) -> dict:  # {'a.b': value}
+    values:dict,  # nested dicts
+    before:str='',
+)->dict:          # {'a.b': value}
     "Nested settings as one level."
     out = {}
     for k, v in values.items(): out |= flat(v, f'{before}{k}.') if isinstance(v, dict) else {f'{before}{k}': v}
@@ -113,17 +113,17 @@ def flat(
 
 # %% ../../nbs/app/01_report.ipynb #192d5215
 def finite(
-    values: Iterable,  # numbers, None, NaN
-) -> list[float]:  # NaN in place of what is no finite number
+    values:Iterable,  # numbers, None, NaN
+)->list[float]:       # NaN in place of what is no finite number
     "Trace values as floats; JSON has no NaN, so it says null."
     return [float(v) if isinstance(v, (int, float)) and math.isfinite(v) else math.nan for v in values]
 
 
 def thin(
-    xs: list[float],
-    ys: list[float],
-    most: int = 240,  # points at most
-) -> tuple[list[float], list[float], int]:  # xs, ys, and how many steps a point stands for
+    xs:list[float],
+    ys:list[float],
+    most:int=240,                         # points at most
+)->tuple[list[float], list[float], int]:  # xs, ys, and how many steps a point stands for
     "Means over equal stretches; what is no number does not count."
     size = max(1, math.ceil(len(xs) / most))
     mean = lambda part: sum(part) / len(part) if part else math.nan
@@ -133,10 +133,10 @@ def thin(
 
 
 def ticks(
-    low: float,
-    high: float,
-    n: int = 3,  # at least as many
-) -> list[float]:  # round numbers within [low, high]
+    low:float,
+    high:float,
+    n:int=3,     # at least as many
+)->list[float]:  # round numbers within [low, high]
     "Where to write numbers on an axis: the coarsest of 1, 2, 5 that gives `n` of them."
     unit = 10**math.ceil(math.log10(high - low))
     for step in [unit * m for m in (1, .5, .2, .1, .05, .02)]:
@@ -146,9 +146,9 @@ def ticks(
 
 
 def log_ticks(
-    low: float,  # above 0
-    high: float,
-) -> list[float]:  # 1, 2 and 5 times powers of ten, or the powers alone when those are many
+    low:float,   # above 0
+    high:float,
+)->list[float]:  # 1, 2 and 5 times powers of ten, or the powers alone when those are many
     "Where to write numbers on a logarithmic axis."
     powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     marks = [float(f'{m}e{k}') for k in powers for m in (1, 2, 5)]
@@ -160,8 +160,8 @@ DASHES = ['', '7 3', '2 3', '9 3 2 3', '4 2', '1 2']     # a second sign beside 
 
 
 def path(
-    points: Iterable[tuple[float, float]],  # pixels; NaN makes a gap
-) -> str:
+    points:Iterable[tuple[float, float]],  # pixels; NaN makes a gap
+)->str:
     "The `d` of an SVG path."
     out, pen = '', 'M'
     for x, y in points:
@@ -171,10 +171,10 @@ def path(
 
 
 def apart(
-    ys: list[float],  # where labels would like to be
-    gap: float,       # least distance
-    bottom: float,    # none lower than this
-) -> list[float]:  # where they go, same order
+    ys:list[float],  # where labels would like to be
+    gap:float,       # least distance
+    bottom:float,    # none lower than this
+)->list[float]:      # where they go, same order
     "Move labels until none covers another."
     order, out = sorted(range(len(ys)), key=ys.__getitem__), list(ys)
     for a, b in zip(order, order[1:]): out[b] = max(out[b], out[a] + gap)
@@ -185,28 +185,28 @@ def apart(
 class Axes:
     "Numbers to pixels, with grid lines and ticks."
     def __init__(self,
-        xs: tuple[float, float],  # range shown
-        ys: tuple[float, float],  # range shown
-        log: bool = False,        # logarithmic y
-        size: tuple[int, int] = (460, 220),   # pixels
-        margin: tuple[int, int, int, int] = (10, 112, 26, 44),  # top, right, bottom, left
+        xs:tuple[float, float],                              # range shown
+        ys:tuple[float, float],                              # range shown
+        log:bool=False,                                      # logarithmic y
+        size:tuple[int, int]=(460, 220),                     # pixels
+        margin:tuple[int, int, int, int]=(10, 112, 26, 44),  # top, right, bottom, left
     ):
         self.size, self.log, (self.top, right, bottom, self.left) = size, log, margin
         self.right, self.bottom = size[0] - right, size[1] - bottom
         self.xs, self.ys = (xs[0], max(xs[1], xs[0] + 1e-9)), ys
         self.scale = math.log10 if log else float
 
-    def x(self, v: float) -> float:
+    def x(self, v:float)->float:
         "Pixels from the left."
         return self.left + (v - self.xs[0]) / (self.xs[1] - self.xs[0]) * (self.right - self.left)
 
-    def y(self, v: float) -> float:
+    def y(self, v:float)->float:
         "Pixels from the top; NaN stays NaN."
         if not math.isfinite(v): return math.nan
         low, high = map(self.scale, self.ys)
         return self.bottom - (self.scale(v) - low) / (high - low) * (self.bottom - self.top)
 
-    def grid(self) -> Html:
+    def grid(self)->Html:
         "Lines and numbers."
         low, high = self.ys
         marks = log_ticks(low, high) if self.log else ticks(low, high)
@@ -218,8 +218,8 @@ class Axes:
 
 # %% ../../nbs/app/01_report.ipynb #39e486ab
 def chart_range(
-    columns: list[list[float]],  # values, NaN allowed
-) -> tuple[tuple[float, float], bool] | None:  # (low, high), log?; None when there is no number
+    columns:list[list[float]],             # values, NaN allowed
+)->tuple[tuple[float, float], bool]|None:  # (low, high), log?; None when there is no number
     "Limits of the values, and whether only a log axis shows them all."
     known = [y for ys in columns for y in ys if y == y]
     if not known: return None
@@ -230,10 +230,10 @@ def chart_range(
 
 
 def line_chart(
-    series: dict[str, tuple[list, list]],  # {name: (steps, values)}
-    title: str,       # what a screen reader says
-    caption: str = '',  # the lesson
-) -> Html:
+    series:dict[str, tuple[list, list]],  # {name: (steps, values)}
+    title:str,                            # what a screen reader says
+    caption:str='',                       # the lesson
+)->Html:
     "Curves, each labelled at its end."
     drawn = {name: thin(finite(xs), finite(ys)) for name, (xs, ys) in series.items() if len(xs)}
     limits = chart_range([ys for _, ys, _ in drawn.values()])
@@ -249,9 +249,9 @@ def line_chart(
 
 
 def end_labels(
-    drawn: dict[str, tuple[list, list, int]],  # {name: (xs, ys, size)}
-    axes: Axes,
-) -> Html:
+    drawn:dict[str, tuple[list, list, int]],  # {name: (xs, ys, size)}
+    axes:Axes,
+)->Html:
     "The name and the last value of each curve, beside its end."
     last = {name: next((y for y in reversed(ys) if y == y), None) for name, (_, ys, _) in drawn.items()}
     at = apart([axes.bottom if y is None else axes.y(y) for y in last.values()], 15, axes.bottom)
@@ -262,15 +262,15 @@ def end_labels(
 
 
 def missing(
-    text: str,  # what is not there, and what would have made it
-) -> Html:
+    text:str,  # what is not there, and what would have made it
+)->Html:
     "A part that a run does not have, said in words."
     return tag('p', text, cls='missing')
 
 # %% ../../nbs/app/01_report.ipynb #5a74bc7b
 def alpha_history(
-    records: list[dict],  # lines of trace.jsonl; those with `weights` count
-) -> tuple[list[int], dict[str, dict[str, list[float]]]]:  # steps, {edge: {op: weight at each of them}}
+    records:list[dict],                                  # lines of trace.jsonl; those with `weights` count
+)->tuple[list[int], dict[str, dict[str, list[float]]]]:  # steps, {edge: {op: weight at each of them}}
     "The mixing weights of a trace, curve by curve."
     known = [r for r in records if r.get('weights')]
     if not known: return [], {}
@@ -283,11 +283,11 @@ PANEL, PANEL_MARGIN = (330, 136), (8, 88, 20, 30)     # pixels: size; top, right
 
 
 def alpha_panel(
-    edge: str,
-    curves: dict[str, list[float]],  # op -> weights
-    steps: list[int],
-    top: float,  # upper end of the scale, the same in all panels
-) -> Html:
+    edge:str,
+    curves:dict[str, list[float]],  # op -> weights
+    steps:list[int],
+    top:float,                      # upper end of the scale, the same in all panels
+)->Html:
     "One edge: all its ops, the last leader marked and named."
     axes = Axes((steps[0], steps[-1]), (0, top), size=PANEL, margin=PANEL_MARGIN)
     last = {op: ys[-1] for op, ys in curves.items()}
@@ -304,9 +304,9 @@ def alpha_panel(
 
 # %% ../../nbs/app/01_report.ipynb #f3fbcfdf
 def leader(
-    curves: dict[str, list[float]],  # op -> weights
-    i: int,  # which record
-) -> str:
+    curves:dict[str, list[float]],  # op -> weights
+    i:int,                          # which record
+)->str:
     "Who leads at record `i`, with its weight."
     now = {op: ys[i] for op, ys in curves.items()}
     best = best_op(now)
@@ -314,8 +314,8 @@ def leader(
 
 
 def alpha_chart(
-    records: list[dict],  # lines of trace.jsonl
-) -> Html:
+    records:list[dict],  # lines of trace.jsonl
+)->Html:
     "Small multiples of all edges, with a slider through time."
     steps, edges = alpha_history(records)
     if len(steps) < 2: return missing('Alpha over time: the trace holds fewer than two records of the mixing weights; they are written at the end of each epoch.')
@@ -330,17 +330,17 @@ def alpha_chart(
 
 
 def in_script(
-    value: object,  # plain values
-) -> Html:  # JSON that cannot end the script element it stands in
+    value:object,  # plain values
+)->Html:           # JSON that cannot end the script element it stands in
     "JSON for a page."
     return Html(json.dumps(value).replace('<', '\\u003c'))
 
 # %% ../../nbs/app/01_report.ipynb #5ba15c3d
 def picture(
-    file: Path | str,  # a PNG or JPEG file
-    alt: str,          # what is in it, for those who do not see it
-    caption: str = '',
-) -> Html:
+    file:Path|str,  # a PNG or JPEG file
+    alt:str,        # what is in it, for those who do not see it
+    caption:str='',
+)->Html:
     "An image file, inlined."
     data = Path(file).read_bytes()
     kind = 'jpeg' if data[:2] == b'\xff\xd8' else 'png'
@@ -349,8 +349,8 @@ def picture(
 
 
 def slug(
-    text: str,  # a title
-) -> str:  # usable as an id
+    text:str,  # a title
+)->str:        # usable as an id
     "The name of a section in a link."
     return re.sub(r'[^a-z0-9]+', '-', text.lower()).strip('-') or 'section'
 
@@ -358,22 +358,22 @@ def slug(
 class Report:
     "A page in the making: title, cards, sections; `write` makes one HTML file of it."
     def __init__(self,
-        title: str,
-        lead: object = '',  # one sentence under it
+        title:str,
+        lead:object='',  # one sentence under it
     ):
         self.title, self.lead, self.cards, self.sections, self.hero = title, lead, [], [], ''
 
     def add(self,
-        title: str,         # of the section
-        *parts: object,     # text becomes a paragraph, `Html` stays
-        short: str | None = None,  # for the navigation bar
-    ) -> 'Report':
+        title:str,            # of the section
+        *parts:object,        # text becomes a paragraph, `Html` stays
+        short:str|None=None,  # for the navigation bar
+    )->'Report':
         "Add one section."
         body = [p if isinstance(p, Html) else tag('p', p) for p in parts]
         self.sections.append((slug(title), title, short or title, join(body)))
         return self
 
-    def html(self) -> str:
+    def html(self)->str:
         "The whole page."
         policy = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
         head = join([tag('meta', charset='utf-8'), tag('meta', name='viewport', content='width=device-width, initial-scale=1'),
@@ -388,8 +388,8 @@ class Report:
         return '<!doctype html>\n' + page + '\n'
 
     def write(self,
-        out: Path | str,  # file to write
-    ) -> Path:
+        out:Path|str,  # file to write
+    )->Path:
         "Write the page, atomically."
         out = user_path(out)
         out.parent.mkdir(parents=True, exist_ok=True)
@@ -398,26 +398,26 @@ class Report:
 
 # %% ../../nbs/app/01_report.ipynb #7d97fc17
 def numbered(
-    folder: Path,  # a run's samples/
-    stem: str,     # 'samples', 'reconstructions'
-) -> list[tuple[int, Path]]:  # (epoch or step, file), in order
+    folder:Path,            # a run's samples/
+    stem:str,               # 'samples', 'reconstructions'
+)->list[tuple[int, Path]]:  # (epoch or step, file), in order
     "The pictures of one kind, by the number in their name."
     found = [(re.fullmatch(rf'{stem}_(\d+)\.(?:png|jpe?g)', p.name), p) for p in folder.iterdir()] if folder.is_dir() else []
     return sorted((int(m[1]), p) for m, p in found if m)
 
 
 def some(
-    items: list,  # in order
-    n: int = 4,
-) -> list:  # first and last among them
+    items:list,  # in order
+    n:int=4,
+)->list:         # first and last among them
     "At most `n` of `items`, evenly spread."
     if len(items) <= n: return items
     return [items[round(i * (len(items) - 1) / (n - 1))] for i in range(n)]
 
 
 def reconstructions(
-    run: RunFolder,  # a search
-) -> Html:
+    run:RunFolder,  # a search
+)->Html:
     "Targets, and what the super-network made of them."
     targets, made = run.path / 'samples' / 'targets.png', numbered(run.path / 'samples', 'reconstructions')
     if not targets.exists() and not made: return missing('No reconstructions: samples/targets.png and samples/reconstructions_*.png are not in the run folder.')
@@ -428,10 +428,10 @@ def reconstructions(
 
 
 def film(
-    run: RunFolder,
-    unit: str,  # 'epoch' or 'step'
-    n: int = 4,
-) -> Html:
+    run:RunFolder,
+    unit:str,  # 'epoch' or 'step'
+    n:int=4,
+)->Html:
     "Samples over training."
     frames = some(numbered(run.path / 'samples', 'samples'), n)
     if not frames: return missing('No samples: samples/samples_*.png is not in the run folder.')
@@ -439,8 +439,8 @@ def film(
 
 # %% ../../nbs/app/01_report.ipynb #b279aa09
 def network(
-    run: RunFolder,  # any run with a genotype.json
-) -> Html:
+    run:RunFolder,  # any run with a genotype.json
+)->Html:
     "The network that was found, drawn and written."
     file = run.path / 'genotype.json'
     if not file.exists(): return missing('No network yet: genotype.json is written when a search ends; `degas prune DIR` makes it from a checkpoint.')
@@ -450,18 +450,18 @@ def network(
 
 
 def first_map(
-    run: RunFolder,  # of a search or a training
-    found: Genotype,  # its network
-) -> int:  # pixels along each side of the first map; that of 32 x 32 images where the run doesn't say
+    run:RunFolder,   # of a search or a training
+    found:Genotype,  # its network
+)->int:              # pixels along each side of the first map; that of 32 x 32 images where the run doesn't say
     "How large the network's first map is in this run."
     size = run.config.get('generator', run.config).get('img_size', 32)
     return max(1, size//found.scales[found.nodes[-1]])
 
 
 def losses(
-    records: list[dict],  # of trace.jsonl
-    names: dict[str, str],  # {key in the record: title of a chart}; a key that holds a dict gives a curve for each term
-) -> Html:
+    records:list[dict],    # of trace.jsonl
+    names:dict[str, str],  # {key in the record: title of a chart}; a key that holds a dict gives a curve for each term
+)->Html:
     "Loss curves, one chart a key; `a b` puts both keys into one chart."
     charts = []
     for keys, title in names.items():
@@ -473,17 +473,17 @@ def losses(
 
 
 def terms(
-    record: dict,
-    keys: list[str],
-) -> list[tuple[str, float]]:  # (name, value)
+    record:dict,
+    keys:list[str],
+)->list[tuple[str, float]]:  # (name, value)
     "The numbers that `record` has under `keys`, those in a dict by their own names."
     pairs = [(k, record[k]) for k in keys if k in record]
     return [kv for k, v in pairs for kv in (v.items() if isinstance(v, dict) else [(k, v)])]
 
 
 def read_trace(
-    run: RunFolder,
-) -> list[dict]:
+    run:RunFolder,
+)->list[dict]:
     "The trace; a damaged one counts as empty."
     try: return [r for r in run.trace.read() if isinstance(r, dict) and 'step' in r]
     except (ValueError, OSError): return []
@@ -493,8 +493,8 @@ SCORE_TERMS = {'n_fake': 'samples', 'n_real': 'real images', 'split': 'split', '
 
 
 def read_scores(
-    run: RunFolder,
-) -> list[dict]:
+    run:RunFolder,
+)->list[dict]:
     "The score records of a run; none when there is no such file, or it cannot be read."
     try: records = read_json(run.path / 'scores.json')
     except UserError: return []
@@ -502,8 +502,8 @@ def read_scores(
 
 
 def score_cards(
-    records: list[dict],  # score records
-) -> list[Html]:
+    records:list[dict],  # score records
+)->list[Html]:
     "A headline for the last record of each name, and where it started."
     groups = {}
     for r in records: groups.setdefault(str(r.get('name', 'score')), []).append(r)
@@ -518,16 +518,16 @@ def score_cards(
 
 
 def scores(
-    records: list[dict],
-) -> Html:
+    records:list[dict],
+)->Html:
     "All score records, field by field."
     if not records: return missing('No scores: `degas score DIR` computes them and appends them to scores.json.')
     return table(records, [str(r.get('name', f'record {i + 1}')) for i, r in enumerate(records)])
 
 # %% ../../nbs/app/01_report.ipynb #a4c1acd4
 def last_psnr(
-    records: list[dict],  # of a search
-) -> tuple[float, int] | None:  # (dB, epoch)
+    records:list[dict],     # of a search
+)->tuple[float, int]|None:  # (dB, epoch)
     "Mean PSNR over the steps of the last epoch."
     known = [(r['epoch'], r['psnr']) for r in records if r.get('epoch') is not None and isinstance(r.get('psnr'), (int, float))]
     if not known: return None
@@ -537,17 +537,17 @@ def last_psnr(
 
 
 def decided(
-    weights: dict[str, dict[str, float]],  # {edge: {op: weight}}
-    factor: float = 1.3,  # times an equal share
-) -> list[str]:  # edges
+    weights:dict[str, dict[str, float]],  # {edge: {op: weight}}
+    factor:float=1.3,                     # times an equal share
+)->list[str]:                             # edges
     "Edges whose leader stands out."
     return [edge for edge, ops in weights.items() if best_op(ops) and ops[best_op(ops)] * len(ops) >= factor]
 
 
 def search_cards(
-    run: RunFolder,
-    records: list[dict],  # its trace
-) -> list[Html]:
+    run:RunFolder,
+    records:list[dict],  # its trace
+)->list[Html]:
     "Headlines of a search."
     images, cards, psnr = describe_data(run.data), [], last_psnr(records)
     if psnr: cards.append(card('Reconstruction', round(psnr[0], 2), f'PSNR of the super-network in training, mean over the steps of epoch {psnr[1]}; {images}', 'dB'))
@@ -559,8 +559,8 @@ def search_cards(
 
 
 def describe_data(
-    data: dict,  # of config.json
-) -> str:
+    data:dict,  # of config.json
+)->str:
     "The images of a run in a few words."
     if 'name' not in data: return 'images not named in config.json'
     count = f'{number(data["n"])} images of ' if 'n' in data else ''
@@ -572,14 +572,14 @@ PACKAGES = ('degas_nb', 'torch', 'torchvision', 'numpy', 'scipy')
 
 
 def installed(
-    package: str,
-) -> str:
+    package:str,
+)->str:
     "Its version, or that there is none."
     try: return version(package)
     except PackageNotFoundError: return 'not installed'
 
 
-def processor() -> str:
+def processor()->str:
     "The processor's name, as well as the system tells it."
     try: text = Path('/proc/cpuinfo').read_text()
     except OSError: return platform.processor() or platform.machine()
@@ -587,7 +587,7 @@ def processor() -> str:
     return names[0] if names else platform.machine()
 
 
-def environment() -> dict[str, object]:
+def environment()->dict[str, object]:
     "Versions, processor and threads of this process."
     import torch
     return dict(python=platform.python_version(), **{p: installed(p) for p in PACKAGES}, system=f'{platform.system()} {platform.machine()}',
@@ -595,8 +595,8 @@ def environment() -> dict[str, object]:
 
 
 def settings(
-    runs: dict[str, RunFolder],  # {head: run}
-) -> Html:
+    runs:dict[str, RunFolder],  # {head: run}
+)->Html:
     "Every setting of config.json, folded away."
     return join(tag('details', tag('summary', f'Settings of the {name}'), table([flat(run.config) | flat(run.data, 'data.')])) for name, run in runs.items())
 
@@ -616,9 +616,9 @@ SCORE_TEXT = ('Each column is a complete record: how many samples were compared 
 
 
 def add_search(
-    page: Report,  # gets the sections
-    run: RunFolder,  # of a search
-) -> None:
+    page:Report,    # gets the sections
+    run:RunFolder,  # of a search
+)->None:
     "The sections of a search."
     records, made = read_trace(run), numbered(run.path / 'samples', 'reconstructions')
     if made: page.hero = picture(made[-1][1], f'Grid of images reconstructed after epoch {made[-1][0]}', f'Reconstructions after {made[-1][0]:,} epochs')
@@ -631,10 +631,10 @@ def add_search(
 
 
 def add_gan(
-    page: Report,  # gets the sections
-    run: RunFolder,  # of a GAN training
-    drawn: bool = False,  # is the network on the page already?
-) -> None:
+    page:Report,       # gets the sections
+    run:RunFolder,     # of a GAN training
+    drawn:bool=False,  # is the network on the page already?
+)->None:
     "The sections of a GAN training."
     records, found = read_trace(run), read_scores(run)
     page.cards += score_cards(found)
@@ -647,10 +647,10 @@ def add_gan(
 
 # %% ../../nbs/app/01_report.ipynb #9f430789
 def add_origin(
-    page: Report,
-    runs: dict[str, RunFolder],  # {head: run}
-    commands: Iterable[str] = (),  # what was typed
-) -> None:
+    page:Report,
+    runs:dict[str, RunFolder],  # {head: run}
+    commands:Iterable[str]=(),  # what was typed
+)->None:
     "The end of every page: commands, machine, settings."
     typed = '\n'.join(commands)
     page.add('How to do this again', tag('pre', tag('code', typed)) if typed else missing('The commands were not recorded.'), short='Commands')
@@ -658,10 +658,10 @@ def add_origin(
 
 
 def run_report(
-    run_dir: Path | str,            # a search or GAN run folder
-    out: Path | str | None = None,  # default: report.html in it
-    commands: Iterable[str] = (),   # what was typed, to be shown
-) -> Path:  # the file written
+    run_dir:Path|str,           # a search or GAN run folder
+    out:Path|str|None=None,     # default: report.html in it
+    commands:Iterable[str]=(),  # what was typed, to be shown
+)->Path:                        # the file written
     "One page about one run."
     run = RunFolder.open(run_dir)
     kinds = dict(search=('An architecture search', add_search), gan=('A GAN training', add_gan))
@@ -674,11 +674,11 @@ def run_report(
 
 
 def demo_report(
-    search_dir: Path | str,        # run folder of the search
-    gan_dir: Path | str,           # run folder of the GAN training; may be missing
-    out: Path | str,               # the HTML file
-    commands: Iterable[str] = (),  # what did it
-) -> Path:  # the file written
+    search_dir:Path|str,        # run folder of the search
+    gan_dir:Path|str,           # run folder of the GAN training; may be missing
+    out:Path|str,               # the HTML file
+    commands:Iterable[str]=(),  # what did it
+)->Path:                        # the file written
     "One page about a search and the training of what it found."
     search = RunFolder.open(search_dir, 'search')
     lead = ('Nobody drew the generator below. It was found by gradient descent: a network that contains all candidates learned to reconstruct images, the weakest '
@@ -694,8 +694,8 @@ def demo_report(
 
 # %% ../../nbs/app/01_report.ipynb #8afd8517
 def toy_weights(
-    step: float,  # 0 to 1
-) -> dict[str, dict[str, float]]:
+    step:float,  # 0 to 1
+)->dict[str, dict[str, float]]:
     "Mixing weights of the Figure-2 network that drift apart: no search has made them."
     from degas_nb.space.genotype import DEGAS
     out = {}
@@ -708,9 +708,9 @@ def toy_weights(
 
 
 def toy_grid(
-    blur: float,  # 0 sharp, 1 grey
-    n: int = 6,   # images a side
-) -> object:  # a PIL image
+    blur:float,  # 0 sharp, 1 grey
+    n:int=6,     # images a side
+)->object:       # a PIL image
     "A grid of coloured discs."
     import numpy as np
     from PIL import Image
@@ -722,8 +722,8 @@ def toy_grid(
 
 
 def toy_runs(
-    folder: Path | str,  # two run folders are made in it
-) -> tuple[Path, Path]:  # search, gan
+    folder:Path|str,   # two run folders are made in it
+)->tuple[Path, Path]:  # search, gan
     "Two run folders with invented numbers, to try a report on."
     folder, data = Path(folder), dict(name='invented numbers', n=1911, split='all', fingerprint='0' * 12)
     search = RunFolder.create(folder / 'search', 'search', dict(epochs=12, batch_size=64, lr=1e-3, seed=0), data)

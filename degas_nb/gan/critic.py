@@ -19,8 +19,8 @@ from ..space.ops import Dropout
 # %% ../../nbs/gan/01_critic.ipynb #f61fc5c7
 class Scores(NamedTuple):
     "What a critic says about `n` images"
-    score:Tensor     # (n,) higher means 'more real'
-    features:Tensor  # (n, d) the layer before the last
+    score:Tensor               # (n,) higher means 'more real'
+    features:Tensor            # (n, d) the layer before the last
     logits:Tensor|None = None  # (n, n_classes) of the class head, if there is one
 
 # %% ../../nbs/gan/01_critic.ipynb #e2f5c75f
@@ -69,12 +69,12 @@ class ResNetCritic(nn.Module):
     batch_independent = True  # no batch norm: the score of an image doesn't depend on the others in its batch
 
     def __init__(self,
-        img_size:int=32,                    # side of the images, a multiple of 8
-        channels:int=128,                   # width of every block (CT-GAN: 128)
-        dropout:tuple|None=(.2, .5, .5),    # rates behind blocks 2, 3, 4; None: no dropout modules at all
-        generator:Generator|None=None,      # where dropout takes its randomness; None: torch's global one
-        pool:str='mean',                    # what becomes of the places: 'mean' (CT-GAN) or 'sum' (SN-GAN, whose head has no bias)
-        n_classes:int|None=None,            # labels for a class head (AC-GAN); None: no such head
+        img_size:int=32,                  # side of the images, a multiple of 8
+        channels:int=128,                 # width of every block (CT-GAN: 128)
+        dropout:tuple|None=(.2, .5, .5),  # rates behind blocks 2, 3, 4; None: no dropout modules at all
+        generator:Generator|None=None,    # where dropout takes its randomness; None: torch's global one
+        pool:str='mean',                  # what becomes of the places: 'mean' (CT-GAN) or 'sum' (SN-GAN, whose head has no bias)
+        n_classes:int|None=None,          # labels for a class head (AC-GAN); None: no such head
     ):
         super().__init__()
         if img_size % 8: raise ValueError(f"img_size must be a multiple of 8, got {img_size}")
@@ -107,7 +107,7 @@ class ResNetCritic(nn.Module):
 
     def forward(self,
         x:Tensor,  # (n, 3, h, w) images in [-1, 1]
-    )->Scores:               # a score and `channels` features for each image
+    )->Scores:     # a score and `channels` features for each image
         return self.judge(self.trunk(x))
 
 # %% ../../nbs/gan/01_critic.ipynb #39bb31bd

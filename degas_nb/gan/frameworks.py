@@ -79,16 +79,16 @@ def framework(
 @dataclass(frozen=True)
 class Settings:
     "How a framework is trained."
-    steps:int              # generator updates; the learning rates fall linearly to 0 over them
-    batch_size:int         # real images, and fakes, of a critic update
-    fake_ratio:int         # fakes of a generator update, in batches
-    n_critic:int           # critic updates for one of the generator
-    lr:float               # both networks
-    betas:tuple            # Adam's; the second is also RMSprop's decay
-    ema:float              # decay of the averaged generator; 0: no average
-    source:str             # where these come from
-    optimiser:str = 'adam' # or 'rmsprop'
-    init:str = 'ctgan'     # how both networks start; a name of `INITS`
+    steps:int               # generator updates; the learning rates fall linearly to 0 over them
+    batch_size:int          # real images, and fakes, of a critic update
+    fake_ratio:int          # fakes of a generator update, in batches
+    n_critic:int            # critic updates for one of the generator
+    lr:float                # both networks
+    betas:tuple             # Adam's; the second is also RMSprop's decay
+    ema:float               # decay of the averaged generator; 0: no average
+    source:str              # where these come from
+    optimiser:str = 'adam'  # or 'rmsprop'
+    init:str = 'ctgan'      # how both networks start; a name of `INITS`
 
 
 CTGAN_PAPER = Settings(100_000, 64, 2, 5, 2e-4, (0., .9), 0., "CT-GAN's CIFAR-10 ResNet script, which is WGAN-GP's")
@@ -108,9 +108,9 @@ def score_together(
 
 # %% ../../nbs/gan/02_frameworks.ipynb #794dd2a5
 def class_terms(
-    scores:Scores,   # of labelled images, with logits
-    y:Tensor|None,   # (n,) their labels; None: no such term
-    weight:float,    # of the term
+    scores:Scores,  # of labelled images, with logits
+    y:Tensor|None,  # (n,) their labels; None: no such term
+    weight:float,   # of the term
 )->dict[str, Tensor]:
     "AC-GAN's cross entropy of the labels, if there are labels."
     if y is None: return {}
@@ -120,9 +120,9 @@ def class_terms(
 
 class Framework(ABC):
     "What critic and generator minimise; a framework fills in its terms."
-    name:ClassVar[str]               # in `FRAMEWORKS`
-    paper:ClassVar[Settings]         # as published
-    teaching:ClassVar[Settings]      # for minutes at width 32
+    name:ClassVar[str]  # in `FRAMEWORKS`
+    paper:ClassVar[Settings]  # as published
+    teaching:ClassVar[Settings]  # for minutes at width 32
     looks:ClassVar[dict] = dict(fake=1, real=1, own=1)  # passes of the critic step over fake and real images, and of the generator step over its own
     class_weights:ClassVar[tuple] = (1., .1)  # AC-GAN's term for critic and generator, where there are labels
 
@@ -276,9 +276,9 @@ def has_dropout(
 @dataclass(frozen=True)
 class CTGAN(WGANGP):
     "WGAN-GP with a consistency term (Wei et al. 2018), the paper's framework."
-    ct_weight:float = 2.        # lambda_2
-    feature_weight:float = .1   # of the feature part
-    margin:float = 0.           # M, 0 in all of CT-GAN's scripts
+    ct_weight:float = 2.       # lambda_2
+    feature_weight:float = .1  # of the feature part
+    margin:float = 0.          # M, 0 in all of CT-GAN's scripts
     looks = dict(fake=1, real=2, own=1)
 
     def build_critic(self, img_size:int=32, channels:int=128, generator:Generator|None=None, n_classes:int|None=None)->nn.Module:

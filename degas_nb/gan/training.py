@@ -37,23 +37,23 @@ OPTIMISERS = dict(adam=torch.optim.Adam, rmsprop=lambda params, lr, betas: torch
 @dataclass(frozen=True)
 class GANConfig:
     "Settings of one GAN training."
-    framework:str = 'ctgan'              # the paper's; a name of `FRAMEWORKS`
-    steps:int = 200                      # generator updates; the learning rate falls linearly to 0 over them. A run can be made longer later: `replan`
-    batch_size:int = 64                  # images a critic update (CT-GAN)
-    fake_ratio:int = 1                   # generator batch / critic batch; CT-GAN: 2
-    n_critic:int = 2                     # critic updates for one of the generator; CT-GAN: 5; with 1 the critic became constant here
-    width:int = 32                       # channels of critic and generator; CT-GAN: 128, sixteen times slower
-    z_dim:int = 128                      # length of z for 32x32 images (CT-GAN); other sizes scale it by `z_ratio`
-    z_ratio:str = 'side'                 # larger images get a longer z: by the ratio of their 'side' or 'area' (sec. 4.2 can be read both ways), or 'none'
-    conditional:bool = False             # draw and judge by class: the images need labels (CT-GAN's conditional norms, AC-GAN's class head)
-    optimiser:str = 'adam'               # or 'rmsprop' (WGAN)
-    lr:float = 1e-3                      # of both networks; CT-GAN: 2e-4 for 100,000 steps
-    betas:tuple[float, float] = (0., .9) # Adam's (WGAN-GP, CT-GAN); the second is RMSprop's decay
-    ema:float = .95                      # decay of the averaged generator that draws samples; 0: none (CT-GAN)
-    amp:str = 'off'                      # true float32; 'tf32': the products of a GPU with fewer bits, faster
-    init:str = 'ctgan'                   # how both networks start: 'ctgan', 'dcgan'; 'keep': the generator goes on from its weights
-    deterministic:bool = False           # on a GPU: only kernels that give the same bits each time, where torch has such; slower
-    seed:int = 0                         # of everything random in the run
+    framework:str = 'ctgan'  # the paper's; a name of `FRAMEWORKS`
+    steps:int = 200  # generator updates; the learning rate falls linearly to 0 over them. A run can be made longer later: `replan`
+    batch_size:int = 64  # images a critic update (CT-GAN)
+    fake_ratio:int = 1  # generator batch / critic batch; CT-GAN: 2
+    n_critic:int = 2  # critic updates for one of the generator; CT-GAN: 5; with 1 the critic became constant here
+    width:int = 32  # channels of critic and generator; CT-GAN: 128, sixteen times slower
+    z_dim:int = 128  # length of z for 32x32 images (CT-GAN); other sizes scale it by `z_ratio`
+    z_ratio:str = 'side'  # larger images get a longer z: by the ratio of their 'side' or 'area' (sec. 4.2 can be read both ways), or 'none'
+    conditional:bool = False  # draw and judge by class: the images need labels (CT-GAN's conditional norms, AC-GAN's class head)
+    optimiser:str = 'adam'  # or 'rmsprop' (WGAN)
+    lr:float = 1e-3  # of both networks; CT-GAN: 2e-4 for 100,000 steps
+    betas:tuple[float, float] = (0., .9)  # Adam's (WGAN-GP, CT-GAN); the second is RMSprop's decay
+    ema:float = .95  # decay of the averaged generator that draws samples; 0: none (CT-GAN)
+    amp:str = 'off'  # true float32; 'tf32': the products of a GPU with fewer bits, faster
+    init:str = 'ctgan'  # how both networks start: 'ctgan', 'dcgan'; 'keep': the generator goes on from its weights
+    deterministic:bool = False  # on a GPU: only kernels that give the same bits each time, where torch has such; slower
+    seed:int = 0  # of everything random in the run
 
     def __post_init__(self):
         find_framework(self.framework)
@@ -106,10 +106,10 @@ class GANConfig:
 @dataclass(frozen=True)
 class GANStep:
     "What one step did; numbers are fetched when they are read."
-    n:int               # steps done, from 1
-    lr:float            # of both networks in this step
-    names:tuple         # of the terms, ('critic', 'wass') ...
-    values:Tensor       # (len(names),) detached; critic terms are means over the critic updates of the step
+    n:int          # steps done, from 1
+    lr:float       # of both networks in this step
+    names:tuple    # of the terms, ('critic', 'wass') ...
+    values:Tensor  # (len(names),) detached; critic terms are means over the critic updates of the step
 
     @cached_property
     def losses(self)->dict[tuple, float]:
@@ -148,11 +148,11 @@ class GANTraining(Planned, Iterator[GANStep]):
     changeable = 'steps', 'lr'
 
     def __init__(self,
-        generator:nn.Module,             # z -> images, with `img_size`, `z_dim`, `channels`
-        images:Images,                   # what it shall learn to draw
-        config:GANConfig=GANConfig(),    # settings
-        ranks:Ranks=Ranks(),             # processes that share each step
-        history:list[dict]=[],           # settings that held before (see `Planned`)
+        generator:nn.Module,           # z -> images, with `img_size`, `z_dim`, `channels`
+        images:Images,                 # what it shall learn to draw
+        config:GANConfig=GANConfig(),  # settings
+        ranks:Ranks=Ranks(),           # processes that share each step
+        history:list[dict]=[],         # settings that held before (see `Planned`)
     ):
         if not isinstance(images, Images): raise UserError(f"a training needs images as load(...) gives them, not {type(images).__name__}: for fewer, load with limit=")
         if len(images) < config.batch_size: raise UserError(f"{len(images)} images are fewer than --batch-size {config.batch_size}: give more images or a smaller batch")
@@ -194,11 +194,11 @@ class GANTraining(Planned, Iterator[GANStep]):
 
     @classmethod
     def from_config(cls,
-        spec:Genotype|str,               # a genotype, or a name of `BASELINES`
-        images:Images,                   # what the generator shall learn to draw
-        config:GANConfig=GANConfig(),    # settings
-        device:str|torch.device='cpu',   # where to compute
-        ranks:Ranks=Ranks(),             # processes that share each step
+        spec:Genotype|str,              # a genotype, or a name of `BASELINES`
+        images:Images,                  # what the generator shall learn to draw
+        config:GANConfig=GANConfig(),   # settings
+        device:str|torch.device='cpu',  # where to compute
+        ranks:Ranks=Ranks(),            # processes that share each step
     )->'GANTraining':
         "A new training of the generator that `spec` names (torch's global random stream is left as it was)."
         if config.init == 'keep': raise UserError("--init keep goes on from the weights of a generator, and a new one has none: name the folder of a GAN run (GANTraining.continued), or choose " + ' or '.join(f'--init {name}' for name in INITS))
@@ -208,11 +208,11 @@ class GANTraining(Planned, Iterator[GANStep]):
 
     @classmethod
     def continued(cls,
-        path:Path|str,                   # folder of a GAN run, finished or not
-        images:Images,                   # what its generator shall learn to draw now
-        config:GANConfig=GANConfig(),    # settings of the new training; the critic is a new one
-        device:str|torch.device='cpu',   # where to compute
-        ranks:Ranks=Ranks(),             # processes that share each step
+        path:Path|str,                  # folder of a GAN run, finished or not
+        images:Images,                  # what its generator shall learn to draw now
+        config:GANConfig=GANConfig(),   # settings of the new training; the critic is a new one
+        device:str|torch.device='cpu',  # where to compute
+        ranks:Ranks=Ranks(),            # processes that share each step
     )->'GANTraining':
         "A new training that begins with the generator that draws in another run (`init='keep'`)."
         generator = start_of(path, images, config)
@@ -238,8 +238,8 @@ class GANTraining(Planned, Iterator[GANStep]):
         return GANStep(self.n, lr, names, values)
 
     def real_index(self,
-        k:int,     # critic updates before this one
-    )->Tensor:     # (share,) int64
+        k:int,  # critic updates before this one
+    )->Tensor:  # (share,) int64
         "Which images critic update `k` sees (on this rank): each once an epoch."
         per_epoch = len(self.images)//self.config.batch_size
         epoch, i = divmod(k, per_epoch)
@@ -253,8 +253,8 @@ class GANTraining(Planned, Iterator[GANStep]):
         return self.shuffled[1]
 
     def real_batch(self,
-        k:int,     # critic updates before this one
-    )->Tensor:     # (share, 3, s, s), dequantised
+        k:int,  # critic updates before this one
+    )->Tensor:  # (share, 3, s, s), dequantised
         "The images of critic update `k`."
         return self.dequantised(self.real_index(k))
 
@@ -265,21 +265,21 @@ class GANTraining(Planned, Iterator[GANStep]):
         return dequantise(self.near.batch(index, self.device), self.randoms['noise'])
 
     def noise(self,
-        n:int,     # images
-    )->Tensor:     # (n, z_dim) standard normal
+        n:int,  # images
+    )->Tensor:  # (n, z_dim) standard normal
         "Latents to draw from."
         return torch.randn(n, self.generator.z_dim, generator=self.randoms['z'], device=self.device)
 
     def wishes(self,
-        n:int,          # images
-    )->Tensor|None:     # (n,) labels, evenly drawn; None without classes
+        n:int,       # images
+    )->Tensor|None:  # (n,) labels, evenly drawn; None without classes
         "Which classes to draw."
         if self.n_classes is None: return None
         return torch.randint(self.n_classes, (n,), generator=self.randoms['labels'], device=self.device)
 
     def critic_step(self,
-        k:int,                 # critic updates before this one
-    )->dict[str, Tensor]:      # its terms, detached
+        k:int,             # critic updates before this one
+    )->dict[str, Tensor]:  # its terms, detached
         "Critic update `k`."
         return self.critic_update(self.real_index(k))
 
@@ -288,8 +288,8 @@ class GANTraining(Planned, Iterator[GANStep]):
         return self.generator_update()
 
     def update_critic(self,
-        index:Tensor,          # (share,) int64, the real images
-    )->dict[str, Tensor]:      # its terms, detached
+        index:Tensor,      # (share,) int64, the real images
+    )->dict[str, Tensor]:  # its terms, detached
         "One update of the critic; all terms see the same real batch, and each fake is drawn for the label of its real image (CT-GAN)."
         real, y = self.dequantised(index), None if self.n_classes is None else self.near.labels_at(index, self.device)
         with torch.no_grad(), batch_statistics(self.generator): fake = self.generator(self.noise(self.share), y)
@@ -313,11 +313,11 @@ class GANTraining(Planned, Iterator[GANStep]):
         return self.generator if self.average is None else self.average
 
     def sample(self,
-        n:int,                            # how many
-        generator:Randomness|None=None,   # of the noise; None: the same noise each time, so that pictures compare
-        labels:Tensor|None=None,          # (n,) classes to draw; None: evenly drawn, if there are classes
-        statistics:str='batch',           # a name of `STATISTICS`
-    )->Tensor:                            # (n, 3, s, s) uint8
+        n:int,                           # how many
+        generator:Randomness|None=None,  # of the noise; None: the same noise each time, so that pictures compare
+        labels:Tensor|None=None,         # (n,) classes to draw; None: evenly drawn, if there are classes
+        statistics:str='batch',          # a name of `STATISTICS`
+    )->Tensor:                           # (n, 3, s, s) uint8
         "Images as `draw_images` draws them."
         return draw_images(self.artist, n, generator or Randomness().manual_seed(self.config.seed), labels, statistics)
 

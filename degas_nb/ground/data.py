@@ -105,9 +105,9 @@ class Images:
         return w
 
     def batch(self,
-        index:Index,                     # (b,) int64, or a slice
-        device:str|torch.device='cpu',   # where the floats go
-    )->Tensor:                           # (b, 3, h, w) float32 in [-1, 1], channels_last
+        index:Index,                    # (b,) int64, or a slice
+        device:str|torch.device='cpu',  # where the floats go
+    )->Tensor:                          # (b, 3, h, w) float32 in [-1, 1], channels_last
         "The images at `index` as a network takes them."
         x = _rows(self.pixels, index).to(device)
         return x.to(torch.float32, memory_format=torch.channels_last).div_(127.5).sub_(1)
@@ -140,9 +140,9 @@ class Images:
         return self.to(device)
 
     def labels_at(self,
-        index:Index,                     # (b,) int64, or a slice
-        device:str|torch.device='cpu',   # where they go
-    )->Tensor:                           # (b,) int64
+        index:Index,                    # (b,) int64, or a slice
+        device:str|torch.device='cpu',  # where they go
+    )->Tensor:                          # (b,) int64
         "The labels of the images at `index`."
         return _rows(self.labels, index).to(device)
 
@@ -184,16 +184,16 @@ def _free_memory(
 # %% ../../nbs/ground/03_data.ipynb #b195d7fa
 class Opened(NamedTuple):
     "One image as read."
-    image:Image.Image             # 8-bit RGB
-    kind:str|None = None          # what it was, if not RGB: 'grey', 'transparent', 'palette', '16-bit', 'CMYK' ...
+    image:Image.Image                 # 8-bit RGB
+    kind:str|None = None              # what it was, if not RGB: 'grey', 'transparent', 'palette', '16-bit', 'CMYK' ...
     size:tuple[int, int]|None = None  # (width, height) in the file
-    deep:Image.Image|None = None  # greys of more than 8 bits as they are in the file, mode 'F'
-    ignored:bool = False          # were there notes in the file (EXIF, text, profiles) that cannot be read?
+    deep:Image.Image|None = None      # greys of more than 8 bits as they are in the file, mode 'F'
+    ignored:bool = False              # were there notes in the file (EXIF, text, profiles) that cannot be read?
 
 DEEP = dict(I='32-bit', F='float')      # modes of Pillow with more than 8 bits; those that begin with 'I;16' are 16-bit
 
 def to_rgb(
-    image:Image.Image,  # of any mode
+    image:Image.Image,            # of any mode
 )->tuple[Image.Image, str|None]:  # 8-bit RGB, and the kind of image it was if not RGB
     "`image` as 8-bit RGB; transparent ones are put on white, deeper ones scaled."
     if image.mode == 'RGB' and 'transparency' not in image.info: return image, None
@@ -203,7 +203,7 @@ def to_rgb(
     return image.convert('RGB'), kinds.get(image.mode, image.mode)
 
 def on_white(
-    image:Image.Image,  # with transparency of any sort
+    image:Image.Image,       # with transparency of any sort
 )->tuple[Image.Image, str]:  # 8-bit RGB; 'transparent', or the mode of an image that could be but isn't
     "`image` as it looks on white paper."
     layer = image.convert('RGBA')
@@ -226,9 +226,9 @@ def _greys(
     return Image.fromarray(values)
 
 def grey_range(
-    kind:str,    # '16-bit', '32-bit' or 'float'
-    low:float,   # the darkest pixel of the set
-    high:float,  # the brightest
+    kind:str,            # '16-bit', '32-bit' or 'float'
+    low:float,           # the darkest pixel of the set
+    high:float,          # the brightest
 )->tuple[float, float]:  # what is black and what is white
     "The narrowest usual range that holds the pixels; none does: from the darkest to the brightest."
     usual = ([(0, 1), (-1, 1)] if kind == 'float' else []) + [(0, 255), (0, 65535)]
@@ -273,7 +273,7 @@ def stretch(
 
 def fit_square(
     image:Image.Image,
-    size:int,           # side of the result
+    size:int,  # side of the result
 )->Image.Image:
     "The largest centred square of `image`."
     return fit(image, (size, size))
@@ -302,7 +302,7 @@ def printable(
 # %% ../../nbs/ground/03_data.ipynb #9724b9c4
 def read_rgb(
     file:str|Path|BytesIO,
-    side:int|None=None,     # the side that will be wanted; None: decode all there is
+    side:int|None=None,  # the side that will be wanted; None: decode all there is
 )->Opened:
     "Decode one file: the right way up, 8-bit RGB."
     try: return _read_as_it_is(file, side)
@@ -337,7 +337,7 @@ def without_notes(
     return data
 
 def _png_chunks(
-    data:bytes,  # of a PNG
+    data:bytes,                    # of a PNG
 )->Iterator[tuple[bytes, bytes]]:  # its kind, and the whole chunk
     "The chunks of a PNG: length, kind, content, checksum."
     at = 8
@@ -347,7 +347,7 @@ def _png_chunks(
         at = end
 
 def _jpeg_segments(
-    data:bytes,  # of a JPEG
+    data:bytes,                  # of a JPEG
 )->Iterator[tuple[int, bytes]]:  # its marker, and the whole segment; the last one holds all pixels
     "The segments of a JPEG up to the pixels; 0xe1 ... 0xef are notes, of which 0xee says how colours are coded."
     at = 2
@@ -361,13 +361,13 @@ def _jpeg_segments(
 @dataclass
 class Source:
     "Images that can be opened one by one."
-    names:list[str]                                # one for each image
-    open:Callable[[int], Opened]                   # the i-th image
+    names:list[str]                 # one for each image
+    open:Callable[[int], Opened]    # the i-th image
     labels:list[int]|None = None
     classes:list[str]|None = None
     split:str = 'all'
     notes:list[str] = field(default_factory=list)
-    stamps:list[tuple]|None = None                 # of each image, what is another when its file is; the last two are times in ns
+    stamps:list[tuple]|None = None  # of each image, what is another when its file is; the last two are times in ns
 
 def joined(
     sources:list[Source],  # of one data set
@@ -434,7 +434,7 @@ def _stamp_of(
     return (name, s.st_dev, s.st_ino, s.st_size, s.st_mtime_ns, s.st_ctime_ns)
 
 def _walk(
-    path:Path,  # a folder
+    path:Path,                         # a folder
 )->Iterator[tuple[str, os.DirEntry]]:  # its name below `path`, and the entry
     "Every file, each real folder once: first all real ones, then what only links lead to; never a folder that holds `path` itself."
     seen = {_identity(p) for p in (path, *path.resolve().parents)}
@@ -557,9 +557,9 @@ def _split_word(
 
 class Place(NamedTuple):
     "Where in its folders an image lies."
-    name:str          # as the folder or zip has it
-    split:str|None    # 'train', 'test' ... when there are such folders
-    folder:str|None   # the next folder below: its class
+    name:str         # as the folder or zip has it
+    split:str|None   # 'train', 'test' ... when there are such folders
+    folder:str|None  # the next folder below: its class
 
 def _are_splits(
     below:dict[str, set[str]],  # folder -> the folders in it
@@ -571,7 +571,7 @@ def _are_splits(
     return bool(words) if not others else 'train' in words and len(words) > 1
 
 def places(
-    names:list[str],   # paths of images, sorted
+    names:list[str],  # paths of images, sorted
 )->list[Place]:
     "What the folders of `names` say; loose images beside the folders of splits are left out."
     homes = [n.rpartition('/')[0] for n in names]
@@ -579,7 +579,7 @@ def places(
     return [Place(n, *said[home]) for n, home in zip(names, homes) if home in said]
 
 def _folders_say(
-    folders:set[str],  # that hold images
+    folders:set[str],                     # that hold images
 )->dict[str, tuple[str|None, str|None]]:  # folder -> split and class of its images
     "The same, folder by folder."
     paths = [(f, f.split('/') if f else []) for f in sorted(folders)]
@@ -598,7 +598,7 @@ def _folders_say(
 # %% ../../nbs/ground/03_data.ipynb #1a84c235
 def _classed(
     rows:list[tuple[str, str, list[str]]],  # folder, split, parts below the split
-)->dict[str, tuple[str, str|None]]:  # folder -> split and class
+)->dict[str, tuple[str, str|None]]:         # folder -> split and class
     "Inside splits: the next folder is the class, unless it is the only one of its split and of no other."
     rows, found = _without_outer(rows), {}
     for _, split, p in rows: found.setdefault(split, set()).add(p[0] if p else None)
@@ -620,7 +620,7 @@ Label = int|str
 NAMES, CLASSES = ('file_name', 'filename', 'file', 'image', 'path', 'name'), ('label', 'class', 'category', 'labels')  # how columns are called
 
 def _stylegan_labels(
-    text:str,  # of dataset.json
+    text:str,               # of dataset.json
 )->dict[str, object]|None:  # name -> label; empty: it says that there are none
     "`{'labels': [[name, label], ...]}`, `{'labels': {name: label}}` or `{'labels': null}`; None: a file of some other kind."
     table = json.loads(text)
@@ -655,8 +655,8 @@ def _as_label(
 
 def _labels_in(
     files:Files,
-    images:list[str],  # names of all
-    needed:list[str],  # of those that were asked for
+    images:list[str],                  # names of all
+    needed:list[str],                  # of those that were asked for
 )->tuple[dict[str, Label]|None, str]:  # of each image, empty: it says that there are none, None: folders decide; and a line about the file
     "What a file of labels in this folder or zip says of the images."
     others = [n for n in files.names if not _is_image(n)]
@@ -686,8 +686,8 @@ def _table_of(
 
 def _named_labels(
     found:dict[str, object],  # name -> label
-    images:list[str],  # names of all
-    needed:list[str],  # of those that must have one
+    images:list[str],         # names of all
+    needed:list[str],         # of those that must have one
 )->dict[str, Label]:
     "The labels of images: by its whole name, or by its last part where no two are called so."
     last = Counter(map(posixpath.basename, images))
@@ -720,9 +720,9 @@ def _chosen_splits(
     return chosen
 
 def files_source(
-    path:Path,       # a folder or a zip
-    split:str,       # 'train', 'test' or 'all'
-    side:int|None,   # the side that will be wanted
+    path:Path,      # a folder or a zip
+    split:str,      # 'train', 'test' or 'all'
+    side:int|None,  # the side that will be wanted
 )->Source:
     "The images of a folder or zip, with classes if its folders or a file of labels say so."
     files = _files_in(path)
@@ -760,8 +760,8 @@ def _refuse_runs(
             raise UserError(f"{printable(path)} {f'holds the run {printable(folder)}' if folder else 'is the folder of a run'}, whose pictures are sheets of samples, not images: degas sample {printable(path/folder)} --out FOLDER draws images of a training")
 
 def _folder_labels(
-    found:list[Place],   # of all images
-    chosen:list[Place],  # of those that were asked for
+    found:list[Place],                  # of all images
+    chosen:list[Place],                 # of those that were asked for
 )->tuple[dict[str, Label], list[str]]:  # image -> class; the classes, those of all splits
     "Classes from folders: there must be two, and every chosen image in one."
     classes = sorted({p.folder for p in found} - {None})
@@ -769,11 +769,11 @@ def _folder_labels(
     return {p.name: p.folder for p in chosen}, classes
 
 def _understood(
-    found:list[Place],     # of all images
+    found:list[Place],  # of all images
     splits:list[str],
     classes:list[Label],
-    line:str,              # the file of labels, or what is to be said of it
-)->str:                    # empty where there was nothing to understand
+    line:str,           # the file of labels, or what is to be said of it
+)->str:                 # empty where there was nothing to understand
     "What was taken for classes and for splits, in a line."
     folders = sorted({p.folder for p in found} - {None})
     words = [f"{count(len(classes), 'class')} from {line if line in LABEL_FILES else 'folders'}: {some(list(map(str, classes)), 10)}"] if classes else []
@@ -814,15 +814,15 @@ READER = 1            # a part of each name in the cache: raised when files are 
 @dataclass
 class _Decoded:
     "Images as they came out of their files."
-    pixels:np.ndarray   # (n, h, w, 3) uint8
-    kept:list[int]      # their numbers in the source
-    notes:list[str]     # what was done to them
-    prepared:str        # how they were brought to their size
+    pixels:np.ndarray  # (n, h, w, 3) uint8
+    kept:list[int]     # their numbers in the source
+    notes:list[str]    # what was done to them
+    prepared:str       # how they were brought to their size
 
 def _kept_at(
     source:Source,
     index:list[int],
-    *how:object,     # everything else that the result depends on
+    *how:object,  # everything else that the result depends on
 )->Path|None:
     "The file in the cache for these images; None where there can't be one."
     if source.stamps is None or not index: return None
@@ -919,10 +919,10 @@ class ManySizes(UserError):
 
 def decode(
     source:Source,
-    index:Iterable[int],           # which images, in this order
-    img_size:int|Shape|None,       # side, or (height, width) of the result: centre-cropped to its proportions; None: as they are
-    skip_broken:bool=False,        # leave out what cannot be read instead of stopping
-    progress:Callable|None=None,   # wraps the loop over `index`, such as tqdm
+    index:Iterable[int],          # which images, in this order
+    img_size:int|Shape|None,      # side, or (height, width) of the result: centre-cropped to its proportions; None: as they are
+    skip_broken:bool=False,       # leave out what cannot be read instead of stopping
+    progress:Callable|None=None,  # wraps the loop over `index`, such as tqdm
 )->Images:
     "The images of `source` at `index` as bytes in memory; those that are in the cache are not decoded again."
     index, shape = list(index), (img_size, img_size) if isinstance(img_size, int) else img_size
@@ -968,7 +968,7 @@ def _first_shape(
 
 def _brought_to(
     shape:Shape,
-    bring:Callable,     # `fit` or `stretch`
+    bring:Callable,           # `fit` or `stretch`
     source:Source,
     index:list[int],
     skip_broken:bool,
@@ -997,8 +997,8 @@ def _brought_to(
 class _Seen(NamedTuple):
     "What is remembered of an image that was read."
     kind:str|None
-    size:tuple[int, int]             # (width, height)
-    ends:tuple[float, float]|None    # the darkest and the brightest pixel of a deep one
+    size:tuple[int, int]           # (width, height)
+    ends:tuple[float, float]|None  # the darkest and the brightest pixel of a deep one
     ignored:bool
 
 def _seen_of(
@@ -1028,7 +1028,7 @@ class _Tally:
         return opened.image if opened.deep is None else _scaled(opened.deep, *self.full[opened.kind])
 
     def add(self,
-        row:int,        # of the result
+        row:int,  # of the result
         image:_Seen,
     )->None:
         "Count an image."
@@ -1088,7 +1088,7 @@ def _depth(
 def in_order(
     task:Callable[[int], object],
     index:list[int],
-    part:int=16,   # images that a thread takes at a time
+    part:int=16,  # images that a thread takes at a time
 )->Iterator[object]:
     "`task(i)` of every i, in order; threads work a little ahead, since Pillow decodes without Python's lock."
     parts, n = [index[k:k + part] for k in range(0, len(index), part)], min(16, _n_cores())
@@ -1108,9 +1108,9 @@ def _n_cores()->int:
     return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
 
 def _room(
-    n:int,        # images
+    n:int,      # images
     shape:Shape,
-)->np.ndarray:    # (n, h, w, 3) uint8, not yet filled
+)->np.ndarray:  # (n, h, w, 3) uint8, not yet filled
     "Memory for all images; a `UserError` where there is less."
     size = n*shape[0]*shape[1]*3
     too_much = UserError(f"{count(n, 'image')} of {by(shape[::-1])} take {size/1e9:,.1f} GB of memory: bring them to a smaller size, or take fewer")
@@ -1141,7 +1141,7 @@ def by(size:tuple[int, int])->str:  # (width, height)
 
 def some(
     names:list[str],
-    n:int=3,          # so many are named
+    n:int=3,  # so many are named
 )->str:
     "The first few of `names`."
     return ', '.join(printable(name, 100) for name in names[:n]) + (f" and {len(names) - n:,} more" if len(names) > n else '')
@@ -1181,11 +1181,11 @@ def emoji(root:Path, split:str, side:int|None)->Source:
 
 # %% ../../nbs/ground/03_data.ipynb #a00123c0
 def fetched(
-    name:str,        # of the data set
-    folder:Path,     # where its files belong
-    how:str,         # how to bring them there by hand
-    make:Callable,   # `make(download)`: what torchvision offers
-)->object:           # what `make` gives
+    name:str,       # of the data set
+    folder:Path,    # where its files belong
+    how:str,        # how to bring them there by hand
+    make:Callable,  # `make(download)`: what torchvision offers
+)->object:          # what `make` gives
     "`make(False)`, and `make(True)` when files are missing."
     try: return make(False)
     except Exception: pass
@@ -1200,12 +1200,12 @@ def fetched(
     finally: socket.setdefaulttimeout(timeout)
 
 def array_source(
-    images:np.ndarray,            # (n, h, w, 3) or (n, h, w) uint8
+    images:np.ndarray,   # (n, h, w, 3) or (n, h, w) uint8
     labels:list[int]|None,
     classes:list[str]|None,
     split:str,
-    kind:str|None=None,           # as in `Opened`
-    border:int=0,                 # black pixels to put around
+    kind:str|None=None,  # as in `Opened`
+    border:int=0,        # black pixels to put around
 )->Source:
     "Images that already are arrays."
     def open(i):
@@ -1259,7 +1259,7 @@ def celeba(root:Path, split:str, side:int)->Source:
 
 # %% ../../nbs/ground/03_data.ipynb #667d277b
 def array_file_source(
-    path:Path,   # .npz or .npy
+    path:Path,  # .npz or .npy
     split:str,
 )->Source:
     "The images in an array of numpy's."
@@ -1295,9 +1295,9 @@ def _images_of_npz(
         return printable(key, 40), arrays[key]
 
 def _checked_header(
-    file:IO,    # an .npy
-    size:int,   # its bytes
-)->int:         # dimensions of the array
+    file:IO,   # an .npy
+    size:int,  # its bytes
+)->int:        # dimensions of the array
     "A header that speaks of more numbers than there are, or of objects, is refused before any memory is taken."
     version = np.lib.format.read_magic(file)
     shape, _, dtype = (np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0)(file)
@@ -1320,7 +1320,7 @@ def _colours_last(
     raise UserError(f"{printable(path)} holds an array of {shape}, which is not (n, height, width, 3): several images, colours last")
 
 def _pixel_range(
-    pixels:np.ndarray,  # (n, h, w, c)
+    pixels:np.ndarray,        # (n, h, w, c)
     path:Path,
 )->tuple[float, float, str]:  # what is black and what is white, and what was done
     "Bytes as they are; other numbers by the range that they fill."
@@ -1333,12 +1333,12 @@ def _pixel_range(
 
 # %% ../../nbs/ground/03_data.ipynb #109409d5
 def load(
-    what:str|Path,                # a name of `DATASETS`, a folder, a .zip, or an array in .npz or .npy
-    img_size:int|Shape|None=32,   # side for a generator, a multiple of 8 and at least 16; (height, width) for any other use; None: as the images are
-    split:str='train',            # 'train', 'test', 'all', or what the data set has; joined by '+'
-    limit:int|None=None,          # that many, evenly spread, so that every class is there
-    skip_broken:bool=False,       # leave out what cannot be read instead of stopping
-    root:str|Path='data',         # where named data sets lie, or are downloaded to
+    what:str|Path,  # a name of `DATASETS`, a folder, a .zip, or an array in .npz or .npy
+    img_size:int|Shape|None=32,  # side for a generator, a multiple of 8 and at least 16; (height, width) for any other use; None: as the images are
+    split:str='train',  # 'train', 'test', 'all', or what the data set has; joined by '+'
+    limit:int|None=None,  # that many, evenly spread, so that every class is there
+    skip_broken:bool=False,  # leave out what cannot be read instead of stopping
+    root:str|Path='data',  # where named data sets lie, or are downloaded to
     progress:Callable|None=None,  # wraps the loop over images, such as tqdm
 )->Images:
     "Any images as bytes in memory."
@@ -1363,7 +1363,7 @@ def _checked_side(
     return img_size
 
 def _namesake(
-    name:str,   # of `DATASETS`
+    name:str,  # of `DATASETS`
     root:Path,
 )->str:
     "A line about a folder or zip here that is called like the data set; empty when there is none."
@@ -1373,10 +1373,10 @@ def _namesake(
 
 # %% ../../nbs/ground/03_data.ipynb #345266f9
 def named_source(
-    name:str,        # of `DATASETS`
-    split:str,       # one of its splits, several joined by '+', or 'all'
+    name:str,       # of `DATASETS`
+    split:str,      # one of its splits, several joined by '+', or 'all'
     root:Path,
-    side:int|None,   # the side that will be wanted
+    side:int|None,  # the side that will be wanted
 )->Source:
     "The source that `name` stands for."
     make, splits = DATASETS[name]

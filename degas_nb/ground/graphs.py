@@ -13,9 +13,9 @@ from torch import Generator, Tensor
 
 # %% ../../nbs/ground/06_graphs.ipynb #9a0c0007
 def ready_(
-    optimiser: torch.optim.Optimizer,  # Adam, RMSprop or SGD, new or just loaded; changed
-    device: torch.device | str,  # where its parameters live
-) -> torch.optim.Optimizer:  # the same
+    optimiser:torch.optim.Optimizer,  # Adam, RMSprop or SGD, new or just loaded; changed
+    device:torch.device|str,          # where its parameters live
+)->torch.optim.Optimizer:             # the same
     "Let an optimiser on a CUDA device keep its rate and its count of steps there."
     if torch.device(device).type != 'cuda': return optimiser
     for group in optimiser.param_groups:
@@ -26,9 +26,9 @@ def ready_(
 
 
 def set_rate_(
-    optimiser: torch.optim.Optimizer,  # changed
-    lr: float,  # from now on
-) -> None:
+    optimiser:torch.optim.Optimizer,  # changed
+    lr:float,                         # from now on
+)->None:
     "The learning rate of all groups; nothing waits for it."
     for group in optimiser.param_groups:
         if isinstance(group['lr'], Tensor): group['lr'].fill_(lr)
@@ -36,17 +36,17 @@ def set_rate_(
 
 
 def optimiser_state(
-    optimiser: torch.optim.Optimizer,  # on any device
-) -> dict:  # for a checkpoint
+    optimiser:torch.optim.Optimizer,  # on any device
+)->dict:                              # for a checkpoint
     "Its state, with rates as numbers: it does not say on which device it was."
     state = optimiser.state_dict()
     return state | dict(param_groups=[group | dict(lr=float(group['lr'])) for group in state['param_groups']])
 
 
 def load_optimiser_(
-    optimiser: torch.optim.Optimizer,  # changed
-    state: dict,  # from `optimiser_state`, or an optimiser's own `state_dict`, of any device
-) -> None:
+    optimiser:torch.optim.Optimizer,  # changed
+    state:dict,                       # from `optimiser_state`, or an optimiser's own `state_dict`, of any device
+)->None:
     "Take up a state, in the way of the device that the parameters are on now."
     own = optimiser.param_groups[0]
     ways = {key: own[key] for key in ('capturable', 'fused', 'foreach') if key in own}
@@ -58,22 +58,22 @@ def load_optimiser_(
 class Recorded:
     "A step that a CUDA device records and then replays in one launch; elsewhere it is just called."
     def __init__(self,
-        do: Callable,  # tensors -> a tensor or {name: tensor}; all else that it reads and writes stays where it is
-        device: torch.device | str,  # where it computes
-        rngs: Iterable[Generator] = (),  # streams on that device which it draws from
-        warm_up: int = 3,  # steps before the one that is recorded
+        do:Callable,                  # tensors -> a tensor or {name: tensor}; all else that it reads and writes stays where it is
+        device:torch.device|str,      # where it computes
+        rngs:Iterable[Generator]=(),  # streams on that device which it draws from
+        warm_up:int=3,                # steps before the one that is recorded
     ):
         self.do, self.device, self.rngs, self.warm_up = do, torch.device(device), tuple(rngs), warm_up
         self.able, self.why = self.device.type == 'cuda', ''  # is it worth trying?; why it was given up
         self.forget()
 
-    def forget(self) -> None:
+    def forget(self)->None:
         "Record anew: a tensor that the recording knows was replaced."
         self.calls, self.graph, self.inputs, self.output = 0, None, (), None
 
     def __call__(self,
-        *inputs: Tensor,  # on the device, of the same shapes each time
-    ) -> Tensor | dict[str, Tensor]:  # what `do` gives
+        *inputs:Tensor,           # on the device, of the same shapes each time
+    )->Tensor|dict[str, Tensor]:  # what `do` gives
         "One step."
         if not self.able: return self.do(*inputs)
         self.calls += 1
@@ -83,7 +83,7 @@ class Recorded:
         self.graph.replay()
         return {k: v.clone() for k, v in self.output.items()} if isinstance(self.output, dict) else self.output.clone()
 
-    def _aside(self, inputs: tuple[Tensor, ...]) -> Tensor | dict[str, Tensor]:
+    def _aside(self, inputs:tuple[Tensor, ...])->Tensor|dict[str, Tensor]:
         "A step on a stream of its own, as CUDA wants it before a recording."
         now, side = torch.cuda.current_stream(self.device), torch.cuda.Stream(self.device)
         side.wait_stream(now)
@@ -91,7 +91,7 @@ class Recorded:
         now.wait_stream(side)
         return output
 
-    def _record(self, inputs: tuple[Tensor, ...]) -> bool:
+    def _record(self, inputs:tuple[Tensor, ...])->bool:
         "Record a step without doing it; False when that can't be."
         graph, self.inputs = torch.cuda.CUDAGraph(), tuple(x.clone() for x in inputs)
         for rng in self.rngs: graph.register_generator_state(rng)

@@ -85,9 +85,9 @@ def check_tf32(
 @dataclass(frozen=True)
 class Ranks:
     "The processes that work on one run; alone unless a launcher says otherwise."
-    n:int = 1             # how many
-    rank:int = 0          # which of them this is
-    device:str = 'cpu'    # where it computes
+    n:int = 1           # how many
+    rank:int = 0        # which of them this is
+    device:str = 'cpu'  # where it computes
 
     @classmethod
     def launched(cls,

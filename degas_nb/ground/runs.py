@@ -32,8 +32,8 @@ FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # no space, quota used up, fil
 
 @contextmanager
 def room_for(
-    path: Path,  # what is being written; named in the error
-) -> Iterator[None]:
+    path:Path,  # what is being written; named in the error
+)->Iterator[None]:
     "Turn the system's ways of saying 'the disk is full' (or 'not there') into one line for a person."
     try: yield
     except OSError as e:
@@ -42,9 +42,9 @@ def room_for(
 
 
 def atomic_write(
-    path: Path | str,  # target file; its folder must exist
-    data: bytes,  # the whole content
-) -> None:
+    path:Path|str,  # target file; its folder must exist
+    data:bytes,     # the whole content
+)->None:
     "Replace `path` by `data`: a reader, or a crash, sees the old file or the new one."
     path = user_path(path)
     part = path.with_name(f'.{path.name}.{os.getpid()}.part')
@@ -60,16 +60,16 @@ def atomic_write(
 
 
 def write_json(
-    path: Path | str,  # target file
-    obj: dict | list,  # plain values; NaN and infinity are refused
-) -> None:
+    path:Path|str,  # target file
+    obj:dict|list,  # plain values; NaN and infinity are refused
+)->None:
     "Write `obj` as readable JSON, atomically."
     atomic_write(path, (json.dumps(obj, indent=1, allow_nan=False) + '\n').encode())
 
 
 def read_json(
-    path: Path | str,  # a JSON file
-) -> dict | list:
+    path:Path|str,  # a JSON file
+)->dict|list:
     "The value in `path`; a `UserError` names the file when it is missing or damaged."
     path = user_path(path)
     try: return json.loads(path.read_text(encoding='utf-8'), parse_constant=refuse)
@@ -80,13 +80,13 @@ def read_json(
 
 
 def refuse(
-    constant: str,  # 'NaN', 'Infinity' or '-Infinity'
-) -> None:
+    constant:str,  # 'NaN', 'Infinity' or '-Infinity'
+)->None:
     "Python reads these three words, JSON does not have them."
     raise ValueError(f"{constant} is no number in JSON")
 
 # %% ../../nbs/ground/04_runs.ipynb #0971067d
-def _finite(x: object) -> object:
+def _finite(x:object)->object:
     "JSON has no NaN: a number that is not finite becomes null."
     if isinstance(x, dict): return {k: _finite(v) for k, v in x.items()}
     if isinstance(x, (list, tuple)): return [_finite(v) for v in x]
@@ -96,13 +96,13 @@ def _finite(x: object) -> object:
 class Trace:
     "One JSON record a line, appended as the run goes; every record has a `step`."
     def __init__(self,
-        path: Path,  # the file; made by the first `append`
-        run: 'RunFolder | None' = None,  # whose trace it is
+        path:Path,                    # the file; made by the first `append`
+        run:'RunFolder | None'=None,  # whose trace it is
     ): self.path, self.run = Path(path), run
 
     def append(self,
-        record: dict,  # plain values with an int `step`
-    ) -> None:
+        record:dict,  # plain values with an int `step`
+    )->None:
         "Add one record; a full disk leaves the trace as it was."
         if self.run: self.run.check_held()
         line = (json.dumps(_finite(record)) + '\n').encode()
@@ -115,7 +115,7 @@ class Trace:
                 os.truncate(self.path, end)
                 raise
 
-    def read(self) -> list[dict]:  # the whole records, oldest first
+    def read(self)->list[dict]:  # the whole records, oldest first
         "All records; a last line that was cut by a kill is left out."
         if not self.path.exists(): return []
         try: data = self.path.read_bytes()
@@ -124,9 +124,9 @@ class Trace:
         return [self.parsed(line, i + 1) for i, line in enumerate(lines) if line.strip()]
 
     def parsed(self,
-        line: bytes,  # of the file
-        number: int,  # from 1
-    ) -> dict:
+        line:bytes,  # of the file
+        number:int,  # from 1
+    )->dict:
         "The record in a whole line; a `UserError` names the line that is damaged."
         try: record = json.loads(line)
         except (ValueError, RecursionError): record = None
@@ -134,8 +134,8 @@ class Trace:
         raise UserError(f"line {number} of {self.path} is damaged: restore the file, or start again with --overwrite")
 
     def truncate(self,
-        step: int,  # the last step to keep
-    ) -> None:
+        step:int,  # the last step to keep
+    )->None:
         "Drop the records behind `step` (and a cut last line)."
         if not self.path.exists(): return
         kept = [json.dumps(r) + '\n' for r in self.read() if r['step'] <= step]
@@ -159,23 +159,23 @@ class RunWarning(UserWarning):
 class RunFolder:
     "The files of one run; `create` a new one or `open` one that exists."
     def __init__(self,
-        path: Path | str,  # folder with a `config.json`
-        meta: dict,  # content of `config.json`
+        path:Path|str,  # folder with a `config.json`
+        meta:dict,      # content of `config.json`
     ):
         self.path, self.meta = user_path(path), meta
         self.kind, self.config, self.data = meta['kind'], meta['config'], meta['data']
         self.trace, self.held = Trace(self.path/'trace.jsonl', self), None  # held: the lock file, while this process works here
 
-    def __repr__(self) -> str: return f"RunFolder({str(self.path)!r}, kind={self.kind!r})"
+    def __repr__(self)->str: return f"RunFolder({str(self.path)!r}, kind={self.kind!r})"
 
     @classmethod
     def create(cls,
-        path: Path | str,  # new or empty folder
-        kind: str,  # 'search' or 'gan'
-        config: dict,  # settings, plain values
-        data: dict,  # which images: name, n, fingerprint ...
-        overwrite: bool = False,  # replace a run that is there; other folders are never touched
-    ) -> 'RunFolder':
+        path:Path|str,         # new or empty folder
+        kind:str,              # 'search' or 'gan'
+        config:dict,           # settings, plain values
+        data:dict,             # which images: name, n, fingerprint ...
+        overwrite:bool=False,  # replace a run that is there; other folders are never touched
+    )->'RunFolder':
         "Make the folder and write `config.json`; a `UserError` when it already holds something."
         path, meta = user_path(path), dict(format=FORMAT, kind=kind, config=config, data=data)
         check_free(path, overwrite)
@@ -190,9 +190,9 @@ class RunFolder:
 
     @classmethod
     def open(cls,
-        path: Path | str,  # folder of a run
-        kind: str | None = None,  # refuse runs of another kind
-    ) -> 'RunFolder':
+        path:Path|str,       # folder of a run
+        kind:str|None=None,  # refuse runs of another kind
+    )->'RunFolder':
         "The run in `path`; a `UserError` when there is none."
         path = user_path(path)
         if not path.is_dir(): raise UserError(f"no folder {path}: name the --out folder of a run")
@@ -205,7 +205,7 @@ class RunFolder:
         return cls(path, meta)
 
     @property
-    def samples(self) -> Path:  # `samples/`, made when first asked for
+    def samples(self)->Path:  # `samples/`, made when first asked for
         "Where pictures of this run go."
         folder = self.path/'samples'
         self.check_held()
@@ -213,8 +213,8 @@ class RunFolder:
         return folder
 
     def save_checkpoint(self,
-        state: dict,  # tensors and plain values, nested in dicts and lists
-    ) -> None:
+        state:dict,  # tensors and plain values, nested in dicts and lists
+    )->None:
         "Write all state atomically; the checkpoint before it is kept. A `Diverged` when something in it is not finite, or has no finite square."
         self.check_held()
         if found := _not_finite(state): raise Diverged(f"{found} is not finite at step {state.get('step')}")
@@ -225,7 +225,7 @@ class RunFolder:
         if last.exists(): os.replace(last, self.path/'checkpoint.prev.pt')
         os.replace(new, last)
 
-    def load_checkpoint(self) -> dict:  # the `state` that was saved
+    def load_checkpoint(self)->dict:  # the `state` that was saved
         "The newest undamaged checkpoint, said when it is not the newest; a `UserError` when there is none."
         there = [name for name in CHECKPOINTS if (self.path/name).exists()]
         for i, name in enumerate(there):
@@ -234,25 +234,25 @@ class RunFolder:
             return state
         raise UserError(f"{self.path} has no checkpoint that can be read: start again with --overwrite")
 
-    def has_checkpoint(self) -> bool:
+    def has_checkpoint(self)->bool:
         "Was one ever written?"
         return any((self.path/name).exists() for name in CHECKPOINTS)
 
     @property
-    def history(self) -> list[dict]:  # oldest first
+    def history(self)->list[dict]:  # oldest first
         "Settings that held before the present ones: see `Planned`."
         return self.meta.get('history', [])
 
     def replan(self,
-        config: dict,  # settings from now on
-        history: list[dict],  # those before
-    ) -> 'RunFolder':
+        config:dict,         # settings from now on
+        history:list[dict],  # those before
+    )->'RunFolder':
         "Write down that the run goes on by another plan."
         return self if (config, history) == (self.config, self.history) else self.note(config=config, history=history)
 
     def note(self,
-        **parts: dict | list,  # of config.json: 'config', 'data', or others
-    ) -> 'RunFolder':
+        **parts:dict|list,  # of config.json: 'config', 'data', or others
+    )->'RunFolder':
         "Write down what has changed, or is new, about this run."
         self.check_held()
         meta = self.meta | parts
@@ -261,7 +261,7 @@ class RunFolder:
         return self
 
     @contextmanager
-    def lock(self) -> Iterator[None]:
+    def lock(self)->Iterator[None]:
         "Keep other processes out of this folder; a `UserError` when one is in it."
         with room_for(self.path/'.lock'): f = open(self.path/'.lock', 'a')
         with f:
@@ -273,7 +273,7 @@ class RunFolder:
             try: yield
             finally: self.held = None
 
-    def check_held(self) -> None:
+    def check_held(self)->None:
         "A `UserError` when the folder that this process locked is no longer at its place."
         if self.held is None: return
         try: there = os.stat(self.path/'.lock')
@@ -281,7 +281,7 @@ class RunFolder:
         if not (there and os.path.samestat(there, os.fstat(self.held.fileno()))):
             raise UserError(f"{self.path} is no longer the folder that this run works in (it, or its .lock, was renamed, deleted or made anew): nothing more is written there; what was saved lies where the folder is now")
 
-    def busy(self) -> bool:
+    def busy(self)->bool:
         "Is a process working here? For an instant this shares its lock, which is why `lock` asks more than once."
         try: f = open(self.path/'.lock')
         except OSError: return False  # nobody ever worked here
@@ -291,10 +291,10 @@ class RunFolder:
 
 
 def taken(
-    f: IO,  # open file
-    alone: bool,  # or together with others who do not ask to be alone
-    patience: float = 0.,  # seconds to go on asking
-) -> bool:
+    f:IO,               # open file
+    alone:bool,         # or together with others who do not ask to be alone
+    patience:float=0.,  # seconds to go on asking
+)->bool:
     "Lock the file, unless another process keeps it for longer than that; an `OSError` where the system has no such locks."
     if fcntl is None: raise OSError(errno.ENOSYS, 'this system has no flock')
     end = time.monotonic() + patience
@@ -308,8 +308,8 @@ def taken(
 
 
 def _remove_parts(
-    path: Path,  # folder of a run
-) -> None:
+    path:Path,  # folder of a run
+)->None:
     "Remove files that were never finished: checkpoints are written by the lock's owner alone, others perhaps at this moment."
     for part in path.glob('.*.part'):
         if not part.name.startswith(tuple(f'.{name}.' for name in OWNED)): continue
@@ -317,9 +317,9 @@ def _remove_parts(
 
 
 def check_free(
-    path: Path,  # where a new run shall go
-    overwrite: bool,  # may a run that is there be replaced?
-) -> None:
+    path:Path,       # where a new run shall go
+    overwrite:bool,  # may a run that is there be replaced?
+)->None:
     "A `UserError` when `path` is taken; nothing is written."
     try: found = [p.name for p in path.iterdir()]
     except FileNotFoundError: return
@@ -331,8 +331,8 @@ def check_free(
 
 
 def clear_run(
-    path: Path,  # a folder, or nothing
-) -> None:
+    path:Path,  # a folder, or nothing
+)->None:
     "Remove what a run wrote into `path`, and nothing else."
     for name in OWNED:  # not .lock: another process may hold it
         if (path/name).is_dir(): shutil.rmtree(path/name)
@@ -340,8 +340,8 @@ def clear_run(
 
 
 def undamaged(
-    path: Path,  # a checkpoint
-) -> dict | None:  # the state in it
+    path:Path,  # a checkpoint
+)->dict|None:   # the state in it
     "What the checkpoint holds, if every part of the archive matches its CRC and every number is finite."
     try:
         with zipfile.ZipFile(path) as z:
@@ -353,9 +353,9 @@ def undamaged(
 
 
 def _not_finite(
-    state: object,  # tensors and plain values, nested in dicts and lists
-    name: str = '',  # of the state
-) -> str:  # '' when all is finite
+    state:object,  # tensors and plain values, nested in dicts and lists
+    name:str='',   # of the state
+)->str:            # '' when all is finite
     "The name of the first tensor or number that is not finite, or whose square is not: nothing can go on from there."
     if isinstance(state, float): return name*(not math.isfinite(state))
     if isinstance(state, Tensor): return name*(state.is_floating_point() and not bool((state.abs() <= LARGEST).all()))
@@ -364,19 +364,19 @@ def _not_finite(
 
 
 def differences(
-    then: dict,  # settings in the folder
-    now: dict,  # settings asked for
-) -> list[str]:  # e.g. 'lr: 0.001 then, 0.01 now'
+    then:dict,  # settings in the folder
+    now:dict,   # settings asked for
+)->list[str]:   # e.g. 'lr: 0.001 then, 0.01 now'
     "Settings that are not the same, in words."
     other = {k: (repr(then.get(k)), repr(now.get(k))) for k in {**then, **now} if then.get(k) != now.get(k)}
     return [f"{k}: {a} then, {b} now" if len(a + b) < 120 else f"{k}: not the same" for k, (a, b) in other.items()]
 
 
 def checked_fields(
-    cls: type,  # a dataclass of plain values
-    values: object,  # what a file holds for it
-    where: str,  # named in the error
-) -> dict:
+    cls:type,       # a dataclass of plain values
+    values:object,  # what a file holds for it
+    where:str,      # named in the error
+)->dict:
     "The values, if they fit the dataclass's fields; a `UserError` names the one that does not."
     if not isinstance(values, dict): raise UserError(f"{where} is damaged: {cls.__name__} must be a table, not {values!r}")
     hints = {f.name: get_type_hints(cls)[f.name] for f in fields(cls)}
@@ -387,9 +387,9 @@ def checked_fields(
 
 
 def fits(
-    value: object,  # from JSON
-    hint: type,  # int, float, bool, str, None, a Literal, a tuple, or several of them with |
-) -> bool:
+    value:object,  # from JSON
+    hint:type,     # int, float, bool, str, None, a Literal, a tuple, or several of them with |
+)->bool:
     "Is a JSON value of this type? Whole numbers are floats too; lists are tuples."
     if isinstance(hint, UnionType): return any(fits(value, h) for h in get_args(hint))
     if get_origin(hint) is tuple: return isinstance(value, (list, tuple)) and len(value) == len(get_args(hint)) and all(map(fits, value, get_args(hint)))
@@ -398,35 +398,35 @@ def fits(
 
 
 def check_least(
-    name: str,  # of the setting
-    value: float,  # given
-    least: float,  # allowed
-) -> None:
+    name:str,     # of the setting
+    value:float,  # given
+    least:float,  # allowed
+)->None:
     "A `UserError` for a setting that is too small, infinite, or not a number."
     if not least <= value < math.inf: raise UserError(f"--{name.replace('_', '-')} {value} must be at least {least}" + ' and finite'*(value == math.inf))
 
 # %% ../../nbs/ground/04_runs.ipynb #9058bfe0
 class Planned:
     "A run whose length and rates may change on the way; it has a frozen `config`, the number `n` of steps done, and a `length`."
-    changeable: tuple[str, ...] = ()  # names of the settings that may change, the length first
-    history: list[dict] = []  # oldest first: settings that held `until` a step
+    changeable:tuple[str, ...] = ()  # names of the settings that may change, the length first
+    history:list[dict] = []          # oldest first: settings that held `until` a step
 
     def length(self,
-        config: object,  # settings
-    ) -> int:
+        config:object,  # settings
+    )->int:
         "Steps that a run with these settings has."
         raise NotImplementedError
 
     def plan_at(self,
-        n: int,  # steps done
-    ) -> object:  # settings
+        n:int,  # steps done
+    )->object:  # settings
         "What the next step goes by."
         past = next((h for h in self.history if n < h['until']), {})
         return replace(self.config, **{k: v for k, v in past.items() if k != 'until'})
 
     def replan(self,
-        **settings: object,  # new values of some that may change; None: as before
-    ) -> 'Planned':  # the same run
+        **settings:object,  # new values of some that may change; None: as before
+    )->'Planned':           # the same run
         "From this step on, another length or other rates."
         settings = {k: v for k, v in settings.items() if v is not None}
         if fixed := sorted(set(settings) - set(self.changeable)): raise UserError(f"{_flag(fixed[0])} can't change within a run, only {', '.join(map(_flag, self.changeable))}")
@@ -440,15 +440,15 @@ class Planned:
         return self
 
 
-def _flag(name: str) -> str: return f"--{name.replace('_', '-')}"
+def _flag(name:str)->str: return f"--{name.replace('_', '-')}"
 
 
 def other_plan(
-    then: dict,  # settings of a folder or a checkpoint
-    past: list[dict],  # and what held before
-    now: dict,  # settings of a run
-    history: list[dict],  # and what held before
-) -> list[str]:  # differences in words; none if the run has gone on from there, or may
+    then:dict,           # settings of a folder or a checkpoint
+    past:list[dict],     # and what held before
+    now:dict,            # settings of a run
+    history:list[dict],  # and what held before
+)->list[str]:            # differences in words; none if the run has gone on from there, or may
     "Is a run something else than what was saved, and not the same made longer?"
     k = len(past)
     if k < len(history): now = now | {name: v for name, v in history[k].items() if name != 'until'}
@@ -456,10 +456,10 @@ def other_plan(
 
 
 def checked_history(
-    values: object,  # from a file
-    kinds: dict[str, type],  # of the settings that may change
-    where: str,  # named in the error
-) -> list[dict]:
+    values:object,          # from a file
+    kinds:dict[str, type],  # of the settings that may change
+    where:str,              # named in the error
+)->list[dict]:
     "A history as `Planned` keeps it; a `UserError` when it can't be one."
     rows = values if isinstance(values, list) else [None]
     proper = all(isinstance(h, dict) and {'until'} < h.keys() <= {'until', *kinds} and all(fits(v, kinds.get(k, int)) for k, v in h.items()) for h in rows)
@@ -469,8 +469,8 @@ def checked_history(
 
 # %% ../../nbs/ground/04_runs.ipynb #b6b638fd
 def stream_seed(
-    *key: int | str,  # e.g. (seed, 'dropout')
-) -> int:  # in [0, 2**63)
+    *key:int|str,  # e.g. (seed, 'dropout')
+)->int:            # in [0, 2**63)
     "A seed for the stream that `key` names; different keys, independent streams."
     digest = hashlib.sha256('/'.join(map(str, key)).encode()).digest()
     return int.from_bytes(digest[:8], 'big') >> 1
@@ -479,30 +479,30 @@ def stream_seed(
 class Randoms:
     "Named random streams of one run, all from one seed."
     def __init__(self,
-        seed: int,  # of the run
-        names: tuple[str, ...],  # one stream each
-        device: str | torch.device = 'cpu',  # where the numbers are drawn
+        seed:int,                       # of the run
+        names:tuple[str, ...],          # one stream each
+        device:str|torch.device='cpu',  # where the numbers are drawn
     ):
         self.streams = {n: Generator(device) for n in names}
         self.begin(seed)
 
-    def __getitem__(self, name: str) -> Generator: return self.streams[name]
+    def __getitem__(self, name:str)->Generator: return self.streams[name]
 
     def begin(self,
-        seed: int,  # of the run
-    ) -> None:
+        seed:int,  # of the run
+    )->None:
         "Put every stream to its beginning; whoever has one of them goes on with it."
         self.seed = seed
         for n, g in self.streams.items(): g.manual_seed(stream_seed(seed, n))
 
-    def state_dict(self) -> dict[str, Tensor]:
+    def state_dict(self)->dict[str, Tensor]:
         "Where every stream stands."
         return {n: g.get_state() for n, g in self.streams.items()}
 
     def load_state_dict(self,
-        state: dict[str, Tensor],  # from `state_dict`, perhaps of streams on another device
-        step: int = 0,  # that the run goes on from
-    ) -> list[str]:  # streams that were begun anew: devices draw in ways of their own, and their states differ in size
+        state:dict[str, Tensor],  # from `state_dict`, perhaps of streams on another device
+        step:int=0,               # that the run goes on from
+    )->list[str]:                 # streams that were begun anew: devices draw in ways of their own, and their states differ in size
         "Put every stream back to where it stood; where that cannot be, begin it anew as a function of (seed, name, step)."
         anew = [n for n, g in self.streams.items() if len(state[n]) != len(g.get_state())]
         for n, g in self.streams.items():
@@ -512,10 +512,10 @@ class Randoms:
 
 
 def epoch_permutation(
-    n: int,  # images
-    seed: int,  # of the run
-    epoch: int,  # from 0
-) -> Tensor:  # (n,) int64
+    n:int,      # images
+    seed:int,   # of the run
+    epoch:int,  # from 0
+)->Tensor:      # (n,) int64
     "The order of the images in this epoch: a function of its arguments, so there is nothing to save."
     return torch.randperm(n, generator=Generator().manual_seed(stream_seed(seed, 'order', epoch)))
 
@@ -525,21 +525,21 @@ class Unread:
     def __init__(self): self.steps, self.since = [], time.monotonic()
 
     def add(self,
-        step: object,  # a dataclass of plain values and tensors
-    ) -> bool:  # is it time to read? On the CPU always, else four times a second and every 16 steps
+        step:object,  # a dataclass of plain values and tensors
+    )->bool:          # is it time to read? On the CPU always, else four times a second and every 16 steps
         "Keep a step."
         self.steps.append(step)
         return len(self.steps) >= 16 or time.monotonic() - self.since > .25 or all(t.device.type == 'cpu' for t in _tensors_in([_parts(step)]))
 
-    def take(self) -> list:  # oldest first
+    def take(self)->list:  # oldest first
         "The steps that were kept, their numbers at hand."
         steps, self.steps, self.since = self.steps, [], time.monotonic()
         return fetched(steps)
 
 
 def fetched(
-    steps: list,  # dataclasses of plain values and of floating tensors (or dicts of them)
-) -> list:  # the same with their tensors on the CPU
+    steps:list,  # dataclasses of plain values and of floating tensors (or dicts of them)
+)->list:         # the same with their tensors on the CPU
     "Step records as they can be read without waiting: one transfer for all of them."
     parts = [_parts(step) for step in steps]
     tensors = _tensors_in(parts)
@@ -549,16 +549,16 @@ def fetched(
     return [replace(step, **_exchanged(values, moved)) for step, values in zip(steps, parts)]
 
 
-def _parts(step: object) -> dict: return {f.name: getattr(step, f.name) for f in fields(step)} if is_dataclass(step) else {}
+def _parts(step:object)->dict: return {f.name: getattr(step, f.name) for f in fields(step)} if is_dataclass(step) else {}
 
 
-def _tensors_in(x: object) -> list[Tensor]:
+def _tensors_in(x:object)->list[Tensor]:
     "All tensors in nested lists and dicts."
     if isinstance(x, (list, dict)): return [t for v in (x.values() if isinstance(x, dict) else x) for t in _tensors_in(v)]
     return [x] if isinstance(x, Tensor) else []
 
 
-def _exchanged(x: object, tensors: Iterator[Tensor]) -> object:
+def _exchanged(x:object, tensors:Iterator[Tensor])->object:
     "`x` with other tensors, in the order in which `_tensors_in` finds them."
     if isinstance(x, dict): return {k: _exchanged(v, tensors) for k, v in x.items()}
     if isinstance(x, list): return [_exchanged(v, tensors) for v in x]
@@ -569,8 +569,8 @@ SHIPPED_RUNS = files('degas_nb')/'builtin'/'runs'
 
 
 def shipped_run(
-    name: str,  # e.g. 'cifar10'
-) -> Path:  # a run folder, to be read only
+    name:str,  # e.g. 'cifar10'
+)->Path:       # a run folder, to be read only
     "The folder of a search that comes with the package."
     names = sorted(p.name for p in SHIPPED_RUNS.iterdir()) if SHIPPED_RUNS.is_dir() else []
     if name not in names: raise UserError(f"no run is called {name!r}; there are {', '.join(names)}")

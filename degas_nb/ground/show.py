@@ -100,11 +100,11 @@ class Picture:
 
 # %% ../../nbs/ground/02_show.ipynb #b4748deb
 def show_images(
-    x:Tensor|np.ndarray,               # (n, 3, h, w); floats in [-1, 1] or uint8
-    titles:Iterable[str]|None=None,    # one above each image
-    n_cols:int=8,                      # images in a row
-    pad:int=1,                         # pixels between images
-    scale:int=2,                       # shown this many times wider than stored
+    x:Tensor|np.ndarray,             # (n, 3, h, w); floats in [-1, 1] or uint8
+    titles:Iterable[str]|None=None,  # one above each image
+    n_cols:int=8,                    # images in a row
+    pad:int=1,                       # pixels between images
+    scale:int=2,                     # shown this many times wider than stored
 )->Picture:
     "The images of `x` for a notebook: sharp, small, and with titles if they have any."
     if titles is not None: return Picture(titled_grid(x, [str(t) for t in titles], n_cols, pad*scale, scale))
@@ -160,8 +160,8 @@ def curves(
     return figure
 
 def figure_png(
-    figure:object,    # a matplotlib Figure
-)->bytes:            # PNG
+    figure:object,  # a matplotlib Figure
+)->bytes:           # PNG
     "The same bytes for the same figure: no version, no date inside."
     png = BytesIO()
     figure.savefig(png, format='png', dpi=72, metadata=dict(Software=None))
@@ -178,8 +178,8 @@ def op_colour(
 
 # %% ../../nbs/ground/02_show.ipynb #bfab322c
 def compact(
-    obj:object,   # a tensor, number, string, dict, list ...
-    n:int=4,      # so many members of a dict or list
+    obj:object,  # a tensor, number, string, dict, list ...
+    n:int=4,     # so many members of a dict or list
 )->str:
     "`obj` in one short line."
     if isinstance(obj, (Tensor, np.ndarray)): return compact_tensor(torch.as_tensor(obj))
@@ -192,7 +192,7 @@ def compact(
 
 def members(
     words:list[str],
-    n:int,            # more than these become "... 5 more"
+    n:int,  # more than these become "... 5 more"
 )->str:
     "The first `n` of `words`, and how many are left."
     rest = [f"... {len(words) - n} more"] if len(words) > n else []

@@ -77,8 +77,8 @@ def extract(
 @dataclass(frozen=True)
 class Mixed:
     "Images of several sizes, each as it is: good for being judged, since every extractor brings each image to its own size."
-    parts:list[Images]    # each of one size
-    places:list[Tensor]   # where the images of each part belong among all
+    parts:list[Images]   # each of one size
+    places:list[Tensor]  # where the images of each part belong among all
 
     def __len__(self)->int: return sum(map(len, self.parts))
 
@@ -272,9 +272,9 @@ def jitter(
 
 # %% ../../nbs/judge/01_features.ipynb #ffea0226
 def split_images(
-    n:int,             # images
-    held_out:float,    # share
-    generator:Generator,  # randomness
+    n:int,                 # images
+    held_out:float,        # share
+    generator:Generator,   # randomness
 )->tuple[Tensor, Tensor]:  # indices to train on, indices held out
     "A random part of the indices, kept apart."
     order, n_out = torch.randperm(n, generator=generator, device=generator.device).cpu(), n_held_out(n, held_out)
@@ -290,8 +290,8 @@ def n_held_out(
 
 
 def train_classifier(
-    images:Images,           # with labels
-    recipe:Recipe=Recipe(),  # how
+    images:Images,                 # with labels
+    recipe:Recipe=Recipe(),        # how
 )->tuple[SmallClassifier, float]:  # in eval mode; accuracy on the held-out images, 0 to 1
     "Train a small classifier on the labels of `images`."
     check_labels(images)
@@ -378,13 +378,13 @@ class SmallFeatures:
     name = 'small'
 
     def __init__(self,
-        net:SmallClassifier,      # trained; it is copied, and left as it is
-        img_size:int,             # the size that it was trained on
-        accuracy:float,           # on held-out images, 0 to 1
-        trained_on:str,           # name of the images
-        hash:str,                 # of the weights
+        net:SmallClassifier,            # trained; it is copied, and left as it is
+        img_size:int,                   # the size that it was trained on
+        accuracy:float,                 # on held-out images, 0 to 1
+        trained_on:str,                 # name of the images
+        hash:str,                       # of the weights
         device:str|torch.device='cpu',  # where it computes
-        warning:str='',           # for every record: why the features aren't worth much
+        warning:str='',                 # for every record: why the features aren't worth much
     ):
         self.net, self.img_size, self.accuracy, self.trained_on, self.hash = copied(net).to(find_device(str(device))), img_size, accuracy, trained_on, hash
         self.dim, self.resize, self.device, self.warning = net.dim, f'bilinear to {img_size} if not {img_size}', device, warning
@@ -421,9 +421,9 @@ def of_size(
 
 
 def small_features(
-    images:Images|Mixed,       # with labels; train on the training split
-    recipe:Recipe=Recipe(),    # how
-    cache:Path|str|None=None,  # folder of trained classifiers; None: `cache_place()`
+    images:Images|Mixed,            # with labels; train on the training split
+    recipe:Recipe=Recipe(),         # how
+    cache:Path|str|None=None,       # folder of trained classifiers; None: `cache_place()`
     device:str|torch.device='cpu',  # where the extractor computes; it is trained on the CPU, for the same weights everywhere
 )->SmallFeatures:
     "The small classifier for these images: from the cache, or trained now."
@@ -437,9 +437,9 @@ def small_features(
 
 
 def trained_for(
-    path:Path,      # in the cache, where there is nothing that can be read
-    images:Images,  # with labels
-    recipe:Recipe,  # how
+    path:Path,                          # in the cache, where there is nothing that can be read
+    images:Images,                      # with labels
+    recipe:Recipe,                      # how
 )->tuple[SmallClassifier, float, str]:  # classifier, accuracy, hash of its file
     "Train, and keep the classifier if it can be kept: that is known before the work, and is no reason not to do it."
     if why := not_writable(path.parent): warnings.warn(f"the trained classifier can't be kept ({why}), so the next score trains it again: set XDG_CACHE_HOME to a folder that can be written", stacklevel=3)
@@ -471,9 +471,9 @@ def classifier_bytes(
 
 
 def read_classifier(
-    path:Path,       # perhaps a file with `classifier_bytes`
-    n_classes:int,   # labels
-    recipe:Recipe,   # its recipe
+    path:Path,                               # perhaps a file with `classifier_bytes`
+    n_classes:int,                           # labels
+    recipe:Recipe,                           # its recipe
 )->tuple[SmallClassifier, float, str]|None:  # classifier, accuracy, hash of the file; None when there is none that can be used
     "What is in a file of the cache; one that is damaged is told of."
     from safetensors import SafetensorError, safe_open
@@ -526,9 +526,9 @@ def tf1_weights(
 
 
 def resize_tf1(
-    x:Tensor,       # (n, c, h, w) floats
-    size:int=299,   # of both sides
-)->Tensor:          # (n, c, size, size)
+    x:Tensor,      # (n, c, h, w) floats
+    size:int=299,  # of both sides
+)->Tensor:         # (n, c, size, size)
     "Bilinear resize as in TensorFlow 1: pixels at their corners."
     down, across = (tf1_weights(n, size).to(x) for n in x.shape[-2:])
     return down @ x @ across.T
@@ -720,8 +720,8 @@ EXTRACTORS:dict[str, Callable[..., Extractor]] = {}  # name -> builder with the 
 
 
 def named_extractor(
-    name:str,    # as in the record
-)->Callable:     # a decorator
+    name:str,  # as in the record
+)->Callable:   # a decorator
     "Keep a builder under its name; a second one of that name is refused."
     def keep(make):
         if name in EXTRACTORS: raise ValueError(f"there is an extractor {name!r} already")
@@ -732,10 +732,10 @@ def named_extractor(
 
 @named_extractor('small')
 def find_small(
-    weights:Path|str|None,       # must be None
-    labelled:Images|None,        # the images to learn from
-    resize:str,                  # not used
-    device:str|torch.device,     # where it computes
+    weights:Path|str|None,    # must be None
+    labelled:Images|None,     # the images to learn from
+    resize:str,               # not used
+    device:str|torch.device,  # where it computes
 )->SmallFeatures:
     "The classifier that is trained here."
     refuse_weights(weights, 'small')
@@ -745,10 +745,10 @@ def find_small(
 
 @named_extractor('inception')
 def find_inception(
-    weights:Path|str|None,       # the file; None: torch's cache, or a download
-    labelled:Images|None,        # not used
-    resize:str,                  # 'tf1' or 'pytorch'
-    device:str|torch.device,     # where it computes
+    weights:Path|str|None,    # the file; None: torch's cache, or a download
+    labelled:Images|None,     # not used
+    resize:str,               # 'tf1' or 'pytorch'
+    device:str|torch.device,  # where it computes
 )->FIDInception:
     "The network of FID."
     return FIDInception(weights, resize, device)
@@ -756,10 +756,10 @@ def find_inception(
 
 @named_extractor('efficientnet-lite0')
 def find_imagenet(
-    weights:Path|str|None,       # must be None
-    labelled:Images|None,        # not used
-    resize:str,                  # not used
-    device:str|torch.device,     # where it computes
+    weights:Path|str|None,    # must be None
+    labelled:Images|None,     # not used
+    resize:str,               # not used
+    device:str|torch.device,  # where it computes
 )->ImageNetFeatures:
     "The packaged ImageNet classifier."
     refuse_weights(weights, 'efficientnet-lite0')
@@ -775,11 +775,11 @@ def refuse_weights(
 
 
 def find_extractor(
-    name:str,                        # a key of `EXTRACTORS`
-    weights:Path|str|None=None,      # local file, for 'inception'
-    labelled:Images|None=None,       # what 'small' learns from
-    resize:str='tf1',                # the rule of 'inception'
-    device:str|torch.device='cpu',   # where it computes
+    name:str,                       # a key of `EXTRACTORS`
+    weights:Path|str|None=None,     # local file, for 'inception'
+    labelled:Images|None=None,      # what 'small' learns from
+    resize:str='tf1',               # the rule of 'inception'
+    device:str|torch.device='cpu',  # where it computes
 )->Extractor:
     "The extractor of that name."
     if name not in EXTRACTORS: raise UserError(f"no extractor {name!r}: choose from {', '.join(EXTRACTORS)}")

@@ -278,9 +278,9 @@ def factor_of(
 
 
 def root_trace(
-    a:Spread,    # of one set
-    b:Spread,    # of another
-)->Tensor:       # trace of the square root of the product of the covariances
+    a:Spread,  # of one set
+    b:Spread,  # of another
+)->Tensor:     # trace of the square root of the product of the covariances
     "By eigenvalues where rounding can't matter, else by singular values; the same whichever comes first."
     a, b = sorted((a, b), key=lambda s: (s.cov is not None, s.total.item()))
     factor = factor_of(a)
@@ -319,9 +319,9 @@ class InceptionScore(NamedTuple):
 
 
 def inception_score(
-    logits:Tensor,      # (n, k) of a classifier; or probabilities, see `probs`
-    splits:int=10,      # contiguous parts
-    probs:bool=False,   # does `logits` hold probabilities?
+    logits:Tensor,     # (n, k) of a classifier; or probabilities, see `probs`
+    splits:int=10,     # contiguous parts
+    probs:bool=False,  # does `logits` hold probabilities?
 )->InceptionScore:
     "The inception score by the reference rule."
     logits = finite_features(logits)
@@ -367,11 +367,11 @@ def kernel_distance(
 
 
 def kid(
-    fake:Tensor,         # (n, d) features
-    real:Tensor,         # (m, d) features
-    generator:Generator, # draws the subsets, where it lives; the caller's
-    subsets:int=100,     # how many
-    size:int|None=None,  # images of a subset; None: 1000, or half of the smaller set
+    fake:Tensor,          # (n, d) features
+    real:Tensor,          # (m, d) features
+    generator:Generator,  # draws the subsets, where it lives; the caller's
+    subsets:int=100,      # how many
+    size:int|None=None,   # images of a subset; None: 1000, or half of the smaller set
 )->KID:
     "The kernel distance (KID): mean over random subsets, with the standard error of the whole."
     fake, real = finite_features(fake), finite_features(real)
@@ -408,11 +408,11 @@ def standard_error(
 def score_images(
     fake:Tensor|Images|Mixed,      # drawn images, (n, 3, h, w) uint8, or others
     real:Images|Mixed|Statistics,  # the images to compare with, or their statistics
-    extractor:Extractor,     # whose features
-    splits:int=10,           # of the inception score
-    batch_size:int=250,      # images at once
-    kid_rng:Generator|None=None,  # draws the subsets of the kernel distance; None: no kernel distance
-)->list[dict]:               # records: Frechet distance, inception score (if there are logits), kernel distance (if asked for)
+    extractor:Extractor,           # whose features
+    splits:int=10,                 # of the inception score
+    batch_size:int=250,            # images at once
+    kid_rng:Generator|None=None,   # draws the subsets of the kernel distance; None: no kernel distance
+)->list[dict]:                     # records: Frechet distance, inception score (if there are logits), kernel distance (if asked for)
     "The scores of `fake`, as records."
     if not isinstance(real, Images | Mixed | Statistics): raise UserError(f"what images are compared with must be Images or Statistics, not {type(real).__name__}")
     if kid_rng is not None and isinstance(real, Statistics): raise UserError("a kernel distance needs the real images: their statistics aren't enough")
@@ -449,7 +449,7 @@ def score_name(
 def about_scores(
     fake:Tensor|Images|Mixed,      # what is scored
     real:Images|Mixed|Statistics,  # what it is compared with
-    extractor:Extractor,     # whose features
+    extractor:Extractor,           # whose features
 )->dict:
     "What every record says: how many images, of which size, as they are or how prepared, seen by whom."
     known = isinstance(real, Statistics)
@@ -495,11 +495,11 @@ def few_warning(
 
 
 def inception_record(
-    logits:Tensor,         # (n, k)
-    splits:int,            # contiguous parts
+    logits:Tensor,             # (n, k)
+    splits:int,                # contiguous parts
     fake:Tensor|Images|Mixed,  # with labels, perhaps in their order
-    extractor:Extractor,   # whose logits
-    about:dict,            # from `about_scores`
+    extractor:Extractor,       # whose logits
+    about:dict,                # from `about_scores`
 )->dict:
     "The inception score, and what bent it."
     score, labels = inception_score(logits, splits), getattr(fake, 'labels', None)
@@ -549,9 +549,9 @@ class Described(NamedTuple):
 
 def describe_images(
     images:Tensor|Images|Mixed,  # (n, 3, h, w) uint8, or images of any kind
-    extractor:Extractor,  # whose features
-    batch_size:int=250,   # images at once
-    keep:bool=False,      # the features too, for a kernel distance
+    extractor:Extractor,         # whose features
+    batch_size:int=250,          # images at once
+    keep:bool=False,             # the features too, for a kernel distance
 )->Described:
     "Pass images through an extractor, keeping statistics and logits, and the features only while they are few or on demand."
     n, keep = len(images), keep or len(images) <= extractor.dim
@@ -564,9 +564,9 @@ def describe_images(
 
 
 def seen_in(
-    images:Tensor|Images|Mixed,  # of one size, or of several
-    extractor:Extractor,         # whose features
-    batch_size:int,              # images at once
+    images:Tensor|Images|Mixed,        # of one size, or of several
+    extractor:Extractor,               # whose features
+    batch_size:int,                    # images at once
 )->Iterator[tuple[Tensor, Features]]:  # which images, and what is seen in them
     "Batch by batch, all images of one size together."
     parts = zip(images.places, images.parts) if isinstance(images, Mixed) else [(torch.arange(len(images)), images)]

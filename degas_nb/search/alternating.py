@@ -33,27 +33,27 @@ from .supernet import SuperGenerator, by_name
 @dataclass(frozen=True)
 class SearchConfig:
     "Settings of one architecture search."
-    epochs: int = 12  # passes over the images; the paper has DARTS' 50
-    batch_size: int = 64  # images a step (DARTS)
-    img_size: int = 32  # side of the images, a multiple of 8
-    width: int = 32  # channels of the super-network; the final generator may be wider
-    z_dim: int = 128  # numbers in each latent (CT-GAN)
-    optimiser: str = 'adam'  # of the weights: 'adam', or 'sgd' with momentum 0.9, weight decay 3e-4 and clipping at 5 (DARTS)
-    lr: float = 1e-3  # of the weights, falling to `lr_end` along a cosine; `paper()` has SGD 3e-1 (sec. 4.1)
-    lr_end: float = 0.0  # of the weights in the end; DARTS: 1e-3
-    z_lr: float = 0.1  # of the latents, on the gradient of each image's own loss; the lesson `glo` shows what 10 does
-    z_init: str = 'pca'  # 'pca' is ahead wherever the lessons compare the two; 'random' is the paper's
-    surface: str = 'sphere'  # latents live on the unit 'sphere', or in the 'ball' (GLO)
-    alpha_lr: float = 3e-3  # of alpha, Adam; for short runs: DARTS' 3e-4 needs ten times the steps
-    alpha_decay: float = 1e-3  # weight decay of alpha (DARTS)
-    warmup: int = 0  # epochs in which alpha rests; PC-DARTS: 15
-    held_out: float = 0.0  # share of the images kept for alpha: their latents move, the weights never see them; DARTS: 0.5
-    relaxation: str = 'softmax'  # from alpha to mixing weights (eq. 1); 'sigmoid' as in FairDARTS
-    impl: str = 'merged'  # how mixtures are computed: 'merged' is fast, 'sum' is eq. 1 to the letter; the same function
-    joint: bool = False  # both gradients from one pass, alpha's at the weights before their step: faster; the paper alternates
-    amp: str = 'off'  # true float32; faster, but with fewer bits: 'tf32' (the products of a GPU), 'bf16' (the whole network, where the hardware multiplies it)
-    deterministic: bool = False  # on a GPU: only kernels that give the same bits each time, where torch has such; slower
-    seed: int = 0  # of everything random in the run
+    epochs:int = 12  # passes over the images; the paper has DARTS' 50
+    batch_size:int = 64  # images a step (DARTS)
+    img_size:int = 32  # side of the images, a multiple of 8
+    width:int = 32  # channels of the super-network; the final generator may be wider
+    z_dim:int = 128  # numbers in each latent (CT-GAN)
+    optimiser:str = 'adam'  # of the weights: 'adam', or 'sgd' with momentum 0.9, weight decay 3e-4 and clipping at 5 (DARTS)
+    lr:float = 1e-3  # of the weights, falling to `lr_end` along a cosine; `paper()` has SGD 3e-1 (sec. 4.1)
+    lr_end:float = 0.0  # of the weights in the end; DARTS: 1e-3
+    z_lr:float = 0.1  # of the latents, on the gradient of each image's own loss; the lesson `glo` shows what 10 does
+    z_init:str = 'pca'  # 'pca' is ahead wherever the lessons compare the two; 'random' is the paper's
+    surface:str = 'sphere'  # latents live on the unit 'sphere', or in the 'ball' (GLO)
+    alpha_lr:float = 3e-3  # of alpha, Adam; for short runs: DARTS' 3e-4 needs ten times the steps
+    alpha_decay:float = 1e-3  # weight decay of alpha (DARTS)
+    warmup:int = 0  # epochs in which alpha rests; PC-DARTS: 15
+    held_out:float = 0.0  # share of the images kept for alpha: their latents move, the weights never see them; DARTS: 0.5
+    relaxation:str = 'softmax'  # from alpha to mixing weights (eq. 1); 'sigmoid' as in FairDARTS
+    impl:str = 'merged'  # how mixtures are computed: 'merged' is fast, 'sum' is eq. 1 to the letter; the same function
+    joint:bool = False  # both gradients from one pass, alpha's at the weights before their step: faster; the paper alternates
+    amp:str = 'off'  # true float32; faster, but with fewer bits: 'tf32' (the products of a GPU), 'bf16' (the whole network, where the hardware multiplies it)
+    deterministic:bool = False  # on a GPU: only kernels that give the same bits each time, where torch has such; slower
+    seed:int = 0  # of everything random in the run
 
     def __post_init__(self):
         for name in 'epochs', 'width', 'z_dim': check_least(name, getattr(self, name), 1)
@@ -66,8 +66,8 @@ class SearchConfig:
 
     @classmethod
     def paper(cls,
-        data: str = 'cifar10',  # or 'stl10'
-    ) -> 'SearchConfig':
+        data:str='cifar10',  # or 'stl10'
+    )->'SearchConfig':
         "The paper's settings as far as it states them (DARTS' for CIFAR-10, learning rate of sec. 4.1)."
         lr = dict(cifar10=3e-1, stl10=3e-2)
         if data not in lr: raise UserError(f"the paper has no settings for {data!r}: choose {' or '.join(lr)}")
@@ -77,67 +77,67 @@ class SearchConfig:
 
     @classmethod
     def from_dict(cls,
-        values: dict,  # as `asdict` gives it; the space that a run names beside them is for `space_of`
-    ) -> 'SearchConfig':
+        values:dict,  # as `asdict` gives it; the space that a run names beside them is for `space_of`
+    )->'SearchConfig':
         "The settings in plain values; a `UserError` names what is not a setting."
         return cls(**checked_fields(cls, plain_settings(values), 'settings of the search'))
 
 
 def search_settings(
-    config: SearchConfig,  # of a run
-    space: SearchSpace,  # that it searches
-) -> dict:  # plain values
+    config:SearchConfig,  # of a run
+    space:SearchSpace,    # that it searches
+)->dict:                  # plain values
     "What a run's folder and checkpoint say of it: the settings, and a space that is not DEGAS'."
     fixed = space.fixed()
     return asdict(config) | ({} if fixed == DEGAS else dict(space=fixed.to_json()))
 
 
 def plain_settings(
-    values: object,  # from `search_settings`
-) -> object:  # the same without the space
+    values:object,  # from `search_settings`
+)->object:          # the same without the space
     "The fields of a `SearchConfig` alone."
     return {k: v for k, v in values.items() if k != 'space'} if isinstance(values, dict) else values
 
 
-AMP: dict[str, torch.dtype] = {'off': torch.float32, 'tf32': torch.float32, 'bf16': torch.bfloat16}  # what the network computes in
+AMP:dict[str, torch.dtype] = {'off': torch.float32, 'tf32': torch.float32, 'bf16': torch.bfloat16}  # what the network computes in
 
 
 def check_amp(
-    amp: str,  # a name of `AMP`
-    device: torch.device,  # where to compute
-) -> None:
+    amp:str,              # a name of `AMP`
+    device:torch.device,  # where to compute
+)->None:
     "A `UserError` where the hardware lacks such arithmetic: emulated, it is slower than float32."
     if amp == 'bf16' and not has_bf16(device): raise UserError(f"this {device.type} has no bfloat16 arithmetic, so --amp bf16 would be slower: leave it off")
     if amp == 'tf32': check_tf32(device)
 
 
 def has_bf16(
-    device: torch.device,  # that is there
-) -> bool:
+    device:torch.device,  # that is there
+)->bool:
     "Does the device itself multiply bfloat16?"
     if device.type == 'cpu': return bf16_on_cpu()
     asked = getattr(torch.get_device_module(device), 'is_bf16_supported', None)
     return asked is not None and asked(including_emulation=False)
 
 
-def bf16_on_cpu() -> bool:
+def bf16_on_cpu()->bool:
     "Has the processor instructions that multiply bfloat16 (AVX512_BF16 or AMX)?"
     flags = Path('/proc/cpuinfo').read_text().split() if Path('/proc/cpuinfo').exists() else []
     return not {'avx512_bf16', 'amx_bf16'}.isdisjoint(flags)
 
 
-OPTIMISERS: dict[str, Callable[[list, SearchConfig], torch.optim.Optimizer]] = {
+OPTIMISERS:dict[str, Callable[[list, SearchConfig], torch.optim.Optimizer]] = {
     'adam': lambda params, c: torch.optim.Adam(params, c.lr),  # not fused: on CPU that mixes up entries where a gradient's layout differs from its weight's (torch 2.14)
     'sgd': lambda params, c: torch.optim.SGD(params, c.lr, momentum=.9, weight_decay=3e-4),
 }
 
 
 def cosine(
-    start: float,  # at step 0
-    end: float,  # at step `total`
-    step: int,  # now
-    total: int,  # steps of the run
-) -> float:
+    start:float,  # at step 0
+    end:float,    # at step `total`
+    step:int,     # now
+    total:int,    # steps of the run
+)->float:
     "A learning rate that is a function of the step: nothing to save, nothing to resume."
     return end + (start - end)*(1 + math.cos(math.pi*step/total))/2
 
@@ -145,33 +145,33 @@ def cosine(
 @dataclass(frozen=True)
 class SearchStep:
     "What one step did; numbers are fetched when they are read."
-    n: int  # steps done, from 1
-    epoch: int  # from 1
-    lr: float  # of the weights in this step
-    values: Tensor  # (4,): loss, mse, lap, psnr of the batch before the step
-    logits: dict[str, Tensor]  # group -> (edges, ops), alpha after the step
-    relaxation: str  # how alpha becomes weights
-    space: SearchSpace  # names the edges
-    ends_epoch: bool  # is this the last step of its epoch?
+    n:int                     # steps done, from 1
+    epoch:int                 # from 1
+    lr:float                  # of the weights in this step
+    values:Tensor             # (4,): loss, mse, lap, psnr of the batch before the step
+    logits:dict[str, Tensor]  # group -> (edges, ops), alpha after the step
+    relaxation:str            # how alpha becomes weights
+    space:SearchSpace         # names the edges
+    ends_epoch:bool           # is this the last step of its epoch?
 
     @cached_property
-    def losses(self) -> dict[str, float]:
+    def losses(self)->dict[str, float]:
         "`loss` = `mse` + `lap`, and `psnr` in dB, over the batch."
         return dict(zip(('loss', 'mse', 'lap', 'psnr'), self.values.tolist()))
 
     @cached_property
-    def alpha(self) -> dict[str, dict[str, float]]:
+    def alpha(self)->dict[str, dict[str, float]]:
         "Raw logits, {edge: {op: number}}."
         return by_name(self.space, self.logits)
 
     @cached_property
-    def weights(self) -> dict[str, dict[str, float]]:
+    def weights(self)->dict[str, dict[str, float]]:
         "Mixing weights, {edge: {op: number}}."
         return by_name(self.space, {k: RELAXATIONS[self.relaxation](a) for k, a in self.logits.items()})
 
     def record(self,
-        with_alpha: bool = False,  # the 118 numbers of alpha and weights too?
-    ) -> dict:  # a line of trace.jsonl
+        with_alpha:bool=False,  # the 118 numbers of alpha and weights too?
+    )->dict:                    # a line of trace.jsonl
         "Plain values; a `Diverged` when the search has diverged."
         if not math.isfinite(self.losses['loss']): raise Diverged(f"the loss is not finite at step {self.n}: try a smaller --lr or --z-lr; what was saved goes on with one, too (--resume --lr RATE)")
         if with_alpha and not all(bool(a.isfinite().all()) for a in self.logits.values()): raise Diverged(f"alpha is not finite at step {self.n}: try a smaller --lr, --z-lr or --alpha-lr")
@@ -184,11 +184,11 @@ class Search(Planned, Iterator[SearchStep]):
     changeable = 'epochs', 'lr', 'z_lr', 'alpha_lr'
 
     def __init__(self,
-        net: SuperGenerator,  # to be searched
-        images: Images,  # to be reconstructed; their index is their identity
-        config: SearchConfig = SearchConfig(),  # settings
-        ranks: Ranks = Ranks(),  # processes that share each step
-        history: list[dict] = [],  # settings that held before (see `Planned`)
+        net:SuperGenerator,                  # to be searched
+        images:Images,                       # to be reconstructed; their index is their identity
+        config:SearchConfig=SearchConfig(),  # settings
+        ranks:Ranks=Ranks(),                 # processes that share each step
+        history:list[dict]=[],               # settings that held before (see `Planned`)
     ):
         if not isinstance(images, Images): raise UserError(f"a search needs images as load(...) gives them, not {type(images).__name__}: for fewer, load with limit=")
         if len(images) < config.batch_size: raise UserError(f"{len(images)} images are fewer than --batch-size {config.batch_size}: give more images or a smaller batch")
@@ -215,24 +215,24 @@ class Search(Planned, Iterator[SearchStep]):
 
     @classmethod
     def from_config(cls,
-        images: Images,  # to be reconstructed
-        config: SearchConfig = SearchConfig(),  # settings
-        space: SearchSpace = DEGAS,  # what to search
-        device: str | torch.device = 'cpu',  # where to compute
-        ranks: Ranks = Ranks(),  # processes that share each step
-        history: list[dict] = [],  # settings that held before (see `Planned`)
-    ) -> 'Search':
+        images:Images,                       # to be reconstructed
+        config:SearchConfig=SearchConfig(),  # settings
+        space:SearchSpace=DEGAS,             # what to search
+        device:str|torch.device='cpu',       # where to compute
+        ranks:Ranks=Ranks(),                 # processes that share each step
+        history:list[dict]=[],               # settings that held before (see `Planned`)
+    )->'Search':
         "A new search, its network drawn from the run's seed (torch's global stream is left as it was)."
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(config.seed)  # torch.manual_seed would reseed the GPUs' streams, too
             net = SuperGenerator(space, config.img_size, config.z_dim, config.width, config.impl, config.relaxation)
         return cls(net.to(device), images, config, ranks, history)
 
-    def length(self, config: SearchConfig) -> int: return config.epochs*self.per_epoch
+    def length(self, config:SearchConfig)->int: return config.epochs*self.per_epoch
 
-    def __len__(self) -> int: return self.length(self.config)
+    def __len__(self)->int: return self.length(self.config)
 
-    def __next__(self) -> SearchStep:
+    def __next__(self)->SearchStep:
         if self.n >= len(self): raise StopIteration
         epoch, i = divmod(self.n, self.per_epoch)
         plan = self.plan_at(self.n)
@@ -251,26 +251,26 @@ class Search(Planned, Iterator[SearchStep]):
         if ends_epoch: self.gather_latents()  # for pictures
         return SearchStep(self.n, epoch + 1, lr, values, logits, self.config.relaxation, self.net.space, ends_epoch)
 
-    def arithmetic(self) -> AbstractContextManager:
+    def arithmetic(self)->AbstractContextManager:
         "How float32 is multiplied inside."
         return float32_products(tf32=self.config.amp == 'tf32')
 
     def batch_index(self,
-        members: Tensor,  # (m,) indices of this rank's images to draw from
-        epoch: int,  # from 0
-        i: int,  # which batch of the epoch
-        stream: str = '',  # other name, other order
-    ) -> Tensor:  # (share,) int64
+        members:Tensor,  # (m,) indices of this rank's images to draw from
+        epoch:int,       # from 0
+        i:int,           # which batch of the epoch
+        stream:str='',   # other name, other order
+    )->Tensor:           # (share,) int64
         "This rank's part of batch `i` of the epoch; starts over where there are fewer images than asked for."
         order = self.order(members, epoch, stream)
         at = torch.arange(i*self.share, (i + 1)*self.share, device=order.device) % len(members)
         return order[at]
 
     def order(self,
-        members: Tensor,  # (m,) indices of images
-        epoch: int,  # from 0
-        stream: str = '',  # other name, other order
-    ) -> Tensor:  # (m,) int64, beside the members
+        members:Tensor,  # (m,) indices of images
+        epoch:int,       # from 0
+        stream:str='',   # other name, other order
+    )->Tensor:           # (m,) int64, beside the members
         "The members as an epoch takes them: drawn on the CPU, once."
         if stream not in self.orders or self.orders[stream][0] != (epoch, id(members)):
             drawn = epoch_permutation(len(members), f'{self.config.seed}{stream}', epoch).to(members.device)
@@ -278,39 +278,39 @@ class Search(Planned, Iterator[SearchStep]):
         return self.orders[stream][1]
 
     def per_image_loss(self,
-        z: Tensor,  # (b, z_dim) on the surface
-        index: Tensor,  # (b,) which images
-    ) -> dict[str, Tensor]:  # named terms, each (b,)
+        z:Tensor,          # (b, z_dim) on the surface
+        index:Tensor,      # (b,) which images
+    )->dict[str, Tensor]:  # named terms, each (b,)
         "The reconstruction loss of each image (sec. 3.2)."
         with torch.autocast(self.device.type, AMP['bf16'], enabled=self.config.amp == 'bf16'):
             made = self.net(z*self.latents.scale)
         return reconstruction_loss(made.to(z.dtype), self.images.batch(index, self.device))
 
     def glo_step(self,
-        index: Tensor,  # (b,) which images
-        lr: float,  # of the weights
-        with_alpha: bool = False,  # alpha too, from the same pass (`joint`)
-    ) -> Tensor:  # (4,) loss, mse, lap, psnr before the step
+        index:Tensor,           # (b,) which images
+        lr:float,               # of the weights
+        with_alpha:bool=False,  # alpha too, from the same pass (`joint`)
+    )->Tensor:                  # (4,) loss, mse, lap, psnr before the step
         "One step of the batch's latents and of the weights (GLO), and of alpha where it is joined."
         set_rate_(self.opt, lr)
         return (self.joint_update if with_alpha else self.glo_update)(index)
 
     def alpha_step(self,
-        index: Tensor,  # (b,) which images
-    ) -> None:
+        index:Tensor,  # (b,) which images
+    )->None:
         "One step of alpha; of held-out images the latents move as well, since nothing else fits them."
         self.alpha_update(index)
 
     def update_jointly(self,
-        index: Tensor,  # (b,) which images
-    ) -> Tensor:  # (4,) loss, mse, lap, psnr before the step
+        index:Tensor,  # (b,) which images
+    )->Tensor:         # (4,) loss, mse, lap, psnr before the step
         "A step of latents, weights and alpha."
         return self.update_glo(index, with_alpha=True)
 
     def update_glo(self,
-        index: Tensor,  # (b,) which images
-        with_alpha: bool = False,  # alpha too, from the same pass (`joint`)
-    ) -> Tensor:  # (4,) loss, mse, lap, psnr before the step
+        index:Tensor,           # (b,) which images
+        with_alpha:bool=False,  # alpha too, from the same pass (`joint`)
+    )->Tensor:                  # (4,) loss, mse, lap, psnr before the step
         "The step itself, at the rate that stands in the optimiser."
         moving = self.weights + self.alphas*with_alpha
         self.net.train()
@@ -330,8 +330,8 @@ class Search(Planned, Iterator[SearchStep]):
         return values
 
     def update_alpha(self,
-        index: Tensor,  # (b,) which images
-    ) -> Tensor:  # scalar, the loss
+        index:Tensor,  # (b,) which images
+    )->Tensor:         # scalar, the loss
         "The step itself."
         with batch_statistics(self.net):
             z = self.latents.gather(index)
@@ -344,21 +344,21 @@ class Search(Planned, Iterator[SearchStep]):
         if self.alpha_on is not None: self.latents.update_(index, grads[-1]*len(index), self.plan_at(self.n).z_lr)
         return loss.detach()
 
-    def forget_recordings(self) -> None:
+    def forget_recordings(self)->None:
         "A loaded optimiser, or another rate of the latents, is not what was recorded."
         for update in self.glo_update, self.joint_update, self.alpha_update: update.forget()
 
     @torch.no_grad()
     def reconstruct(self,
-        index: Tensor,  # (b,) which images
-    ) -> Tensor:  # (b, 3, s, s) in [-1, 1]
+        index:Tensor,  # (b,) which images
+    )->Tensor:         # (b, 3, s, s) in [-1, 1]
         "What the network makes of these images' latents, with the statistics of a full batch."
         together = index.to(self.device)
         if (lacking := self.config.batch_size - len(index)) > 0:
             together = torch.cat([together, epoch_permutation(len(self.images), self.config.seed, 0)[:lacking].to(self.device)])
         with self.arithmetic(), batch_statistics(self.net): return self.net(self.latents.z[together]*self.latents.scale)[:len(index)]
 
-    def psnr(self) -> Tensor:  # (n,) dB, in the order of the images
+    def psnr(self)->Tensor:  # (n,) dB, in the order of the images
         "The quality of every image's reconstruction."
         order = epoch_permutation(len(self.images), self.config.seed, 0).to(self.images.pixels.device)
         found = [psnr(self.reconstruct(index), self.images.batch(index, self.device)) for index in order.split(self.config.batch_size)]
@@ -366,27 +366,27 @@ class Search(Planned, Iterator[SearchStep]):
 
     @torch.no_grad()
     def sample(self,
-        n: int,  # how many
-    ) -> Tensor:  # (n, 3, s, s) in [-1, 1]
+        n:int,  # how many
+    )->Tensor:  # (n, 3, s, s) in [-1, 1]
         "New images: latents from the Gaussian of the learned ones (GLO)."
         z = self.latents.sample(n, Randoms(self.config.seed, ('samples',))['samples'])
         with self.arithmetic(), batch_statistics(self.net): return self.net(z.to(self.device)*self.latents.scale)
 
-    def gather_latents(self) -> None:
+    def gather_latents(self)->None:
         "Bring every image's latent to every rank: at the end of an epoch and for a checkpoint, never in a step."
         if self.ranks.n == 1: return
         for members, own in ((self.train_on, self.own_train), (self.alpha_on, self.own_alpha)):
             if members is not None: self.latents.z[members] = self.ranks.gather(self.latents.z[own], len(members))
 
-    def state_dict(self) -> dict:
+    def state_dict(self)->dict:
         "Everything that the next step depends on; with several ranks, all must ask at the same step."
         self.gather_latents()
         return dict(step=self.n, config=search_settings(self.config, self.net.space), history=self.history, images=self.images.fingerprint(), net=self.net.state_dict(), latents=self.latents.state_dict(),
                     opt=optimiser_state(self.opt), alpha_opt=optimiser_state(self.alpha_opt), randoms=self.randoms.state_dict())
 
     def load_state_dict(self,
-        state: dict,  # from `state_dict` of a search with the same settings and images
-    ) -> None:
+        state:dict,  # from `state_dict` of a search with the same settings and images
+    )->None:
         "Go on where `state` was saved; a `UserError` says what does not fit."
         if other := self.other_than(state['config'], state.get('history', [])): raise UserError(f"the checkpoint is from another config ({other[0]})")
         if state['images'] != self.images.fingerprint(): raise UserError("the checkpoint was made with other images (same --data and --limit?)")
@@ -399,21 +399,21 @@ class Search(Planned, Iterator[SearchStep]):
         self.n = state['step']
 
     def save(self,
-        folder: Path | str | RunFolder,  # of this run; made when it is new
-    ) -> RunFolder:
+        folder:Path|str|RunFolder,  # of this run; made when it is new
+    )->RunFolder:
         "Write a checkpoint into the run's folder."
         run = folder if isinstance(folder, RunFolder) else self.folder(folder)
         run.save_checkpoint(self.state_dict())
         return run
 
-    def settings(self) -> dict:  # for config.json
+    def settings(self)->dict:  # for config.json
         "The settings of the search, as plain values."
         return search_settings(self.config, self.net.space)
 
     def folder(self,
-        path: Path | str,  # where the run lives
-        overwrite: bool = False,  # replace a run that is there
-    ) -> RunFolder:
+        path:Path|str,         # where the run lives
+        overwrite:bool=False,  # replace a run that is there
+    )->RunFolder:
         "The folder at `path` if it is this run's, or a new one."
         settings = self.settings()
         data = dict(name=self.images.name, split=self.images.split, n=len(self.images), fingerprint=self.images.fingerprint())
@@ -423,19 +423,19 @@ class Search(Planned, Iterator[SearchStep]):
         return RunFolder.create(path, 'search', settings, data, overwrite).replan(settings, self.history)
 
     def other_than(self,
-        then: dict,  # settings of a folder or a checkpoint
-        past: list[dict],  # and its history
-    ) -> list[str]:
+        then:dict,        # settings of a folder or a checkpoint
+        past:list[dict],  # and its history
+    )->list[str]:
         "What is not the same, in words; a search that has only been made longer since then is the same."
         return other_plan(search_settings(SearchConfig.from_dict(then), space_of(then)), past, search_settings(self.config, self.net.space), self.history)
 
     @classmethod
     def load(cls,
-        path: Path | str,  # folder of a run
-        images: Images,  # the same images
-        device: str | torch.device = 'cpu',  # where to compute
-        ranks: Ranks = Ranks(),  # processes that share each step; their number may have changed
-    ) -> 'Search':
+        path:Path|str,                  # folder of a run
+        images:Images,                  # the same images
+        device:str|torch.device='cpu',  # where to compute
+        ranks:Ranks=Ranks(),            # processes that share each step; their number may have changed
+    )->'Search':
         "The run in `path` as it was at its last checkpoint."
         run = RunFolder.open(path, 'search')
         search = cls.of_run(run, images, device, ranks)
@@ -444,20 +444,20 @@ class Search(Planned, Iterator[SearchStep]):
 
     @classmethod
     def of_run(cls,
-        run: RunFolder,  # of a search
-        images: Images,  # its images
-        device: str | torch.device = 'cpu',  # where to compute
-        ranks: Ranks = Ranks(),  # processes that share each step
-    ) -> 'Search':
+        run:RunFolder,                  # of a search
+        images:Images,                  # its images
+        device:str|torch.device='cpu',  # where to compute
+        ranks:Ranks=Ranks(),            # processes that share each step
+    )->'Search':
         "A run's search before its first step, in the space that it was begun in."
         history = checked_history(run.history, dict(epochs=int, lr=float, z_lr=float, alpha_lr=float), f"{run.path}/config.json")
         return cls.from_config(images, SearchConfig.from_dict(run.config), space_of(run.config), device, ranks, history)
 
 
 def split(
-    n: int,  # images
-    config: SearchConfig,  # `held_out` and `seed`
-) -> tuple[Tensor, Tensor | None]:  # for the weights; for alpha, or None when it sees the same images
+    n:int,                      # images
+    config:SearchConfig,        # `held_out` and `seed`
+)->tuple[Tensor, Tensor|None]:  # for the weights; for alpha, or None when it sees the same images
     "Which images train the weights and which alpha."
     if not config.held_out: return torch.arange(n), None
     order = epoch_permutation(n, f'{config.seed}split', 0)

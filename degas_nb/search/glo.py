@@ -42,12 +42,12 @@ def random_init(
 
 # %% ../../nbs/search/02_glo.ipynb #1d3c4cbf
 def principal_axes(
-    pixels:Tensor,       # (n, c, h, w) uint8
-    n_axes:int,          # how many; at most c*h*w
-    n_passes:int = 5,    # passes over the images
-    batch_size:int = 1000,  # images that are floats at a time
-    chosen:Tensor|None = None,  # (m,) int64, which images count; None: all
-)->tuple[Tensor, Tensor]:   # mean (c*h*w,), axes (c*h*w, n_axes) orthonormal, widest first
+    pixels:Tensor,            # (n, c, h, w) uint8
+    n_axes:int,               # how many; at most c*h*w
+    n_passes:int=5,           # passes over the images
+    batch_size:int=1000,      # images that are floats at a time
+    chosen:Tensor|None=None,  # (m,) int64, which images count; None: all
+)->tuple[Tensor, Tensor]:     # mean (c*h*w,), axes (c*h*w, n_axes) orthonormal, widest first
     "The directions in which the images differ most, by subspace iteration: neither a covariance matrix nor a copy of the images is ever held."
     mean = _mean_image(pixels, chosen, batch_size)
     width = min(n_axes + 16, mean.numel())               # a few axes more make the last ones converge
@@ -65,19 +65,19 @@ def principal_axes(
     return mean, axes*sign
 
 def _mean_image(
-    pixels:Tensor,                # (n, c, h, w) uint8
-    chosen:Tensor|None = None,    # (m,) int64, which images count; None: all
-    batch_size:int = 1000,        # images at a time
-)->Tensor:                        # (c*h*w,)
+    pixels:Tensor,            # (n, c, h, w) uint8
+    chosen:Tensor|None=None,  # (m,) int64, which images count; None: all
+    batch_size:int=1000,      # images at a time
+)->Tensor:                    # (c*h*w,)
     "The mean of every pixel value. Sums of whole numbers are exact, so parts may be of any size; as floats all images at once would be eight times their bytes."
     total = sum(rows.sum(0, dtype=torch.float64) for part in _rows(pixels, chosen, batch_size) for rows in part.split(50))
     return total.div(len(pixels) if chosen is None else len(chosen)).float()
 
 def _rows(
-    pixels:Tensor,                # (n, c, h, w) uint8, in any memory order
-    chosen:Tensor|None = None,    # (m,) int64, which images; None: all
-    batch_size:int = 1000,        # images at a time
-)->Iterator[Tensor]:              # (b, c*h*w) floats of its own
+    pixels:Tensor,            # (n, c, h, w) uint8, in any memory order
+    chosen:Tensor|None=None,  # (m,) int64, which images; None: all
+    batch_size:int=1000,      # images at a time
+)->Iterator[Tensor]:          # (b, c*h*w) floats of its own
     "The images as rows of floats, a part at a time, so that nothing as large as all of them is made."
     for part in pixels.split(batch_size) if chosen is None else (pixels[index] for index in chosen.split(batch_size)):
         yield torch.empty(part.shape).copy_(part).flatten(1)
@@ -87,7 +87,7 @@ def pca_init(
     images:Images|Tensor,                 # the training images, or their uint8 pixels
     z_dim:int,                            # length of each latent
     generator:torch.Generator|None=None,  # for the noise where the images have fewer dimensions than `z_dim`
-    fit_on:int = 10_000,                  # the axes come from at most this many images, evenly spread
+    fit_on:int=10_000,                    # the axes come from at most this many images, evenly spread
 )->Tensor:                                # (n, z_dim), not yet projected; mean length 1
     "The coordinates of each image on the principal axes: similar images start as neighbours."
     pixels = getattr(images, 'pixels', images)
@@ -109,14 +109,14 @@ def pca_init(
 @dataclass(frozen=True)
 class Gaussian:
     "A normal distribution with full covariance, on a surface."
-    mean:Tensor            # (z_dim,)
-    factor:Tensor          # (z_dim, z_dim): the covariance is `factor @ factor.T`
-    surface:str = 'sphere' # a name of `SURFACES`
+    mean:Tensor             # (z_dim,)
+    factor:Tensor           # (z_dim, z_dim): the covariance is `factor @ factor.T`
+    surface:str = 'sphere'  # a name of `SURFACES`
 
     @classmethod
     def fit(cls,
-        z:Tensor,                # (n, z_dim) learned latents
-        surface:str = 'sphere',  # where samples are projected to
+        z:Tensor,              # (n, z_dim) learned latents
+        surface:str='sphere',  # where samples are projected to
     )->'Gaussian':
         "Mean and covariance of `z`; fewer latents than dimensions are welcome."
         z64 = z.to('cpu', torch.float64)                  # some devices have no float64
@@ -139,12 +139,12 @@ class Latents:
     "One z for each training image, learned with the generator (GLO)."
     def __init__(self,
         n:int,                                # number of images
-        z_dim:int = 128,                      # length of each z; CT-GAN's is 128
-        init:str = 'pca',                     # 'pca' (needs `images`) or 'random', the paper's "random noise vector"
-        images:Images|Tensor|None = None,     # the `n` training images
-        surface:str = 'sphere',               # a name of `SURFACES`, to which every z is projected
+        z_dim:int=128,                        # length of each z; CT-GAN's is 128
+        init:str='pca',                       # 'pca' (needs `images`) or 'random', the paper's "random noise vector"
+        images:Images|Tensor|None=None,       # the `n` training images
+        surface:str='sphere',                 # a name of `SURFACES`, to which every z is projected
         generator:torch.Generator|None=None,  # draws the start; a CPU generator for the same one everywhere
-        device:str|torch.device = 'cpu',      # where the table lives: 50,000 x 128 floats are 26 MB
+        device:str|torch.device='cpu',        # where the table lives: 50,000 x 128 floats are 26 MB
     ):
         if surface not in SURFACES: raise UserError(f"unknown surface {surface!r}: choose one of {', '.join(SURFACES)}")
         if init not in ('pca', 'random'): raise UserError(f"unknown start of the latents {init!r}: choose 'pca' or 'random'")

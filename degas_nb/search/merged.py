@@ -19,10 +19,10 @@ from ..space.ops import BatchNorm, Conv, Deconv, DilConv, Op, SepConv, UpConv
 
 # %% ../../nbs/search/04_merged.ipynb #ef2b280a
 def weighted_norm(
-    norm: BatchNorm,  # of the op, behind everything else
-    x: Tensor,  # (n, c, h, w) what it normalises
-    w: Tensor,  # () mixing weight
-) -> Tensor:  # w*norm(x)
+    norm:BatchNorm,  # of the op, behind everything else
+    x:Tensor,        # (n, c, h, w) what it normalises
+    w:Tensor,        # () mixing weight
+)->Tensor:           # w*norm(x)
     "The mixing weight as the norm's scale: one pass, and only `x` is kept for the backward pass."
     scale = w.repeat(x.shape[1]) if norm.weight is None else w*norm.weight  # a real copy: on CPU the channels_last backward misreads an expanded one (torch 2.14)
     shift = None if norm.bias is None else w*norm.bias
@@ -34,36 +34,36 @@ def weighted_norm(
 class FlippedBack(torch.autograd.Function):
     "Hands `out` on; sends its gradient to `x` as a depthwise convolution by the flipped kernel."
     @staticmethod
-    def forward(ctx: object, out: Tensor, x: Tensor, kernel: Tensor, dilation: int) -> Tensor:
+    def forward(ctx:object, out:Tensor, x:Tensor, kernel:Tensor, dilation:int)->Tensor:
         ctx.save_for_backward(kernel)
         ctx.dilation = dilation
         return out.view_as(out)
 
     @staticmethod
-    def backward(ctx: object, grad: Tensor) -> tuple[Tensor, Tensor, None, None]:
+    def backward(ctx:object, grad:Tensor)->tuple[Tensor, Tensor, None, None]:
         kernel, = ctx.saved_tensors
         return grad, depthwise(grad, kernel.to(grad.dtype).flip(2, 3), ctx.dilation), None, None
 
 
 def depthwise(
-    x: Tensor,  # (n, c, h, w)
-    kernel: Tensor,  # (c, 1, k, k), k odd
-    dilation: int,  # 1, or 2 for holes
-) -> Tensor:  # (n, c, h, w)
+    x:Tensor,       # (n, c, h, w)
+    kernel:Tensor,  # (c, 1, k, k), k odd
+    dilation:int,   # 1, or 2 for holes
+)->Tensor:          # (n, c, h, w)
     "Every channel convolved with its own kernel."
     return F.conv2d(x, kernel, padding=dilation*(kernel.shape[-1]//2), dilation=dilation, groups=x.shape[1])
 
 
 def quick_depthwise(
-    conv: nn.Conv2d,  # depthwise, keeps the size
-    x: Tensor,  # (n, c, h, w)
-) -> Tensor:  # conv(x)
+    conv:nn.Conv2d,  # depthwise, keeps the size
+    x:Tensor,        # (n, c, h, w)
+)->Tensor:           # conv(x)
     "`conv(x)`, whose way back to `x` is as fast as its way forward."
     dilation, = set(conv.dilation)
     return FlippedBack.apply(depthwise(x.detach(), conv.weight, dilation), x, conv.weight.detach(), dilation)
 
 
-BEFORE_NORM: dict[type[Op], Callable[[Op, Tensor, Tensor, Tensor | None], tuple[Tensor, nn.Module]]] = {
+BEFORE_NORM:dict[type[Op], Callable[[Op, Tensor, Tensor, Tensor|None], tuple[Tensor, nn.Module]]] = {
     SepConv: lambda op, x, rectified, y: (op.point2(quick_depthwise(op.depth2, F.relu(op.norm1(op.point1(quick_depthwise(op.depth1, rectified)), y), inplace=True))), op.norm2),
     DilConv: lambda op, x, rectified, y: (op.point(quick_depthwise(op.depth, rectified)), op.norm),
     Normed: lambda op, x, rectified, y: (op.op(x, y), op.norm),
@@ -71,13 +71,13 @@ BEFORE_NORM: dict[type[Op], Callable[[Op, Tensor, Tensor, Tensor | None], tuple[
 
 
 def weighted(
-    op: Op,  # a candidate that is not merged
-    x: Tensor,  # (n, c, h, w) the map
-    rectified: Tensor,  # relu(x)
-    h: Tensor,  # relu(bn(x))
-    w: Tensor,  # () its mixing weight
-    y: Tensor | None = None,  # (n,) labels
-) -> Tensor:  # (n, c, h, w)
+    op:Op,               # a candidate that is not merged
+    x:Tensor,            # (n, c, h, w) the map
+    rectified:Tensor,    # relu(x)
+    h:Tensor,            # relu(bn(x))
+    w:Tensor,            # () its mixing weight
+    y:Tensor|None=None,  # (n,) labels
+)->Tensor:               # (n, c, h, w)
     "`w` times the candidate; where it ends in a batch norm, the weight becomes that norm's scale."
     if type(op) in BEFORE_NORM and not op.activated:
         seen, norm = BEFORE_NORM[type(op)](op, x, rectified, y)
@@ -86,8 +86,8 @@ def weighted(
 
 # %% ../../nbs/search/04_merged.ipynb #75238ddb
 def mergeable(
-    ops: dict[str, Op],  # name -> candidate
-) -> list[str]:  # names
+    ops:dict[str, Op],  # name -> candidate
+)->list[str]:           # names
     "The candidates that one kernel can stand for."
     names = [name for name, op in ops.items() if op.activated and hasattr(op, 'kernel') and _tells_all(op)]
     return names if len(names) > 1 else []
@@ -95,8 +95,8 @@ def mergeable(
 
 @torch.no_grad()
 def _tells_all(
-    op: Op,  # with a `kernel()`
-) -> bool:
+    op:Op,  # with a `kernel()`
+)->bool:
     "Is the op its kernel and nothing else? A bias, holes or groups would be lost on the stencil; ours have none, another's op is looked at."
     if type(op) in (Conv, Deconv, UpConv): return True
     kernel = op.kernel()
@@ -109,7 +109,7 @@ def _tells_all(
 class MergedOp(MixedOp):
     "A `MixedOp` whose linear candidates are applied as one convolution; the same function, the same gradients."
     def __init__(self,
-        ops: dict[str, Op],  # name -> candidate, in the order of the weights
+        ops:dict[str, Op],  # name -> candidate, in the order of the weights
     ):
         super().__init__(ops)
         self.merged = mergeable(ops)
@@ -118,28 +118,28 @@ class MergedOp(MixedOp):
         self.scale = ops[self.merged[0]].scale if self.merged else 1
 
     def stencil(self,
-        w: Tensor,  # (n_ops,) mixing weights
-    ) -> Tensor:  # (c, c, k, k)
+        w:Tensor,  # (n_ops,) mixing weights
+    )->Tensor:     # (c, c, k, k)
         "The weighted sum of the mergeable kernels, each padded to the largest."
         kernels = {name: self.ops[name].kernel() for name in self.merged}
         largest = max(k.shape[-1] for k in kernels.values())
         return add_up(w[self.column[name]]*F.pad(k, [(largest - k.shape[-1])//2]*4) for name, k in kernels.items())
 
-    def separate(self, x: Tensor, h: Tensor, w: Tensor, y: Tensor | None = None) -> list[Tensor]:
+    def separate(self, x:Tensor, h:Tensor, w:Tensor, y:Tensor|None=None)->list[Tensor]:
         "The weighted terms that stay apart; those that begin with a ReLU share one."
         self.check_weights(w)
         rectified = F.relu(x) if any(isinstance(self.ops[n], (SepConv, DilConv)) for n in self.rest) else x
         return [weighted(self.ops[n], x, rectified, h, w[self.column[n]], y) for n in self.rest]
 
-    def forward(self, x: Tensor, h: Tensor, w: Tensor, y: Tensor | None = None) -> Tensor:
+    def forward(self, x:Tensor, h:Tensor, w:Tensor, y:Tensor|None=None)->Tensor:
         return node_sum([(self, x, h, w)], y)
 
 
 def apply_stencil(
-    h: Tensor,  # (n, c, h, w)
-    kernel: Tensor,  # (c_out, c_in, k, k), or (c_in, c_out, k, k) when it enlarges
-    scale: int,  # 1, 2 or 4
-) -> Tensor:  # (n, c, h*scale, w*scale)
+    h:Tensor,       # (n, c, h, w)
+    kernel:Tensor,  # (c_out, c_in, k, k), or (c_in, c_out, k, k) when it enlarges
+    scale:int,      # 1, 2 or 4
+)->Tensor:          # (n, c, h*scale, w*scale)
     "A convolution that keeps the size, or a transposed one that enlarges exactly `scale` times."
     side = kernel.shape[-1]
     if scale == 1: return F.conv2d(h, kernel, padding=side//2)
@@ -147,9 +147,9 @@ def apply_stencil(
 
 
 def node_sum(
-    mixtures: list[tuple[MixedOp, Tensor, Tensor, Tensor]],  # (mixed operation, x, h, w) for each edge into the node
-    y: Tensor | None = None,  # (n,) labels
-) -> Tensor:  # (n, c, h*scale, w*scale)
+    mixtures:list[tuple[MixedOp, Tensor, Tensor, Tensor]],  # (mixed operation, x, h, w) for each edge into the node
+    y:Tensor|None=None,                                     # (n,) labels
+)->Tensor:                                                  # (n, c, h*scale, w*scale)
     "The sum of mixed operations; merged ones that enlarge alike share one convolution."
     terms, calls = [], {}
     for mix, x, h, w in mixtures:
@@ -163,13 +163,13 @@ def node_sum(
 
 
 def apply_shared(
-    maps: tuple[Tensor, ...],  # each (n, c, h, w)
-    kernels: tuple[Tensor, ...],  # one for each map, of one size
-    scale: int,  # 1, 2 or 4
-) -> Tensor:  # (n, c, h*scale, w*scale)
+    maps:tuple[Tensor, ...],     # each (n, c, h, w)
+    kernels:tuple[Tensor, ...],  # one for each map, of one size
+    scale:int,                   # 1, 2 or 4
+)->Tensor:                       # (n, c, h*scale, w*scale)
     "The sum of several stencils as one call: maps side by side, kernels side by side along c_in."
     if len(maps) == 1: return apply_stencil(maps[0], kernels[0], scale)
     return apply_stencil(torch.cat(maps, 1), torch.cat(kernels, 1 if scale == 1 else 0), scale)
 
 
-IMPLS: dict[str, type[MixedOp]] = {'sum': MixedOp, 'merged': MergedOp}
+IMPLS:dict[str, type[MixedOp]] = {'sum': MixedOp, 'merged': MergedOp}

@@ -16,15 +16,15 @@ from ..space.ops import KINDS, Norm, Op, make_op
 from ..ground.errors import UserError
 
 # %% ../../nbs/search/03_mixed.ipynb #0285e354
-RELAXATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+RELAXATIONS:dict[str, Callable[[Tensor], Tensor]] = {
     'softmax': lambda alpha: alpha.softmax(-1),  # DEGAS eq. 1, DARTS: weights of an edge sum to 1
     'sigmoid': torch.sigmoid,                    # FairDARTS: each op on its own, no competition
 }
 
 # %% ../../nbs/search/03_mixed.ipynb #a6e5c91b
 def add_up(
-    terms: Iterable[Tensor],  # at least one, of one shape
-) -> Tensor:  # their sum
+    terms:Iterable[Tensor],  # at least one, of one shape
+)->Tensor:                   # their sum
     "Python's `sum` starts with 0 + x, which copies a whole feature map for nothing."
     return reduce(torch.add, terms)
 
@@ -32,24 +32,24 @@ def add_up(
 class MixedOp(nn.Module):
     "The weighted sum of its candidates (DEGAS eq. 1), each evaluated on its own."
     def __init__(self,
-        ops: dict[str, Op],  # name -> candidate, in the order of the weights
+        ops:dict[str, Op],  # name -> candidate, in the order of the weights
     ):
         super().__init__()
         if not ops: raise UserError("a mixed operation needs a candidate")
         self.ops = nn.ModuleDict(ops)
 
     def check_weights(self,
-        w: Tensor,  # (n_ops,)
-    ) -> None:
+        w:Tensor,  # (n_ops,)
+    )->None:
         "Each candidate has its own weight: one too few, or too many, would shift the others in silence."
         if len(w) != len(self.ops): raise UserError(f"{len(w)} weights for {len(self.ops)} candidates ({', '.join(self.ops)})")
 
     def forward(self,
-        x: Tensor,  # (n, c, h, w) the map
-        h: Tensor,  # the same, after BN and ReLU
-        w: Tensor,  # (n_ops,) mixing weights
-        y: Tensor | None = None,  # (n,) labels
-    ) -> Tensor:  # (n, c, h*scale, w*scale)
+        x:Tensor,            # (n, c, h, w) the map
+        h:Tensor,            # the same, after BN and ReLU
+        w:Tensor,            # (n_ops,) mixing weights
+        y:Tensor|None=None,  # (n,) labels
+    )->Tensor:               # (n, c, h*scale, w*scale)
         "Sum of weight times candidate."
         self.check_weights(w)
         return add_up(w_o*op(h if op.activated else x, y) for w_o, op in zip(w, self.ops.values()))
@@ -58,22 +58,22 @@ class MixedOp(nn.Module):
 class Normed(Op):
     "A pool with a norm behind it, as in DARTS' MixedOp: its output is on the scale of the others."
     def __init__(self,
-        op: Op,  # without weights
-        norm: nn.Module,  # over the channels
+        op:Op,           # without weights
+        norm:nn.Module,  # over the channels
     ):
         super().__init__()
         self.op, self.norm, self.activated, self.scale = op, norm, op.activated, op.scale
 
-    def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor: return self.norm(self.op(x, y), y)
+    def forward(self, x:Tensor, y:Tensor|None=None)->Tensor: return self.norm(self.op(x, y), y)
 
 
 def candidates(
-    kind: str,  # 'normal' or 'up'
-    channels: int,  # in and out
-    norm: Norm,  # factory; affine=False in a search
-    scale: int = 1,  # 1 for normal; 2 or 4 for up
-    names: Iterable[str] | None = None,  # which, as a search space has them; None: all that are registered
-) -> dict[str, Op]:  # name -> op, in the order of the names
+    kind:str,                       # 'normal' or 'up'
+    channels:int,                   # in and out
+    norm:Norm,                      # factory; affine=False in a search
+    scale:int=1,                    # 1 for normal; 2 or 4 for up
+    names:Iterable[str]|None=None,  # which, as a search space has them; None: all that are registered
+)->dict[str, Op]:                   # name -> op, in the order of the names
     "A fresh op of every name, ready for a `MixedOp`."
     if kind not in KINDS: raise UserError(f"unknown kind {kind!r}; there are {', '.join(KINDS)}")
     ops = {name: make_op(name, channels, norm, scale) for name in (KINDS[kind] if names is None else names)}

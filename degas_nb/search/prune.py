@@ -35,9 +35,9 @@ def mixing_weights(
 
 # %% ../../nbs/search/07_prune.ipynb #5f6c1e78
 def check_values(
-    values:Values,         # what the search found
-    space:SearchSpace,     # the edges and operations that must be there, and no others
-    which:str = 'weights', # 'weights' or 'alpha'
+    values:Values,        # what the search found
+    space:SearchSpace,    # the edges and operations that must be there, and no others
+    which:str='weights',  # 'weights' or 'alpha'
 )->None:
     "Refuse numbers that no pruning could be right about."
     if which not in ('weights', 'alpha'): raise UserError(f"pruning compares 'weights' or 'alpha', not {which!r}")
@@ -94,7 +94,7 @@ def decision(
     return dict(node=edge.dst, stage=stage, edge=edge.name, op=op, kind=edge.kind, value=value, says=says)
 
 # %% ../../nbs/search/07_prune.ipynb #b38718b0
-PRUNING_RULES: dict[str, Callable[[Values, SearchSpace], list[dict]]] = {}  # name -> decisions from values
+PRUNING_RULES:dict[str, Callable[[Values, SearchSpace], list[dict]]] = {}  # name -> decisions from values
 
 def pruning_rule(
     rule:Callable[[Values, SearchSpace], list[dict]],  # its name becomes the rule's
@@ -129,11 +129,11 @@ def two_stage(
 
 # %% ../../nbs/search/07_prune.ipynb #d6a4db6d
 def explain_prune(
-    values:Values,             # {edge: {op: number}}: mixing weights, or raw alpha
-    space:SearchSpace = DEGAS, # where they were searched
-    rule:str = 'two_stage',    # a name of `PRUNING_RULES`
-    which:str = 'weights',     # what `values` are: 'weights' or 'alpha'
-)->list[dict]:                 # one record for each kept operation; `says` is a sentence
+    values:Values,            # {edge: {op: number}}: mixing weights, or raw alpha
+    space:SearchSpace=DEGAS,  # where they were searched
+    rule:str='two_stage',     # a name of `PRUNING_RULES`
+    which:str='weights',      # what `values` are: 'weights' or 'alpha'
+)->list[dict]:                # one record for each kept operation; `says` is a sentence
     "Every decision of a rule, with its reason."
     check_is_space(space)
     if not isinstance(rule, str) or rule not in PRUNING_RULES: raise UserError(f"there is no pruning rule {rule!r}: choose one of {', '.join(PRUNING_RULES)}")
@@ -141,17 +141,17 @@ def explain_prune(
     return PRUNING_RULES[rule](values, space)
 
 def prune(
-    values:Values,             # {edge: {op: number}}: mixing weights, or raw alpha
-    space:SearchSpace = DEGAS, # where they were searched
-    rule:str = 'two_stage',    # a name of `PRUNING_RULES`
-    which:str = 'weights',     # what `values` are: 'weights' (as DARTS compares) or 'alpha'
-)->Genotype:                   # connected
+    values:Values,            # {edge: {op: number}}: mixing weights, or raw alpha
+    space:SearchSpace=DEGAS,  # where they were searched
+    rule:str='two_stage',     # a name of `PRUNING_RULES`
+    which:str='weights',      # what `values` are: 'weights' (as DARTS compares) or 'alpha'
+)->Genotype:                  # connected
     "The network that is left when a rule has taken away the rest."
     ops = {record['edge']: record['op'] for record in explain_prune(values, space, rule, which)}
     return Genotype.from_ops(ops, space, dict(rule=rule, compared=which))
 
 def explain_in(
-    folder:Path|str,  # of a run
+    folder:Path|str,                # of a run
 )->Callable[[Values], list[dict]]:  # weights -> decisions
     "`explain_prune` in the space that this run searches: what watches or replays a run decides with it."
     return partial(explain_prune, space=space_of(RunFolder.open(folder).config))

@@ -19,9 +19,9 @@ from torch import Tensor
 @dataclass(frozen=True)
 class Kernel:
     "A blur of five taps along each axis, and how a pyramid goes down with it."
-    factors:tuple              # pairs (rows, columns) of taps; the 5x5 kernel is the sum of their outer products
-    pad:str = 'reflect'        # what lies beyond the border: 'reflect' or 'replicate'
-    expand:bool = True         # True: band = image - enlarged coarse image (Burt and Adelson); False: band = image - blurred image
+    factors:tuple        # pairs (rows, columns) of taps; the 5x5 kernel is the sum of their outer products
+    pad:str = 'reflect'  # what lies beyond the border: 'reflect' or 'replicate'
+    expand:bool = True   # True: band = image - enlarged coarse image (Burt and Adelson); False: band = image - blurred image
 
     def taps2d(self)->Tensor:  # (5, 5) float64, sums to 1
         "The kernel as one sees it."
@@ -75,11 +75,11 @@ def filter_matrix(
 
 @lru_cache(maxsize=128)
 def level_matrices(
-    kernel:str,                     # a name of `KERNELS`
-    n:int,                          # side length of this level's image, even
-    dtype:torch.dtype,              # of the images
-    device:torch.device,            # of the images
-)->tuple[tuple, tuple]:             # pairs (rows, columns) of matrices: to the coarse image (n/2, n), and to what is subtracted
+    kernel:str,           # a name of `KERNELS`
+    n:int,                # side length of this level's image, even
+    dtype:torch.dtype,    # of the images
+    device:torch.device,  # of the images
+)->tuple[tuple, tuple]:   # pairs (rows, columns) of matrices: to the coarse image (n/2, n), and to what is subtracted
     "The matrices of one level: computed once for each size."
     k = KERNELS[kernel]
     blur = [tuple(filter_matrix(taps, n, k.pad) for taps in pair) for pair in k.factors]
@@ -100,11 +100,11 @@ def along_both(
 
 # %% ../../nbs/search/01_pyramid.ipynb #a2e4976e
 def laplacian_pyramid(
-    x:Tensor,                # (n, c, h, w) images; `h` and `w` divisible by `2**(n_levels-1)`
-    n_levels:int = 4,        # how many levels; the last one is the coarse residual
-    kernel:str = 'binomial', # a name of `KERNELS`
-    residual:bool = True,    # False leaves out the coarse residual: n_levels-1 tensors
-)->list[Tensor]:             # level j is (n, c, h/2**j, w/2**j), fine to coarse
+    x:Tensor,               # (n, c, h, w) images; `h` and `w` divisible by `2**(n_levels-1)`
+    n_levels:int=4,         # how many levels; the last one is the coarse residual
+    kernel:str='binomial',  # a name of `KERNELS`
+    residual:bool=True,     # False leaves out the coarse residual: n_levels-1 tensors
+)->list[Tensor]:            # level j is (n, c, h/2**j, w/2**j), fine to coarse
     "Band-pass images of `x` (DEGAS sec. 3.2, $L^j$)."
     h, w = x.shape[-2:]
     if h != w or h % 2**(n_levels-1) or h//2**(n_levels-1) < 2:
@@ -119,9 +119,9 @@ def laplacian_pyramid(
 
 # %% ../../nbs/search/01_pyramid.ipynb #96d9d710
 def collapse(
-    pyramid:list[Tensor],     # from `laplacian_pyramid`, with its residual
-    kernel:str = 'binomial',  # the kernel that made it; one that expands
-)->Tensor:                    # (n, c, h, w) the image
+    pyramid:list[Tensor],   # from `laplacian_pyramid`, with its residual
+    kernel:str='binomial',  # the kernel that made it; one that expands
+)->Tensor:                  # (n, c, h, w) the image
     "The image back from its bands."
     if not KERNELS[kernel].expand:
         raise ValueError(f"the {kernel} pyramid cannot be collapsed: its coarse images are not enlarged again")
@@ -133,33 +133,33 @@ def collapse(
 
 # %% ../../nbs/search/01_pyramid.ipynb #6ab10e3e
 def band_means(
-    diff:Tensor,             # (n, c, h, w) difference of two images
-    n_levels:int = 4,        # levels of the pyramid
-    kernel:str = 'binomial', # a name of `KERNELS`
-    residual:bool = True,    # count the coarse residual
-)->Tensor:                   # (n, n_levels) mean absolute value of each band
+    diff:Tensor,            # (n, c, h, w) difference of two images
+    n_levels:int=4,         # levels of the pyramid
+    kernel:str='binomial',  # a name of `KERNELS`
+    residual:bool=True,     # count the coarse residual
+)->Tensor:                  # (n, n_levels) mean absolute value of each band
     "How large a difference is at each scale."
     bands = laplacian_pyramid(diff, n_levels, kernel, residual)
     return torch.stack([band.abs().flatten(1).mean(1) for band in bands], 1)
 
 # %% ../../nbs/search/01_pyramid.ipynb #531713b6
 def lap1(
-    x:Tensor,                # (n, c, h, w) images in [-1, 1]
-    y:Tensor,                # as `x`
-    n_levels:int = 4,        # levels: for 32x32 images bands of 32, 16, 8 and a residual of 4
-    kernel:str = 'binomial', # a name of `KERNELS`
-    residual:bool = True,    # count the coarse residual
-)->Tensor:                   # (n,) one distance for each pair
+    x:Tensor,               # (n, c, h, w) images in [-1, 1]
+    y:Tensor,               # as `x`
+    n_levels:int=4,         # levels: for 32x32 images bands of 32, 16, 8 and a residual of 4
+    kernel:str='binomial',  # a name of `KERNELS`
+    residual:bool=True,     # count the coarse residual
+)->Tensor:                  # (n,) one distance for each pair
     "Laplacian pyramid distance in mean form: sum over levels of the mean absolute difference."
     return band_means(x - y, n_levels, kernel, residual).sum(1)
 
 # %% ../../nbs/search/01_pyramid.ipynb #76acbf50
 def reconstruction_loss(
-    x:Tensor,                # (n, c, h, w) reconstructions in [-1, 1]
-    y:Tensor,                # (n, c, h, w) targets
-    n_levels:int = 4,        # levels of the pyramid
-    kernel:str = 'binomial', # a name of `KERNELS`
-)->dict[str, Tensor]:        # named terms, each (n,): their sum is the loss of each image
+    x:Tensor,               # (n, c, h, w) reconstructions in [-1, 1]
+    y:Tensor,               # (n, c, h, w) targets
+    n_levels:int=4,         # levels of the pyramid
+    kernel:str='binomial',  # a name of `KERNELS`
+)->dict[str, Tensor]:       # named terms, each (n,): their sum is the loss of each image
     "The loss of the search (DEGAS sec. 3.2): squared error and `lap1`, both as means over pixels."
     diff = x - y
     return dict(mse=diff.square().flatten(1).mean(1), lap=band_means(diff, n_levels, kernel).sum(1))

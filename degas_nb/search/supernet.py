@@ -21,12 +21,12 @@ from ..ground.errors import UserError
 class SuperGenerator(nn.Module):
     "A `SearchSpace` with a mixed operation on every edge, and the alphas (DEGAS Figure 2)."
     def __init__(self,
-        space: SearchSpace = DEGAS,   # nodes, edges, and what may stand on them
-        img_size: int = 32,           # side of the images, a multiple of 8
-        z_dim: int = 128,             # length of z
-        channels: int = 32,           # width of every map; the final network may be wider
-        impl: str = 'merged',         # how mixtures are computed: a name of `IMPLS`; same function, same parameters
-        relaxation: str = 'softmax',  # from alpha to weights: a name of `RELAXATIONS`
+        space:SearchSpace=DEGAS,   # nodes, edges, and what may stand on them
+        img_size:int=32,           # side of the images, a multiple of 8
+        z_dim:int=128,             # length of z
+        channels:int=32,           # width of every map; the final network may be wider
+        impl:str='merged',         # how mixtures are computed: a name of `IMPLS`; same function, same parameters
+        relaxation:str='softmax',  # from alpha to weights: a name of `RELAXATIONS`
     ):
         super().__init__()
         if z_dim < 1 or channels < 1: raise UserError(f"z_dim {z_dim} and width {channels} must be 1 or more")
@@ -46,25 +46,25 @@ class SuperGenerator(nn.Module):
         self.to(memory_format=torch.channels_last)
 
     def mixing(self,
-        e: SpaceEdge,  # of the space
-        weights: dict[str, Tensor],  # group -> (edges, ops), from `weights`
-    ) -> Tensor:  # (n_ops,)
+        e:SpaceEdge,                # of the space
+        weights:dict[str, Tensor],  # group -> (edges, ops), from `weights`
+    )->Tensor:                      # (n_ops,)
         "The weights of one edge."
         group, row = self.row[e.name]
         return weights[group][row]
 
-    def weights(self) -> dict[str, Tensor]:  # group -> (edges, ops); DEGAS has the groups 'normal' (3, 9) and 'up' (8, 4)
+    def weights(self)->dict[str, Tensor]:  # group -> (edges, ops); DEGAS has the groups 'normal' (3, 9) and 'up' (8, 4)
         "What mixes: the relaxation of alpha."
         return {group: RELAXATIONS[self.relaxation](a) for group, a in self.alpha.items()}
 
-    def named_weights(self) -> dict[str, dict[str, float]]:  # {edge: {op: weight}}
+    def named_weights(self)->dict[str, dict[str, float]]:  # {edge: {op: weight}}
         "The same as plain values: what a dashboard shows before the first step."
         return by_name(self.space, self.weights())
 
     def forward(self,
-        z: Tensor,  # (n, z_dim)
-        y: Tensor | None = None,  # (n,) labels
-    ) -> Tensor:  # (n, 3, img_size, img_size) in [-1, 1]
+        z:Tensor,            # (n, z_dim)
+        y:Tensor|None=None,  # (n,) labels
+    )->Tensor:               # (n, 3, img_size, img_size) in [-1, 1]
         "Images."
         first, *others = self.space.nodes
         weights, maps, active = self.weights(), {first: self.head(z)}, {}
@@ -74,19 +74,19 @@ class SuperGenerator(nn.Module):
             maps[node] = node_sum([(self.edges[e.name], maps[e.src], active[e.src], self.mixing(e, weights)) for e in self.space.incoming(node)], y)
         return self.tail(maps[self.space.nodes[-1]], y)
 
-    def weight_parameters(self) -> list[nn.Parameter]:
+    def weight_parameters(self)->list[nn.Parameter]:
         "What the weight step trains: everything but alpha."
         return [p for name, p in self.named_parameters() if not name.startswith('alpha.')]
 
-    def alpha_parameters(self) -> list[nn.Parameter]:
+    def alpha_parameters(self)->list[nn.Parameter]:
         "What the alpha step trains."
         return list(self.alpha.values())
 
 
 def by_name(
-    space: SearchSpace,  # whose alphas
-    values: dict[str, Tensor],  # group -> (edges, ops)
-) -> dict[str, dict[str, float]]:  # {edge: {op: number}}, in the order of the space
+    space:SearchSpace,           # whose alphas
+    values:dict[str, Tensor],    # group -> (edges, ops)
+)->dict[str, dict[str, float]]:  # {edge: {op: number}}, in the order of the space
     "Alpha or weights as plain values; names carry the meaning, one transfer a group."
     check_is_space(space)
     groups = space.groups()

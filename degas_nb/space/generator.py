@@ -23,9 +23,9 @@ from ..ground.errors import UserError
 
 # %% ../../nbs/space/03_generator.ipynb #c9954f10
 def start_size(
-    img_size:int,    # pixels along each side of the image
-    factor:int = 8,  # how many times larger than the first map it is
-)->int:              # pixels along each side of the first map
+    img_size:int,  # pixels along each side of the image
+    factor:int=8,  # how many times larger than the first map it is
+)->int:            # pixels along each side of the first map
     "The side of the map that the linear layer makes: 4 for 32x32 images."
     if img_size < 2*factor or img_size % factor:
         raise UserError(f"a generator can't make images of {img_size}x{img_size}: the size must be a multiple of {factor}, at least {2*factor}")
@@ -50,17 +50,17 @@ class Head(nn.Module):
 class Tail(nn.Module):
     "BN, ReLU, 3x3 convolution, tanh: the fixed end (sec. 3.2)."
     def __init__(self,
-        channels:int,               # channels of the last map
-        norm:Norm = batch_norm(),   # factory of its norm
+        channels:int,            # channels of the last map
+        norm:Norm=batch_norm(),  # factory of its norm
     ):
         super().__init__()
         self.norm = norm(channels)
         self.conv = nn.Conv2d(channels, 3, 3, padding=1)
 
     def forward(self,
-        x:Tensor,             # (n, channels, s, s)
-        y:Tensor|None = None, # (n,) labels, for norms that know them
-    )->Tensor:                # (n, 3, s, s) in [-1, 1]
+        x:Tensor,            # (n, channels, s, s)
+        y:Tensor|None=None,  # (n,) labels, for norms that know them
+    )->Tensor:               # (n, 3, s, s) in [-1, 1]
         return torch.tanh(self.conv(F.relu(self.norm(x, y))))
 
 # %% ../../nbs/space/03_generator.ipynb #18a086cf
@@ -70,12 +70,12 @@ class Generator(nn.Module):
     told_tail:bool = False
 
     def __init__(self,
-        genotype:Genotype,         # which operation lies on which edge
-        img_size:int = 32,         # side of the images, a multiple of 8
-        z_dim:int = 128,           # length of z; CT-GAN's, the paper doesn't say
-        channels:int = 128,        # width of every map; CT-GAN's, the paper doesn't say
-        norm:Norm = batch_norm(),  # factory of every norm; here they learn scale and shift, in the search they don't
-        last:Norm|None = None,     # factory of the norm in front of the pixels; None: `norm`
+        genotype:Genotype,       # which operation lies on which edge
+        img_size:int=32,         # side of the images, a multiple of 8
+        z_dim:int=128,           # length of z; CT-GAN's, the paper doesn't say
+        channels:int=128,        # width of every map; CT-GAN's, the paper doesn't say
+        norm:Norm=batch_norm(),  # factory of every norm; here they learn scale and shift, in the search they don't
+        last:Norm|None=None,     # factory of the norm in front of the pixels; None: `norm`
     ):
         super().__init__()
         self.genotype, self.img_size, self.z_dim, self.channels = genotype, img_size, z_dim, channels
@@ -85,9 +85,9 @@ class Generator(nn.Module):
         self.to(memory_format=torch.channels_last)
 
     def maps(self,
-        z:Tensor,             # (n, z_dim)
-        y:Tensor|None = None, # (n,) labels, for norms that know them
-    )->dict[str, Tensor]:     # node: (n, channels, side, side)
+        z:Tensor,            # (n, z_dim)
+        y:Tensor|None=None,  # (n,) labels, for norms that know them
+    )->dict[str, Tensor]:    # node: (n, channels, side, side)
         "The feature map of every node."
         first, *others = self.genotype.nodes
         found = {first: self.head(z)}
@@ -96,9 +96,9 @@ class Generator(nn.Module):
         return found
 
     def forward(self,
-        z:Tensor,             # (n, z_dim)
-        y:Tensor|None = None, # (n,) labels, for norms that know them
-    )->Tensor:                # (n, 3, img_size, img_size) in [-1, 1]
+        z:Tensor,            # (n, z_dim)
+        y:Tensor|None=None,  # (n,) labels, for norms that know them
+    )->Tensor:               # (n, 3, img_size, img_size) in [-1, 1]
         "Images."
         return self.tail(self.maps(z, y)[self.genotype.nodes[-1]], y)
 
@@ -106,10 +106,10 @@ class Generator(nn.Module):
 Z_RATIOS = ('side', 'area', 'none')  # how the length of z goes with the size of the image
 
 def latent_size(
-    z_dim:int,            # length of z for 32x32 images
-    img_size:int,         # side of the images
-    ratio:str = 'side',   # a name of `Z_RATIOS`
-)->int:                   # length of z for these
+    z_dim:int,         # length of z for 32x32 images
+    img_size:int,      # side of the images
+    ratio:str='side',  # a name of `Z_RATIOS`
+)->int:                # length of z for these
     "The latent size scaled by the image-size ratio (sec. 4.2)."
     if ratio not in Z_RATIOS: raise UserError(f"there is no latent ratio {ratio!r}: choose one of {', '.join(Z_RATIOS)}")
     return round(z_dim*(img_size/32)**dict(side=1, area=2, none=0)[ratio])
@@ -121,8 +121,8 @@ STATISTICS = ('batch', 'running', 'recalibrated')  # what a generator normalises
 def recalibrated(
     generator:nn.Module,         # trained
     randomness:torch.Generator,  # of the noise (and labels), on any device
-    n_batches:int = 20,          # over which the statistics are averaged
-    batch_size:int = 100,        # images in each
+    n_batches:int=20,            # over which the statistics are averaged
+    batch_size:int=100,          # images in each
 )->nn.Module:                    # a copy in eval mode
     "The same network with running statistics measured anew."
     net, device = copy.deepcopy(generator).train(), next(generator.parameters()).device
@@ -140,8 +140,8 @@ def recalibrated(
 class UpBlock(nn.Module):
     "BN, ReLU, twice as large, 3x3, BN, ReLU, 3x3, plus an enlarged 1x1 shortcut (WGAN-GP, CT-GAN)."
     def __init__(self,
-        channels:int,               # in and out
-        norm:Norm = batch_norm(),   # factory of its two norms
+        channels:int,            # in and out
+        norm:Norm=batch_norm(),  # factory of its two norms
     ):
         super().__init__()
         self.norm1, self.norm2 = norm(channels), norm(channels)
@@ -150,9 +150,9 @@ class UpBlock(nn.Module):
         self.shortcut = nn.Conv2d(channels, channels, 1)
 
     def forward(self,
-        x:Tensor,             # (n, channels, s, s)
-        y:Tensor|None = None, # (n,) labels, for norms that know them
-    )->Tensor:                # (n, channels, 2s, 2s)
+        x:Tensor,            # (n, channels, s, s)
+        y:Tensor|None=None,  # (n,) labels, for norms that know them
+    )->Tensor:               # (n, channels, 2s, 2s)
         h = self.conv1(double(F.relu(self.norm1(x, y))))
         h = self.conv2(F.relu(self.norm2(h, y)))
         return h + double(self.shortcut(x))
@@ -169,11 +169,11 @@ class ResNetGenerator(nn.Module):
     told_tail:bool = False
 
     def __init__(self,
-        img_size:int = 32,         # side of the images, a multiple of 8
-        z_dim:int = 128,           # length of z
-        channels:int = 128,        # width of every map
-        norm:Norm = batch_norm(),  # factory of every norm
-        last:Norm|None = None,     # factory of the norm in front of the pixels; None: `norm`
+        img_size:int=32,         # side of the images, a multiple of 8
+        z_dim:int=128,           # length of z
+        channels:int=128,        # width of every map
+        norm:Norm=batch_norm(),  # factory of every norm
+        last:Norm|None=None,     # factory of the norm in front of the pixels; None: `norm`
     ):
         super().__init__()
         self.img_size, self.z_dim, self.channels = img_size, z_dim, channels
@@ -183,9 +183,9 @@ class ResNetGenerator(nn.Module):
         self.to(memory_format=torch.channels_last)
 
     def forward(self,
-        z:Tensor,             # (n, z_dim)
-        y:Tensor|None = None, # (n,) labels, for norms that know them
-    )->Tensor:                # (n, 3, img_size, img_size) in [-1, 1]
+        z:Tensor,            # (n, z_dim)
+        y:Tensor|None=None,  # (n,) labels, for norms that know them
+    )->Tensor:               # (n, 3, img_size, img_size) in [-1, 1]
         "Images."
         x = self.head(z)
         for block in self.blocks: x = block(x, y)
@@ -198,11 +198,11 @@ class DCGANGenerator(nn.Module):
     told_tail:bool = False
 
     def __init__(self,
-        img_size:int = 32,         # side of the images, a multiple of 8
-        z_dim:int = 128,           # length of z
-        channels:int = 128,        # width of the last hidden map; the first is four times as wide
-        norm:Norm = batch_norm(),  # factory of every norm
-        last:Norm|None = None,     # factory of the norm in front of the pixels; None: `norm`
+        img_size:int=32,         # side of the images, a multiple of 8
+        z_dim:int=128,           # length of z
+        channels:int=128,        # width of the last hidden map; the first is four times as wide
+        norm:Norm=batch_norm(),  # factory of every norm
+        last:Norm|None=None,     # factory of the norm in front of the pixels; None: `norm`
     ):
         super().__init__()
         self.img_size, self.z_dim, self.channels = img_size, z_dim, channels
@@ -214,9 +214,9 @@ class DCGANGenerator(nn.Module):
         self.to(memory_format=torch.channels_last)
 
     def forward(self,
-        z:Tensor,             # (n, z_dim)
-        y:Tensor|None = None, # (n,) labels, for norms that know them
-    )->Tensor:                # (n, 3, img_size, img_size) in [-1, 1]
+        z:Tensor,            # (n, z_dim)
+        y:Tensor|None=None,  # (n,) labels, for norms that know them
+    )->Tensor:               # (n, 3, img_size, img_size) in [-1, 1]
         "Images."
         x = self.head(z)
         for norm, layer in zip(self.norms, [*self.deconvs, self.tail]): x = layer(F.relu(norm(x, y)))
@@ -226,13 +226,13 @@ class DCGANGenerator(nn.Module):
 BASELINES = dict(resnet=ResNetGenerator, dcgan=DCGANGenerator)  # generators made by hand
 
 def build_generator(
-    spec:Genotype|str,   # a genotype, or a name of `BASELINES`
-    img_size:int = 32,   # side of the images, a multiple of 8
-    z_dim:int = 128,     # length of z
-    channels:int = 128,  # width
-    n_classes:int|None = None,  # labels that its norms tell apart; None: no labels
-    told_tail:bool = False,     # does the norm in front of the pixels know the label, too? CT-GAN's doesn't
-)->nn.Module:            # `generator(z, y)`, with `img_size`, `z_dim`, `channels`, `n_classes`, `told_tail`
+    spec:Genotype|str,        # a genotype, or a name of `BASELINES`
+    img_size:int=32,          # side of the images, a multiple of 8
+    z_dim:int=128,            # length of z
+    channels:int=128,         # width
+    n_classes:int|None=None,  # labels that its norms tell apart; None: no labels
+    told_tail:bool=False,     # does the norm in front of the pixels know the label, too? CT-GAN's doesn't
+)->nn.Module:                 # `generator(z, y)`, with `img_size`, `z_dim`, `channels`, `n_classes`, `told_tail`
     "The generator that `spec` names."
     if z_dim < 1: raise UserError(f"z_dim is {z_dim}: a generator needs at least one number to start from")
     if channels < 1: raise UserError(f"the width is {channels}: a generator needs at least one channel")
@@ -251,10 +251,10 @@ def n_params(
     return sum(p.numel() for p in module.parameters())
 
 def match_params(
-    baseline:Genotype|str,    # the generator whose width is sought
-    target:nn.Module,         # from `build_generator`: its size is to be met
-    tolerance:float = .02,    # allowed share above or below
-)->int:                       # width for `build_generator(baseline, ..., channels=width)`
+    baseline:Genotype|str,  # the generator whose width is sought
+    target:nn.Module,       # from `build_generator`: its size is to be met
+    tolerance:float=.02,    # allowed share above or below
+)->int:                     # width for `build_generator(baseline, ..., channels=width)`
     "The width at which `baseline` has as many parameters as `target`."
     def size(width):
         with torch.device('meta'): return n_params(build_generator(baseline, target.img_size, target.z_dim, width, target.n_classes, target.told_tail))
@@ -287,16 +287,16 @@ def xavier_(
         if layer.bias is not None: layer.bias.zero_()
 
 def layers(
-    net:nn.Module,  # any
+    net:nn.Module,               # any
 )->list[tuple[str, nn.Module]]:  # name and layer
     "All convolutions and linear layers."
     return [(name, m) for name, m in net.named_modules() if isinstance(m, (nn.Linear, nn.Conv2d, nn.ConvTranspose2d))]
 
 def ctgan_init_(
-    net:nn.Module,                          # a generator or a critic
-    plain:tuple = ('shortcut', 'tail'),     # convolutions with one of these words in their name get gain 1
-    generator:torch.Generator|None = None,  # where the randomness comes from
-)->nn.Module:                               # the same `net`
+    net:nn.Module,                        # a generator or a critic
+    plain:tuple=('shortcut', 'tail'),     # convolutions with one of these words in their name get gain 1
+    generator:torch.Generator|None=None,  # where the randomness comes from
+)->nn.Module:                             # the same `net`
     "CT-GAN's start: Xavier uniform, gain sqrt(2) for convolutions, 1 for linear layers and the `plain` ones."
     for name, layer in layers(net):
         is_plain = isinstance(layer, nn.Linear) or any(word in name for word in plain)
@@ -305,9 +305,9 @@ def ctgan_init_(
 
 @torch.no_grad()
 def dcgan_init_(
-    net:nn.Module,                          # a generator or a critic
-    generator:torch.Generator|None = None,  # where the randomness comes from
-)->nn.Module:                               # the same `net`
+    net:nn.Module,                        # a generator or a critic
+    generator:torch.Generator|None=None,  # where the randomness comes from
+)->nn.Module:                             # the same `net`
     "DC-GAN's start: all weights normal with standard deviation .02, biases 0."
     for _, layer in layers(net):
         layer.weight.copy_(drawn_for(layer.weight, generator).normal_(0, .02, generator=generator))

@@ -24,21 +24,21 @@ from ..ground.show import op_colour
 @dataclass(frozen=True)
 class SpaceEdge:
     "A place in the network where an operation may stand."
-    src: str    # node that is read
-    dst: str    # node that is added to
-    kind: str   # 'normal' or 'up'
-    scale: int  # side of dst / side of src
-    ops: tuple[str, ...] | None = None  # candidates in the order of alpha's columns; None: all of its kind that are registered
+    src:str                          # node that is read
+    dst:str                          # node that is added to
+    kind:str                         # 'normal' or 'up'
+    scale:int                        # side of dst / side of src
+    ops:tuple[str, ...]|None = None  # candidates in the order of alpha's columns; None: all of its kind that are registered
 
     def __post_init__(self): object.__setattr__(self, 'ops', _as_tuple(self.ops))
 
     @cached_property
-    def name(self) -> str: return f"{self.src}-{self.dst}"
+    def name(self)->str: return f"{self.src}-{self.dst}"
 
 
 def _as_tuple(
-    value: object,  # a list of names or edges, or what is none
-) -> object:
+    value:object,  # a list of names or edges, or what is none
+)->object:
     "Lists are as good as tuples; what is no list stays for the check that names it."
     return tuple(value) if isinstance(value, Iterable) and not isinstance(value, (str, bytes, dict)) else value
 
@@ -49,48 +49,48 @@ SPACE_FORMAT = 'degas-space/1'
 @dataclass(frozen=True)
 class SearchSpace:
     "Named nodes in order, the edges between them that a search may fill, and with what: the only source of candidates."
-    name: str
-    nodes: tuple[str, ...]
-    edges: tuple[SpaceEdge, ...]
+    name:str
+    nodes:tuple[str, ...]
+    edges:tuple[SpaceEdge, ...]
 
     def __post_init__(self):
         for part in 'nodes', 'edges': object.__setattr__(self, part, _as_tuple(getattr(self, part)))
         _check_space(self)
 
     def ops(self,
-        edge: SpaceEdge,  # of this space
-    ) -> tuple[str, ...]:  # op names in the order of alpha's columns
+        edge:SpaceEdge,  # of this space
+    )->tuple[str, ...]:  # op names in the order of alpha's columns
         "The candidates on `edge`; a space of your own may say it in a method, or in its edges."
         return tuple(KINDS[edge.kind]) if edge.ops is None else edge.ops
 
-    def fixed(self) -> 'SearchSpace':  # equal ones make equal searches
+    def fixed(self)->'SearchSpace':  # equal ones make equal searches
         "The space as data, which can travel: the candidates of every edge are written down, whatever `ops` looked them up in."
         return SearchSpace(self.name, self.nodes, [SpaceEdge(e.src, e.dst, e.kind, e.scale, _as_tuple(self.ops(e))) for e in self.edges])
 
-    def to_json(self) -> dict:  # plain values, complete in themselves
+    def to_json(self)->dict:  # plain values, complete in themselves
         "The JSON value of this space."
         edges = [dict(src=e.src, dst=e.dst, kind=e.kind, scale=e.scale, ops=list(e.ops)) for e in self.fixed().edges]
         return dict(format=SPACE_FORMAT, name=self.name, nodes=list(self.nodes), edges=edges)
 
     @staticmethod
     def from_json(
-        value: dict,  # as `to_json` gives it
-    ) -> 'SearchSpace':  # checked
+        value:dict,    # as `to_json` gives it
+    )->'SearchSpace':  # checked
         "The space in a JSON value; a `UserError` names what is wrong with it."
         space = _parsed_space(value)
         check_registered(space)
         return space
 
     def save(self,
-        path: Path | str,  # target file
-    ) -> None:
+        path:Path|str,  # target file
+    )->None:
         "Write the JSON value, atomically."
         write_json(path, self.to_json())
 
     @staticmethod
     def load(
-        what: str | Path,  # a name of `SPACES`, a JSON file, or the folder of a search
-    ) -> 'SearchSpace':  # checked
+        what:str|Path,  # a name of `SPACES`, a JSON file, or the folder of a search
+    )->'SearchSpace':   # checked
         "The space of that name, in that file, or of that run."
         if not isinstance(what, (str, Path)): raise UserError(f"a search space is loaded by its name or path, not from {what!r}")
         if str(what) in SPACES: return SPACES[str(what)]
@@ -102,11 +102,11 @@ class SearchSpace:
         except UserError as e: raise UserError(f"{path}: {e}") from None
 
     @cached_property
-    def scales(self) -> dict[str, int]:  # node -> side / side of the first node
+    def scales(self)->dict[str, int]:  # node -> side / side of the first node
         "How large each node is."
         return _node_scales(self.nodes, self.edges)
 
-    def groups(self) -> dict[str, list[SpaceEdge]]:  # in DEGAS' space: normal, up
+    def groups(self)->dict[str, list[SpaceEdge]]:  # in DEGAS' space: normal, up
         "The edges that share a matrix of alpha, a row each: of one kind, with the same candidates. A second menu of a kind is called 'normal2'."
         names, groups = {}, {}
         for e in self.edges:
@@ -116,25 +116,25 @@ class SearchSpace:
         return groups
 
     def incoming(self,
-        node: str,  # e.g. 's4'
-    ) -> list[SpaceEdge]:
+        node:str,  # e.g. 's4'
+    )->list[SpaceEdge]:
         "The edges that end in `node`."
         return [e for e in self.edges if e.dst == node]
 
     def is_direct(self,
-        edge: SpaceEdge,  # of this space
-    ) -> bool:
+        edge:SpaceEdge,  # of this space
+    )->bool:
         "Does `edge` come from the node just before? Else it is residual."
         return self.nodes.index(edge.dst) - self.nodes.index(edge.src) == 1
 
     def edges_of(self,
-        kind: str,  # 'normal' or 'up'
-    ) -> list[SpaceEdge]:  # in the order of the space
+        kind:str,        # 'normal' or 'up'
+    )->list[SpaceEdge]:  # in the order of the space
         "The edges of one kind."
         return [e for e in self.edges if e.kind == kind]
 
 
-def degas_space() -> SearchSpace:
+def degas_space()->SearchSpace:
     "Figure 2: six direct edges, five residual ones."
     nodes = tuple(f's{i}' for i in range(7))
     pairs = [(0, 1), (0, 2), (1, 2), (2, 3), (0, 4), (2, 4), (3, 4), (4, 5), (2, 6), (4, 6), (5, 6)]
@@ -144,9 +144,9 @@ def degas_space() -> SearchSpace:
 
 
 def _node_scales(
-    nodes: tuple[str, ...],  # in order
-    edges: tuple,  # with src, dst and scale; every node but the first has one that ends in it
-) -> dict[str, int]:  # node -> side / side of the first node
+    nodes:tuple[str, ...],  # in order
+    edges:tuple,            # with src, dst and scale; every node but the first has one that ends in it
+)->dict[str, int]:          # node -> side / side of the first node
     "How large each node is, by the last edge that leads to it."
     scales = {nodes[0]: 1}
     for e in sorted(edges, key=lambda e: nodes.index(e.dst)): scales[e.dst] = scales[e.src]*e.scale
@@ -154,8 +154,8 @@ def _node_scales(
 
 # %% ../../nbs/space/02_genotype.ipynb #7e9facef
 def _check_nodes(
-    nodes: object,  # to be judged
-) -> None:
+    nodes:object,  # to be judged
+)->None:
     "A `UserError` unless these are names of two or more nodes."
     if not isinstance(nodes, tuple) or len(nodes) < 2 or not all(isinstance(n, str) for n in nodes) or len(set(nodes)) < len(nodes):
         raise UserError(f"nodes must be two or more different names, not {list(nodes) if isinstance(nodes, tuple) else nodes!r}")
@@ -164,9 +164,9 @@ def _check_nodes(
 
 
 def check_edge(
-    e: 'Edge | SpaceEdge',  # to be judged
-    nodes: tuple[str, ...],  # of its network
-) -> None:
+    e:'Edge | SpaceEdge',   # to be judged
+    nodes:tuple[str, ...],  # of its network
+)->None:
     "A `UserError` that names the edge when it cannot stand."
     for n in e.src, e.dst:
         if n not in nodes: raise UserError(f"edge {e.name}: there is no node {n!r}; there are {', '.join(nodes)}")
@@ -176,18 +176,18 @@ def check_edge(
 
 
 def _check_op(
-    e: 'Edge | SpaceEdge',  # where it shall stand
-    op: object,  # to be judged
-) -> None:
+    e:'Edge | SpaceEdge',  # where it shall stand
+    op:object,             # to be judged
+)->None:
     "A `UserError` unless `op` is registered for this kind of edge."
     if not isinstance(op, str) or op not in KINDS[e.kind]: raise UserError(f"edge {e.name}: {op!r} is no {e.kind} operation; there are {', '.join(KINDS[e.kind])} (register_op adds your own)")
 
 
 def _check_graph(
-    nodes: object,  # in order
-    edges: object,  # between them
-    kind: type,  # of the edges
-) -> None:
+    nodes:object,  # in order
+    edges:object,  # between them
+    kind:type,     # of the edges
+)->None:
     "A `UserError` that names what does not fit: an edge, a size, or a node left out."
     _check_nodes(nodes)
     if not isinstance(edges, tuple) or not all(isinstance(e, kind) for e in edges): raise UserError(f"edges must be a list of {kind.__name__}, not {edges!r}")
@@ -204,8 +204,8 @@ def _check_graph(
 
 
 def _check_space(
-    space: SearchSpace,  # to be judged
-) -> None:
+    space:SearchSpace,  # to be judged
+)->None:
     "A `UserError` that names what does not fit; candidates may be registered later."
     if not isinstance(space.name, str) or not space.name: raise UserError(f"a search space needs a name, not {space.name!r}")
     _check_graph(space.nodes, space.edges, SpaceEdge)
@@ -216,16 +216,16 @@ def _check_space(
 
 
 def check_registered(
-    space: SearchSpace,  # to be built
-) -> None:
+    space:SearchSpace,  # to be built
+)->None:
     "A `UserError` that names a candidate of which nobody knows how to build it."
     for e in space.fixed().edges:
         for op in e.ops: _check_op(e, op)
 
 
 def check_is_space(
-    space: object,  # to be judged
-) -> None:
+    space:object,  # to be judged
+)->None:
     "A `UserError` for what is no search space."
     if not isinstance(space, SearchSpace): raise UserError(f"a search space is a SearchSpace such as DEGAS, not {space!r}")
 
@@ -241,46 +241,46 @@ SHIPPED = files('degas_nb')/'builtin'/'genotypes'
 @dataclass(frozen=True)
 class Edge:
     "One operation of a network: `dst` gets `op(src)` added."
-    src: str    # node that is read
-    dst: str    # node that is added to
-    kind: str   # 'normal' or 'up'
-    scale: int  # side of dst / side of src
-    op: str     # name of the operation
+    src:str    # node that is read
+    dst:str    # node that is added to
+    kind:str   # 'normal' or 'up'
+    scale:int  # side of dst / side of src
+    op:str     # name of the operation
 
     @property
-    def name(self) -> str: return f"{self.src}-{self.dst}"
+    def name(self)->str: return f"{self.src}-{self.dst}"
 
 
 @dataclass(frozen=True)
 class Genotype:
     "An architecture: nodes in order, and one operation on each edge that is kept."
-    nodes: tuple[str, ...]
-    edges: tuple[Edge, ...]
-    space: str = 'degas'
-    meta: dict = field(default_factory=dict, compare=False, hash=False)  # origin, score; no times, no paths
+    nodes:tuple[str, ...]
+    edges:tuple[Edge, ...]
+    space:str = 'degas'
+    meta:dict = field(default_factory=dict, compare=False, hash=False)  # origin, score; no times, no paths
 
     def __post_init__(self):
         for part in 'nodes', 'edges': object.__setattr__(self, part, _as_tuple(getattr(self, part)))
         check_genotype(self)
 
-    def __repr__(self) -> str: return '\n'.join(self.sums())
+    def __repr__(self)->str: return '\n'.join(self.sums())
 
-    def sums(self) -> list[str]:  # e.g. 's2 = up_conv_3(s1) + up_conv_1(s0)'
+    def sums(self)->list[str]:  # e.g. 's2 = up_conv_3(s1) + up_conv_1(s0)'
         "The network as sums, one line a node."
         terms = {n: [f"{e.op}({e.src})" for e in self.edges if e.dst == n] for n in self.nodes[1:]}
         return [f"{n} = {' + '.join(t)}" for n, t in terms.items()]
 
     @cached_property
-    def scales(self) -> dict[str, int]:  # node -> side / side of the first node
+    def scales(self)->dict[str, int]:  # node -> side / side of the first node
         "How large each node is."
         return _node_scales(self.nodes, self.edges)
 
     @classmethod
     def from_ops(cls,
-        ops: dict[str, str],  # edge name -> op name, e.g. {'s0-s1': 'conv_3', ...}
-        space: SearchSpace = DEGAS,  # where the edges lie
-        meta: dict | None = None,  # what else to say about it
-    ) -> 'Genotype':
+        ops:dict[str, str],       # edge name -> op name, e.g. {'s0-s1': 'conv_3', ...}
+        space:SearchSpace=DEGAS,  # where the edges lie
+        meta:dict|None=None,      # what else to say about it
+    )->'Genotype':
         "The genotype that puts these ops on these edges of `space`."
         check_is_space(space)
         if not isinstance(ops, dict): raise UserError(f"a genotype is made from {{edge: op}}, not from {ops!r}")
@@ -291,15 +291,15 @@ class Genotype:
         edges = tuple(Edge(e.src, e.dst, e.kind, e.scale, ops[n]) for n, e in places.items() if n in ops)
         return cls(space.nodes, edges, space.name, meta or {})
 
-    def to_json(self) -> dict:  # plain values, complete in themselves
+    def to_json(self)->dict:  # plain values, complete in themselves
         "The JSON value of this genotype."
         edges = [dict(src=e.src, dst=e.dst, kind=e.kind, scale=e.scale, op=e.op) for e in self.edges]
         return dict(format=FORMAT, space=self.space, nodes=list(self.nodes), edges=edges, meta=self.meta)
 
     @classmethod
     def from_json(cls,
-        value: dict,  # as `to_json` gives it
-    ) -> 'Genotype':  # checked
+        value:dict,  # as `to_json` gives it
+    )->'Genotype':   # checked
         "The genotype in a JSON value; a `UserError` names what is wrong with it."
         if not isinstance(value, dict) or value.get('format') != FORMAT: raise UserError(f'not a genotype: "format" must be "{FORMAT}"')
         nodes, edges = value.get('nodes'), value.get('edges')
@@ -312,16 +312,16 @@ class Genotype:
 
     @classmethod
     def named(cls,
-        name: str,  # e.g. 'cifar10_paper'
-    ) -> 'Genotype':
+        name:str,  # e.g. 'cifar10_paper'
+    )->'Genotype':
         "A genotype that comes with the package."
         if name not in named_genotypes(): raise UserError(f"no genotype is called {name!r}; there are {', '.join(named_genotypes())}")
         return cls.from_json(read_json(SHIPPED/f'{name}.json'))
 
     @classmethod
     def load(cls,
-        what: str | Path,  # a shipped name, a JSON file, or the folder of a run
-    ) -> 'Genotype':  # checked
+        what:str|Path,  # a shipped name, a JSON file, or the folder of a run
+    )->'Genotype':      # checked
         "The genotype of that name, or in that file or folder."
         if not isinstance(what, (str, Path)): raise UserError(f"a genotype is loaded by its name or path, not from {what!r}")
         if str(what) in named_genotypes(): return cls.named(str(what))
@@ -335,40 +335,40 @@ class Genotype:
         except UserError as e: raise UserError(f"{path}: {e}") from None
 
     def save(self,
-        path: Path | str,  # target file
-    ) -> None:
+        path:Path|str,  # target file
+    )->None:
         "Write the JSON value, atomically."
         write_json(path, self.to_json())
 
 # %% ../../nbs/space/02_genotype.ipynb #6edd2a1c
 def is_edge(
-    value: object,  # one item of "edges"
-) -> bool:
+    value:object,  # one item of "edges"
+)->bool:
     "Has a JSON value the fields of an `Edge`, of the right types?"
     types = dict(src=str, dst=str, kind=str, scale=int, op=str)
     return isinstance(value, dict) and set(value) == set(types) and all(type(value[k]) is t for k, t in types.items())
 
 
-def named_genotypes() -> list[str]:
+def named_genotypes()->list[str]:
     "Names of the genotypes that come with the package."
     return sorted(p.name.removesuffix('.json') for p in SHIPPED.iterdir() if p.name.endswith('.json'))
 
 
 def check_genotype(
-    g: Genotype,  # to be judged
-) -> None:
+    g:Genotype,  # to be judged
+)->None:
     "A `UserError` that names what does not fit: an edge, its operation, a size, or a node left out."
     _check_graph(g.nodes, g.edges, Edge)
     for e in g.edges: _check_op(e, e.op)
 
 # %% ../../nbs/space/02_genotype.ipynb #f743acc3
-def _arc(x0: float, x1: float, y: float, height: float) -> str:
+def _arc(x0:float, x1:float, y:float, height:float)->str:
     "SVG path from (x0, y) to (x1, y), bent upwards by `height` when that is positive."
     if not height: return f"M{x0} {y}H{x1}"
     return f"M{x0} {y}C{x0 + .2*(x1 - x0)} {y - height*4/3},{x1 - .2*(x1 - x0)} {y - height*4/3},{x1} {y}"
 
 
-def _svg_edge(x0: float, x1: float, y: float, height: float, text: str, colour: str, width: float) -> str:
+def _svg_edge(x0:float, x1:float, y:float, height:float, text:str, colour:str, width:float)->str:
     "One arrow with its label on a white ground."
     mid, top, half = (x0 + x1)/2, y - height - (12 if not height else 0), 3.7*len(text) + 4
     label = f'<rect x="{mid - half}" y="{top - 9}" width="{2*half}" height="17" rx="3" fill="#fff" opacity=".9"/>'
@@ -377,10 +377,10 @@ def _svg_edge(x0: float, x1: float, y: float, height: float, text: str, colour: 
 
 
 def svg(
-    g: Genotype,  # what to draw
-    bottom_width: int = 4,  # side of the first node; 4 for 32 x 32 images
-    step: int = 148,  # distance of the nodes in pixels
-) -> str:  # an <svg> element, self-contained
+    g:Genotype,          # what to draw
+    bottom_width:int=4,  # side of the first node; 4 for 32 x 32 images
+    step:int=148,        # distance of the nodes in pixels
+)->str:                  # an <svg> element, self-contained
     "The network as a picture, after Figure 1."
     x = {n: 50 + i*step for i, n in enumerate(g.nodes)}
     rank = {n: i for i, n in enumerate(g.nodes)}
@@ -402,8 +402,8 @@ def svg(
 
 # %% ../../nbs/space/02_genotype.ipynb #c099bddd
 def _parsed_space(
-    value: object,  # from JSON
-) -> SearchSpace:
+    value:object,  # from JSON
+)->SearchSpace:
     "The space in a JSON value, also one whose operations nobody has registered here: to watch and to prune, names are enough."
     if not isinstance(value, dict) or value.get('format') != SPACE_FORMAT: raise UserError(f'not a search space: "format" must be "{SPACE_FORMAT}"')
     name, nodes, edges = (value.get(part) for part in ('name', 'nodes', 'edges'))
@@ -414,7 +414,7 @@ def _parsed_space(
 
 
 def space_of(
-    settings: dict,  # `config` of a search's run folder, or a checkpoint
-) -> SearchSpace:
+    settings:dict,  # `config` of a search's run folder, or a checkpoint
+)->SearchSpace:
     "The space of a run, which travels with it; DEGAS' own runs name none."
     return DEGAS if settings.get('space') is None else _parsed_space(settings['space'])

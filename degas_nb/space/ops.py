@@ -27,25 +27,25 @@ class BatchNorm(nn.BatchNorm2d):
     keep = False  # True inside `batch_statistics`
 
     def forward(self,
-        x: Tensor,  # (n, c, h, w)
-        y: Tensor | None = None,  # (n,) labels, not used here
-    ) -> Tensor:  # (n, c, h, w), mean 0 and variance 1 per channel before scale and shift
+        x:Tensor,            # (n, c, h, w)
+        y:Tensor|None=None,  # (n,) labels, not used here
+    )->Tensor:               # (n, c, h, w), mean 0 and variance 1 per channel before scale and shift
         "Normalise by the batch in training and inside `batch_statistics`, else by running statistics."
         if self.keep: return F.batch_norm(x, None, None, self.weight, self.bias, True, 0., self.eps)
         return super().forward(x)
 
 
 def batch_norm(
-    affine: bool = True,  # learn a scale and a shift? DARTS: not during the search
-) -> Norm:
+    affine:bool=True,  # learn a scale and a shift? DARTS: not during the search
+)->Norm:
     "A factory of `BatchNorm` layers."
     return lambda channels: BatchNorm(channels, affine=affine)
 
 
 @contextmanager
 def batch_statistics(
-    module: nn.Module,  # its `BatchNorm` layers are meant
-) -> Iterator[nn.Module]:
+    module:nn.Module,  # its `BatchNorm` layers are meant
+)->Iterator[nn.Module]:
     "Use the batch's own statistics, as CT-GAN does even when it samples; running ones do not move."
     norms = [m for m in module.modules() if isinstance(m, BatchNorm)]
     before = [m.keep for m in norms]
@@ -58,25 +58,25 @@ def batch_statistics(
 class ConditionalBatchNorm(BatchNorm):
     "Batch norm whose scale and shift belong to the image's class (CT-GAN's conditional generator)."
     def __init__(self,
-        channels: int,  # of the maps
-        n_classes: int,  # labels are 0 ... n_classes - 1
+        channels:int,   # of the maps
+        n_classes:int,  # labels are 0 ... n_classes - 1
     ):
         super().__init__(channels, affine=False)
         self.scale = nn.Parameter(torch.ones(n_classes, channels))
         self.shift = nn.Parameter(torch.zeros(n_classes, channels))
 
     def forward(self,
-        x: Tensor,  # (n, c, h, w)
-        y: Tensor | None = None,  # (n,) int64 labels; needed
-    ) -> Tensor:  # (n, c, h, w)
+        x:Tensor,            # (n, c, h, w)
+        y:Tensor|None=None,  # (n,) int64 labels; needed
+    )->Tensor:               # (n, c, h, w)
         "Normalise over the whole batch, then scale and shift each image as its class wants it."
         if y is None: raise UserError("this network was built with classes: give a label for each image")
         return super().forward(x)*self.scale[y, :, None, None] + self.shift[y, :, None, None]
 
 
 def conditional_batch_norm(
-    n_classes: int,  # labels
-) -> Norm:
+    n_classes:int,  # labels
+)->Norm:
     "A factory of `ConditionalBatchNorm` layers."
     return lambda channels: ConditionalBatchNorm(channels, n_classes)
 
@@ -88,9 +88,9 @@ class Op(nn.Module):
 
 
 def _check_side(
-    k: int,  # kernel side
-    scale: int = 1,  # stride of a transposed convolution
-) -> None:
+    k:int,        # kernel side
+    scale:int=1,  # stride of a transposed convolution
+)->None:
     "A `UserError` for a kernel that would leave the map a pixel too large or too small."
     if k < scale or (k - scale) % 2: raise UserError(f"a kernel of side {k} cannot enlarge exactly {scale} times: the side must be {scale}, {scale + 2}, {scale + 4} ...")
 
@@ -100,16 +100,16 @@ class Conv(Op):
     activated = True
 
     def __init__(self,
-        channels: int,  # in and out
-        k: int,  # kernel side, odd
+        channels:int,  # in and out
+        k:int,         # kernel side, odd
     ):
         super().__init__()
         _check_side(k)
         self.conv = nn.Conv2d(channels, channels, k, padding=k//2, bias=False)
 
-    def forward(self, h: Tensor, y: Tensor | None = None) -> Tensor: return self.conv(h)
+    def forward(self, h:Tensor, y:Tensor|None=None)->Tensor: return self.conv(h)
 
-    def kernel(self) -> Tensor:  # (c_out, c_in, k, k) of a convolution
+    def kernel(self)->Tensor:  # (c_out, c_in, k, k) of a convolution
         "The kernel."
         return self.conv.weight
 
@@ -119,18 +119,18 @@ class Deconv(Op):
     activated = True
 
     def __init__(self,
-        channels: int,  # in and out
-        k: int,  # kernel side; k - scale even
-        scale: int = 2,  # stride
+        channels:int,  # in and out
+        k:int,         # kernel side; k - scale even
+        scale:int=2,   # stride
     ):
         super().__init__()
         _check_side(k, scale)
         self.scale = scale
         self.conv = nn.ConvTranspose2d(channels, channels, k, stride=scale, padding=(k - scale)//2, bias=False)
 
-    def forward(self, h: Tensor, y: Tensor | None = None) -> Tensor: return self.conv(h)
+    def forward(self, h:Tensor, y:Tensor|None=None)->Tensor: return self.conv(h)
 
-    def kernel(self) -> Tensor:  # (c_in, c_out, k, k) of a transposed convolution
+    def kernel(self)->Tensor:  # (c_in, c_out, k, k) of a transposed convolution
         "The kernel."
         return self.conv.weight
 
@@ -140,9 +140,9 @@ class UpConv(Op):
     activated = True
 
     def __init__(self,
-        channels: int,  # in and out
-        k: int,  # kernel side, odd
-        scale: int = 2,  # repetitions along each side
+        channels:int,  # in and out
+        k:int,         # kernel side, odd
+        scale:int=2,   # repetitions along each side
     ):
         super().__init__()
         _check_side(k)
@@ -150,29 +150,29 @@ class UpConv(Op):
         self.conv = nn.Conv2d(channels, channels, k, padding=k//2, bias=False)
         self.register_buffer('spread', repeat_matrix(k, scale), persistent=False)
 
-    def forward(self, h: Tensor, y: Tensor | None = None) -> Tensor:
+    def forward(self, h:Tensor, y:Tensor|None=None)->Tensor:
         return self.conv(F.interpolate(h, scale_factor=float(self.scale), mode='nearest'))
 
-    def kernel(self) -> Tensor:  # (c_in, c_out, scale+k-1, scale+k-1) of a transposed convolution
+    def kernel(self)->Tensor:  # (c_in, c_out, scale+k-1, scale+k-1) of a transposed convolution
         "The transposed convolution, stride `scale`, that does the same in one go."
         return torch.einsum('ua,vb,oiab->iouv', self.spread, self.spread, self.conv.weight)
 
 
 def repeat_matrix(
-    k: int,  # kernel side of the convolution
-    scale: int,  # repetitions
-) -> Tensor:  # (scale+k-1, k) of zeros and ones
+    k:int,      # kernel side of the convolution
+    scale:int,  # repetitions
+)->Tensor:      # (scale+k-1, k) of zeros and ones
     "Row u says which taps of the convolution reach offset u of a pixel repeated `scale` times."
     reach = torch.arange(scale + k - 1)[:, None] + torch.arange(k) - (k - 1)
     return ((reach >= 0) & (reach < scale)).float()
 
 # %% ../../nbs/space/01_ops.ipynb #e999cec1
 def depthwise_pointwise(
-    channels: int,  # in and out
-    k: int,  # kernel side
-    dilation: int,  # 1, or 2 for holes
-    norm: Norm,  # factory of the norm behind
-) -> list[nn.Module]:  # depthwise k x k, 1 x 1, norm
+    channels:int,    # in and out
+    k:int,           # kernel side
+    dilation:int,    # 1, or 2 for holes
+    norm:Norm,       # factory of the norm behind
+)->list[nn.Module]:  # depthwise k x k, 1 x 1, norm
     "One round of a separable convolution (DARTS, operations.py)."
     _check_side(k)
     pad = dilation*(k//2)
@@ -183,15 +183,15 @@ def depthwise_pointwise(
 class SepConv(Op):
     "ReLU, depthwise k x k, 1 x 1, norm, twice (DARTS)."
     def __init__(self,
-        channels: int,  # in and out
-        k: int,  # kernel side, odd
-        norm: Norm,  # factory of its two norms
+        channels:int,  # in and out
+        k:int,         # kernel side, odd
+        norm:Norm,     # factory of its two norms
     ):
         super().__init__()
         self.depth1, self.point1, self.norm1 = depthwise_pointwise(channels, k, 1, norm)
         self.depth2, self.point2, self.norm2 = depthwise_pointwise(channels, k, 1, norm)
 
-    def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
+    def forward(self, x:Tensor, y:Tensor|None=None)->Tensor:
         x = self.norm1(self.point1(self.depth1(F.relu(x))), y)
         return self.norm2(self.point2(self.depth2(F.relu(x))), y)
 
@@ -199,48 +199,48 @@ class SepConv(Op):
 class DilConv(Op):
     "ReLU, depthwise k x k with dilation 2, 1 x 1, norm (DARTS)."
     def __init__(self,
-        channels: int,  # in and out
-        k: int,  # kernel side, odd
-        norm: Norm,  # factory of its norm
+        channels:int,  # in and out
+        k:int,         # kernel side, odd
+        norm:Norm,     # factory of its norm
     ):
         super().__init__()
         self.depth, self.point, self.norm = depthwise_pointwise(channels, k, 2, norm)
 
-    def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
+    def forward(self, x:Tensor, y:Tensor|None=None)->Tensor:
         return self.norm(self.point(self.depth(F.relu(x))), y)
 
 
 class MaxPool(Op):
     "The largest of 3 x 3 neighbours."
-    def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor: return F.max_pool2d(x, 3, 1, 1)
+    def forward(self, x:Tensor, y:Tensor|None=None)->Tensor: return F.max_pool2d(x, 3, 1, 1)
 
 
 class AvgPool(Op):
     "The mean of 3 x 3 neighbours; padding does not count, as in DARTS."
-    def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
+    def forward(self, x:Tensor, y:Tensor|None=None)->Tensor:
         return F.avg_pool2d(x, 3, 1, 1, count_include_pad=False)
 
 
 class Skip(Op):
     "The input itself."
-    def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor: return x
+    def forward(self, x:Tensor, y:Tensor|None=None)->Tensor: return x
 
 # %% ../../nbs/space/01_ops.ipynb #ed15655b
-NORMAL_OPS: dict[str, Callable[[int, Norm, int], Op]] = {}
-UP_OPS: dict[str, Callable[[int, Norm, int], Op]] = {}
+NORMAL_OPS:dict[str, Callable[[int, Norm, int], Op]] = {}
+UP_OPS:dict[str, Callable[[int, Norm, int], Op]] = {}
 KINDS = dict(normal=NORMAL_OPS, up=UP_OPS)
 SCALES = dict(normal=(1,), up=(2, 4))  # how many times an operation of each kind may enlarge
 
 
 def register_op(
-    kind: str,  # 'normal' or 'up'
-    name: str,  # new in both registries
-) -> Callable:
+    kind:str,  # 'normal' or 'up'
+    name:str,  # new in both registries
+)->Callable:
     "Decorator that puts a builder `(channels, norm, scale) -> Op` on the menu."
     if kind not in KINDS: raise UserError(f"unknown kind {kind!r}; there are {', '.join(KINDS)}")
     if not usable_name(name): raise UserError(f"an op cannot be called {name!r}: take letters, digits and _")
 
-    def add(build: Callable[[int, Norm, int], Op]) -> Callable[[int, Norm, int], Op]:
+    def add(build:Callable[[int, Norm, int], Op])->Callable[[int, Norm, int], Op]:
         if any(name in ops for ops in KINDS.values()): raise UserError(f"there is an op {name!r} already")
         KINDS[kind][name] = build
         return build
@@ -248,15 +248,15 @@ def register_op(
 
 
 def usable_name(
-    name: object,  # of an op or a node
-) -> bool:
+    name:object,  # of an op or a node
+)->bool:
     "Can it name a part of a network, and stand in an edge's name such as 's0-s1'? PyTorch keeps some words for itself."
     return isinstance(name, str) and name.replace('_', 'a').isalnum() and not hasattr(nn.ModuleDict(), name)
 
 
 def _kind_of(
-    name: object,  # of an op
-) -> str:  # 'normal' or 'up'
+    name:object,  # of an op
+)->str:           # 'normal' or 'up'
     "The registry that holds the op; a `UserError` when none does."
     for kind, ops in KINDS.items():
         if isinstance(name, str) and name in ops: return kind
@@ -264,11 +264,11 @@ def _kind_of(
 
 
 def make_op(
-    name: str,  # a key of `NORMAL_OPS` or `UP_OPS`
-    channels: int,  # in and out
-    norm: Norm,  # factory of every norm in it
-    scale: int,  # 1 for normal ops; 2 or 4 for up-sampling ones
-) -> Op:  # what its builder gives
+    name:str,      # a key of `NORMAL_OPS` or `UP_OPS`
+    channels:int,  # in and out
+    norm:Norm,     # factory of every norm in it
+    scale:int,     # 1 for normal ops; 2 or 4 for up-sampling ones
+)->Op:             # what its builder gives
     "A fresh op, without the BN and ReLU that it may want in front."
     kind = _kind_of(name)
     if type(scale) is not int or scale not in SCALES[kind]: raise UserError(f"{name} cannot enlarge {scale!r} times, only {' or '.join(map(str, SCALES[kind]))}")
@@ -290,21 +290,21 @@ for _k in 1, 3: register_op('up', f'up_conv_{_k}')(lambda c, norm, scale, k=_k: 
 class Activated(nn.Module):
     "BN and ReLU in front of an op that wants its input activated."
     def __init__(self,
-        norm: nn.Module,  # over the input's channels
-        op: Op,  # reads relu(norm(x))
+        norm:nn.Module,  # over the input's channels
+        op:Op,           # reads relu(norm(x))
     ):
         super().__init__()
         self.norm, self.op, self.scale = norm, op, op.scale
 
-    def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor: return self.op(F.relu(self.norm(x, y)), y)
+    def forward(self, x:Tensor, y:Tensor|None=None)->Tensor: return self.op(F.relu(self.norm(x, y)), y)
 
 
 def build_op(
-    name: str,  # a key of `NORMAL_OPS` or `UP_OPS`
-    channels: int,  # in and out
-    norm: Norm = batch_norm(),  # factory of every norm in it
-    scale: int = 1,  # 1 for normal ops; 2 or 4 for up-sampling ones
-) -> nn.Module:  # called as op(x, y)
+    name:str,                # a key of `NORMAL_OPS` or `UP_OPS`
+    channels:int,            # in and out
+    norm:Norm=batch_norm(),  # factory of every norm in it
+    scale:int=1,             # 1 for normal ops; 2 or 4 for up-sampling ones
+)->nn.Module:                # called as op(x, y)
     "The complete layer `name`, with its BN and ReLU in front where the paper has them."
     op = make_op(name, channels, norm, scale)
     return Activated(norm(channels), op) if op.activated else op
@@ -313,16 +313,16 @@ def build_op(
 class Dropout(nn.Module):
     "Inverted dropout whose random numbers come from a given generator."
     def __init__(self,
-        p: float = .5,  # share of units set to zero, in [0, 1)
-        generator: Generator | None = None,  # None: torch's global stream
+        p:float=.5,                     # share of units set to zero, in [0, 1)
+        generator:Generator|None=None,  # None: torch's global stream
     ):
         super().__init__()
         if not 0 <= p < 1: raise UserError(f"dropout rate {p} is not in [0, 1)")
         self.p, self.generator = p, generator
 
-    def extra_repr(self) -> str: return f"p={self.p}"
+    def extra_repr(self)->str: return f"p={self.p}"
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x:Tensor)->Tensor:
         if not self.training or self.p == 0: return x
         keep = torch.empty_like(x, device=self.generator.device if self.generator else x.device).bernoulli_(1 - self.p, generator=self.generator)
         return x*keep.to(x.device).div_(1 - self.p)

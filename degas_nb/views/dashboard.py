@@ -31,16 +31,16 @@ class Heat(Curve):
     "Weights over time as multiples of an equal share; short, as a `Curve` is."
     def __init__(
         self,
-        limit: int = 120,  # columns at most
-    ) -> None:
+        limit:int=120,  # columns at most
+    )->None:
         super().__init__(limit)
         self.rows, self.most = [], 2  # most: full colour; doubles, never shrinks, so frames compare
 
     def push_weights(
         self,
-        step: int,    # when
-        alpha: dict,  # {edge: {op: weight}}
-    ) -> None:
+        step:int,    # when
+        alpha:dict,  # {edge: {op: weight}}
+    )->None:
         "Add a column; other rows than before start a new picture."
         rows = [(edge, op) for edge, ops in alpha.items() for op in ops]
         if rows != self.rows: self.__init__(self.limit)
@@ -49,7 +49,7 @@ class Heat(Curve):
         self.rows = rows
         self.push(step, shares)
 
-    def columns(self) -> tuple[list[int], np.ndarray]:  # steps (m,); uint8 (rows, m): 127 is an equal share, 0 and 254 are `most` times less and more, 255 no number
+    def columns(self)->tuple[list[int], np.ndarray]:  # steps (m,); uint8 (rows, m): 127 is an equal share, 0 and 254 are `most` times less and more, 255 no number
         "The picture, on a log scale."
         kept = self.pairs()
         if not kept: return [], np.zeros((0, 0), np.uint8)
@@ -60,8 +60,8 @@ class Heat(Curve):
 
 # %% ../../nbs/views/04_dashboard.ipynb #914ea63d
 def best_of_each(
-    weights: dict,  # {edge: {op: weight}}
-) -> list[dict]:  # edge, op, node, stage, says; edges without a winner are left out
+    weights:dict,  # {edge: {op: weight}}
+)->list[dict]:     # edge, op, node, stage, says; edges without a winner are left out
     "Decisions without a rule: every edge keeps its best op."
     best = {edge: best_op(ops) for edge, ops in weights.items()}
     return [dict(edge=edge, op=op, node=edge.split('-')[-1], stage=1, says=f'{edge}: {op} ({weights[edge][op]:.3f}) is the best of {len(weights[edge])}')
@@ -69,8 +69,8 @@ def best_of_each(
 
 
 def ordered_nodes(
-    edges: list[str],  # names 'src-dst'
-) -> list[str]:  # a node stands behind all that it reads
+    edges:list[str],  # names 'src-dst'
+)->list[str]:         # a node stands behind all that it reads
     "The nodes of a network in drawing order; none where a name isn't 'src-dst', or there is a cycle."
     ends = [edge.split('-') for edge in edges]
     if any(len(e) != 2 for e in ends): return []
@@ -81,10 +81,10 @@ def ordered_nodes(
 
 
 def network_plan(
-    edges: list[str],       # of the whole space, names 'src-dst'
-    decisions: list[dict],  # what is kept: each has `edge` and `op`
-    sides: dict | None = None,  # {node: text below its name}, e.g. '4×4'
-) -> dict:  # width, height, nodes: [x, y, name, text], edges: [name, op, points, x, y, colour, kept]
+    edges:list[str],       # of the whole space, names 'src-dst'
+    decisions:list[dict],  # what is kept: each has `edge` and `op`
+    sides:dict|None=None,  # {node: text below its name}, e.g. '4×4'
+)->dict:                   # width, height, nodes: [x, y, name, text], edges: [name, op, points, x, y, colour, kept]
     "Figure 1 as plain lists: where everything is drawn, in pixels."
     nodes, kept = ordered_nodes(edges), {d['edge']: d['op'] for d in decisions}
     if not nodes: return {}
@@ -99,7 +99,7 @@ def network_plan(
     return dict(width=100 + 148*(len(nodes) - 1), height=y + 30, edges=drawn, nodes=[[50 + 148*rank[n], y, n, (sides or {}).get(n, '')] for n in nodes])
 
 
-def _arc(x0: float, x1: float, y: float, height: float) -> list[list[float]]:
+def _arc(x0:float, x1:float, y:float, height:float)->list[list[float]]:
     "A line, or the four points of a curve that rises by `height`."
     if not height: return [[x0, y], [x1, y]]
     return [[x0, y], [x0 + .2*(x1 - x0), y - height*4/3], [x1 - .2*(x1 - x0), y - height*4/3], [x1, y]]
@@ -108,25 +108,25 @@ def _arc(x0: float, x1: float, y: float, height: float) -> list[list[float]]:
 @dataclass
 class Desk(Board):
     "A `Board` with what comes with time: weights over steps, named pictures, decisions and how they changed."
-    total: int = 0                                   # steps of the run; 0: nobody knows
-    heat: Heat = field(default_factory=Heat)
-    pictures: dict = field(default_factory=dict)     # {name: uint8 (h, w, 3)}
-    decisions: list = field(default_factory=list)    # of the newest weights
-    undecided: str = ''                              # why there are none
-    decided: dict = field(default_factory=dict)      # {edge: op} of the newest decisions that there were
-    changed: int = 0                                 # edges whose winner changed, so far
-    change: str = ''                                 # the newest of them, in words
-    sides: dict = field(default_factory=dict)        # {node: text below its name}
+    total:int = 0                                 # steps of the run; 0: nobody knows
+    heat:Heat = field(default_factory=Heat)
+    pictures:dict = field(default_factory=dict)   # {name: uint8 (h, w, 3)}
+    decisions:list = field(default_factory=list)  # of the newest weights
+    undecided:str = ''                            # why there are none
+    decided:dict = field(default_factory=dict)    # {edge: op} of the newest decisions that there were
+    changed:int = 0                               # edges whose winner changed, so far
+    change:str = ''                               # the newest of them, in words
+    sides:dict = field(default_factory=dict)      # {node: text below its name}
 
     def add(
         self,
-        step: int,                     # step number of the run
-        alpha: dict | None = None,     # {edge: {op: weight}}
-        pictures: dict | None = None,  # {name: uint8 array (h, w, 3) or PIL image}
-        losses: dict | None = None,    # {name: float}
-        total: int | None = None,      # steps of the run
-        decide: Callable[[dict], list] = best_of_each,  # decisions from weights
-    ) -> None:
+        step:int,                                    # step number of the run
+        alpha:dict|None=None,                        # {edge: {op: weight}}
+        pictures:dict|None=None,                     # {name: uint8 array (h, w, 3) or PIL image}
+        losses:dict|None=None,                       # {name: float}
+        total:int|None=None,                         # steps of the run
+        decide:Callable[[dict], list]=best_of_each,  # decisions from weights
+    )->None:
         "Take over what the run says; what it leaves out stays."
         self.push(step, alpha, None, losses)
         self.total = total or self.total
@@ -137,8 +137,8 @@ class Desk(Board):
 
     def decide(
         self,
-        decide: Callable[[dict], list],  # decisions from weights
-    ) -> None:
+        decide:Callable[[dict], list],  # decisions from weights
+    )->None:
         "What would be kept now, and where that differs from before."
         try: self.decisions, why = list(decide(self.alpha)), 'no edge has a largest weight' + ', and some are no numbers'*self._broken()
         except ValueError as e: self.decisions, why = [], str(e)
@@ -148,31 +148,31 @@ class Desk(Board):
             self.note(now, self.decided)
             self.decided = now
 
-    def _broken(self) -> bool: return not all(math.isfinite(w) for ops in self.alpha.values() for w in ops.values())
+    def _broken(self)->bool: return not all(math.isfinite(w) for ops in self.alpha.values() for w in ops.values())
 
     def note(
         self,
-        now: dict,     # {edge: op} that are kept
-        before: dict,  # {edge: op} that were
-    ) -> None:
+        now:dict,     # {edge: op} that are kept
+        before:dict,  # {edge: op} that were
+    )->None:
         "Count the edges whose winner changed, and put the last into words."
         moved = [e for e in {**before, **now} if before and before.get(e) != now.get(e)]
         self.changed += len(moved)
         if moved: self.change = f"{self.changed} change{'s'*(self.changed > 1)} of winner; the last at step {self.step}: {moved[-1]} {before.get(moved[-1], 'not kept')} → {now.get(moved[-1], 'not kept')}"
 
-    def words(self) -> str:
+    def words(self)->str:
         "Everything in a line of text."
         return super().words() + '; kept: '*bool(self.decisions) + self.kept()
 
-    def kept(self) -> str:
+    def kept(self)->str:
         "The decisions in words."
         return ', '.join(f"{d['edge']} {d['op']}" for d in self.decisions)
 
 # %% ../../nbs/views/04_dashboard.ipynb #bd301902
 def desk_picture(
-    desk: Desk,
-    scale: float = 1.5,  # pixels of the PNG for each pixel of the drawing; fewer where it would be wider than 3,000
-) -> tuple[bytes, tuple[int, int]]:  # PNG, and the (width, height) to show it at
+    desk:Desk,
+    scale:float=1.5,               # pixels of the PNG for each pixel of the drawing; fewer where it would be wider than 3,000
+)->tuple[bytes, tuple[int, int]]:  # PNG, and the (width, height) to show it at
     "Draw `desk` as a picture; equal desks give equal bytes."
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -188,13 +188,13 @@ def desk_picture(
     return small_png(Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3])), (w, h)
 
 
-def _headline(desk: Desk) -> str:
+def _headline(desk:Desk)->str:
     "Where the run is."
     if desk.step < 0: return 'nothing pushed yet'
     return f'step {desk.step}' + f' of {desk.total}'*bool(desk.total) + f'   {desk.undecided or desk.change}'
 
 
-def _arrange(desk: Desk) -> tuple[list, tuple[int, int]]:
+def _arrange(desk:Desk)->tuple[list, tuple[int, int]]:
     "Which parts there are and where: (draw, (left, top, width, height)); and the size of the whole."
     net = network_plan(list(desk.alpha), desk.decisions, desk.sides)
     columns = bar_columns(desk.alpha, min(3, len(desk.alpha))) if desk.alpha else []
@@ -208,7 +208,7 @@ def _arrange(desk: Desk) -> tuple[list, tuple[int, int]]:
     return parts, (max(wide + 370, net['width'] + 24 if net else 0), y + 6)
 
 
-def _draw_network(fig, ax, desk: Desk, place: tuple, size: tuple):
+def _draw_network(fig, ax, desk:Desk, place:tuple, size:tuple):
     "The network at `place`, from the same plain lists as the live view."
     from matplotlib.patches import FancyBboxPatch, PathPatch
     from matplotlib.path import Path as Line
@@ -223,7 +223,7 @@ def _draw_network(fig, ax, desk: Desk, place: tuple, size: tuple):
         ax.text(left + x, top + y + 8, below, fontsize=6.3, ha='center', va='center', color=SOFT)
 
 
-def _draw_all_bars(fig, ax, desk: Desk, place: tuple, size: tuple):
+def _draw_all_bars(fig, ax, desk:Desk, place:tuple, size:tuple):
     "Bars of all edges, column by column."
     for i, edges in enumerate(bar_columns(desk.alpha, min(3, len(desk.alpha)))):
         y = place[1]
@@ -232,13 +232,13 @@ def _draw_all_bars(fig, ax, desk: Desk, place: tuple, size: tuple):
             y += HEAD + ROW*len(desk.alpha[edge])
 
 
-def _axes(fig, place: tuple, size: tuple):
+def _axes(fig, place:tuple, size:tuple):
     "Axes at a place in pixels."
     (left, top, wide, tall), (w, h) = place, size
     return fig.add_axes([left/w, 1 - (top + tall)/h, wide/w, tall/h])
 
 
-def _draw_heat(fig, ax, desk: Desk, place: tuple, size: tuple):
+def _draw_heat(fig, ax, desk:Desk, place:tuple, size:tuple):
     "Weights over steps: rows of an edge together, its name before them and its best op behind."
     steps, columns = desk.heat.columns()
     image, marks, row = [], [], 0
@@ -260,8 +260,8 @@ def _draw_heat(fig, ax, desk: Desk, place: tuple, size: tuple):
 
 
 def _heat_colours(
-    columns: np.ndarray,  # uint8, as `Heat.columns` gives them
-) -> np.ndarray:  # (..., 3) in 0..1
+    columns:np.ndarray,  # uint8, as `Heat.columns` gives them
+)->np.ndarray:           # (..., 3) in 0..1
     "White at an equal share, blue above, orange below, grey for no number."
     tone = (columns.astype(float) - 127)/127
     full = np.where(tone[..., None] > 0, (0, .447, .698), (.835, .369, 0))
@@ -269,7 +269,7 @@ def _heat_colours(
     return np.where((columns == 255)[..., None], .55, colours)
 
 
-def _draw_pictures(fig, ax, desk: Desk, place: tuple, size: tuple):
+def _draw_pictures(fig, ax, desk:Desk, place:tuple, size:tuple):
     "Pictures side by side, each below its name, as large as the room allows."
     left, top, wide, tall = place
     share = wide/len(desk.pictures)
@@ -282,7 +282,7 @@ def _draw_pictures(fig, ax, desk: Desk, place: tuple, size: tuple):
         panel.axis('off')
 
 
-def _draw_losses(fig, ax, desk: Desk, place: tuple, size: tuple):
+def _draw_losses(fig, ax, desk:Desk, place:tuple, size:tuple):
     "Loss curves."
     draw_curves(_axes(fig, place, size), desk.curves)
 
@@ -296,26 +296,26 @@ class Pace:
     "Steps a second over the last seconds; a rest doesn't count."
     def __init__(
         self,
-        seconds: float = 10.,  # how far it looks back
-        once: float = .05,     # steps that come within so many seconds came together, from a file perhaps
-    ) -> None:
+        seconds:float=10.,  # how far it looks back
+        once:float=.05,     # steps that come within so many seconds came together, from a file perhaps
+    )->None:
         self.seconds, self.once, self.seen = seconds, once, deque()
 
     def tick(
         self,
-        step: int,    # done
-        now: float,   # seconds, of any clock that only goes forward
-    ) -> None:
+        step:int,   # done
+        now:float,  # seconds, of any clock that only goes forward
+    )->None:
         "A step was done."
         if self.seen and now - self.seen[-1][0] < self.once: now = self.seen.pop()[0]
         self.seen.append((now, step))
         while now - self.seen[0][0] > self.seconds and len(self.seen) > 2: self.seen.popleft()
 
-    def rest(self) -> None:
+    def rest(self)->None:
         "The run pauses: forget."
         self.seen.clear()
 
-    def rate(self) -> float:  # 0 when nobody knows
+    def rate(self)->float:  # 0 when nobody knows
         "Steps a second."
         if len(self.seen) < 2 or self.seen[-1][0] <= self.seen[0][0]: return 0.
         return max(0., (self.seen[-1][1] - self.seen[0][1])/(self.seen[-1][0] - self.seen[0][0]))
@@ -342,9 +342,9 @@ class Dashboard(LiveView):
 
     def __init__(
         self,
-        decide: Callable[[dict], list] | None = None,  # weights {edge: {op: w}} -> decisions with `edge`, `op`; None: the best op of each edge
-        sides: dict | None = None,                     # {node: text below its name}, e.g. {'s0': '4×4'}
-    ) -> None:
+        decide:Callable[[dict], list]|None=None,  # weights {edge: {op: w}} -> decisions with `edge`, `op`; None: the best op of each edge
+        sides:dict|None=None,                     # {node: text below its name}, e.g. {'s0': '4×4'}
+    )->None:
         super().__init__()
         self.board, self.decide, self.pace = Desk(sides=sides or {}), decide or best_of_each, Pace()
         self.title = 'the network that pruning would give now' if decide else 'the best operation of every edge now; no rule leaves any out'
@@ -354,12 +354,12 @@ class Dashboard(LiveView):
 
     def push(
         self,
-        step: int,                     # step number of the run
-        alpha: dict | None = None,     # {edge: {op: weight}}, mixing weights in 0..1; None keeps the last
-        pictures: dict | None = None,  # {name: uint8 array (h, w, 3) or PIL image}; None keeps the last
-        losses: dict | None = None,    # {name: float}; each name is a curve
-        total: int | None = None,      # steps of the run; None keeps the last
-    ) -> None:
+        step:int,                 # step number of the run
+        alpha:dict|None=None,     # {edge: {op: weight}}, mixing weights in 0..1; None keeps the last
+        pictures:dict|None=None,  # {name: uint8 array (h, w, 3) or PIL image}; None keeps the last
+        losses:dict|None=None,    # {name: float}; each name is a curve
+        total:int|None=None,      # steps of the run; None keeps the last
+    )->None:
         "Show the newest values, soon: at most 20 messages a second, and the last push always arrives."
         with self.lock:
             self.board.add(step, alpha, pictures, losses, total, self.decide)
@@ -371,14 +371,14 @@ class Dashboard(LiveView):
 
     def tell(
         self,
-        **told: object,  # `state`, `says`, `actions`, `buttons`
-    ) -> None:
+        **told:object,  # `state`, `says`, `actions`, `buttons`
+    )->None:
         "Say how the run is, at once, with all that is new."
         with self.lock:
             if 'state' in told: self.pace.rest()
             self._message(self._new, told)
 
-    def clear(self) -> None:
+    def clear(self)->None:
         "Forget everything that was pushed."
         with self.lock:
             self.board = Desk(sides=self.board.sides)
@@ -392,7 +392,7 @@ class Dashboard(LiveView):
         if self._pushed - self._sent >= 1/PER_SECOND: self._message(due, {})
         if self._new and self._timer is None: self._wait(PATIENCE)
 
-    def _wait(self, seconds: float):
+    def _wait(self, seconds:float):
         "Look again after a while."
         self._timer = threading.Timer(seconds, self._late)
         self._timer.daemon = True
@@ -405,11 +405,11 @@ class Dashboard(LiveView):
             if self._new and rest > 0: self._wait(rest)
             elif self._new: self.flush()
 
-    def flush(self) -> None:
+    def flush(self)->None:
         "Send all that is new, in one message."
         with self.lock: self._message(self._new, {})
 
-    def _message(self, parts: set, told: dict):
+    def _message(self, parts:set, told:dict):
         "One message. A page that can't be reached never stops a run."
         self._sent, self._new = time.monotonic(), self._new - parts
         if 'long' in parts: self._long = self._sent
@@ -417,7 +417,7 @@ class Dashboard(LiveView):
             with self.hold_sync(): self._set(parts, told)
         except Exception: pass  # the comm is closed, or the kernel is going away
 
-    def _set(self, new: set, told: dict):
+    def _set(self, new:set, told:dict):
         "Desk and words into the traits, which are what the page sees."
         board = self.board
         if 'board' in new:
@@ -435,14 +435,14 @@ class Dashboard(LiveView):
         self.left = round((board.total - board.step)/self.rate) if self.rate and board.total else -1.
         for name, value in told.items(): setattr(self, name, value)
 
-    def _set_network(self, drawn: tuple):
+    def _set_network(self, drawn:tuple):
         "The network anew, if it is another than was `drawn` last."
         if drawn == self._drawn: return
         board, self._drawn = self.board, drawn
         plan = network_plan(list(board.alpha), board.decisions, board.sides) if board.alpha else {}
         self.network = dict(plan, title=self.title, change=board.change, undecided=board.undecided, words=board.kept())
 
-    def _pressed(self, widget, content: dict, buffers: list):
+    def _pressed(self, widget, content:dict, buffers:list):
         "A button was pressed. This may run in any thread, so it only asks."
         action = content.get('action') if isinstance(content, dict) else None
         if not isinstance(action, str) or action not in ACTIONS: return
@@ -451,10 +451,10 @@ class Dashboard(LiveView):
         try: self.driver.press(action)
         except UserError as e: self.tell(says=str(e))
 
-    def frozen(self) -> Desk:
+    def frozen(self)->Desk:
         "A copy that no push changes while it is drawn."
         with self.lock: return copy.deepcopy(self.board)
 
-    def show(self) -> None:
+    def show(self)->None:
         "Display it, unless it has been; outside of a notebook there is nowhere to."
         if not self.is_shown() and get_ipython() is not None: display(self)

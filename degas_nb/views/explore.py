@@ -27,22 +27,22 @@ WIDE, NAMED = dict(width='400px'), dict(description_width='150px')  # of a contr
 
 
 def slider(
-    name: str,     # beside it
-    value: float,  # at the start
-    low: float,    # its ends
-    high: float,
-    step: float = .1,
-) -> ipywidgets.FloatSlider:
+    name:str,     # beside it
+    value:float,  # at the start
+    low:float,    # its ends
+    high:float,
+    step:float=.1,
+)->ipywidgets.FloatSlider:
     "A slider with its whole name, which speaks while it is dragged."
     return ipywidgets.FloatSlider(value=value, min=low, max=high, step=step, description=name, style=NAMED, layout=WIDE)
 
 
 def panels(
-    titles: list[str],    # one above each panel
-    widths: list[float],  # relative
-    height: int = 330,    # pixels
-    gap: float = .06,     # between panels, of the whole width
-) -> go.Figure:
+    titles:list[str],    # one above each panel
+    widths:list[float],  # relative
+    height:int=330,      # pixels
+    gap:float=.06,       # between panels, of the whole width
+)->go.Figure:
     "An empty row of panels, white, with small titles."
     figure = make_subplots(1, len(titles), subplot_titles=titles, column_widths=widths, horizontal_spacing=gap)
     figure.update_annotations(font_size=13)
@@ -50,11 +50,11 @@ def panels(
 
 
 def bars(
-    figure: go.Figure,  # from `panels`
-    column: int,        # which panel, from 1
-    names: list[str],   # one for each bar, from above
-    span: tuple[float, float],  # the axis, fixed
-) -> None:
+    figure:go.Figure,          # from `panels`
+    column:int,                # which panel, from 1
+    names:list[str],           # one for each bar, from above
+    span:tuple[float, float],  # the axis, fixed
+)->None:
     "Horizontal bars in a panel, all of length 0."
     zeros = np.zeros(len(names), np.float32)
     figure.add_bar(y=list(range(len(names))), x=zeros, orientation='h', marker_color=QUIET, textposition='outside', cliponaxis=False, row=1, col=column, hoverinfo='skip')
@@ -63,21 +63,21 @@ def bars(
 
 
 def heat_map(
-    figure: go.Figure,  # from `panels`
-    column: int,        # which panel, from 1
-    side: int,          # of the square map
-    limit: float,       # colours reach from -limit to limit; white is 0
-) -> None:
+    figure:go.Figure,  # from `panels`
+    column:int,        # which panel, from 1
+    side:int,          # of the square map
+    limit:float,       # colours reach from -limit to limit; white is 0
+)->None:
     "A square map in a panel, all of it 0."
     figure.add_heatmap(z=np.zeros((side, side), np.float32), zmin=-limit, zmax=limit, colorscale='PuOr', showscale=False, row=1, col=column)
     square_panel(figure, column, side)
 
 
 def square_panel(
-    figure: go.Figure,  # from `panels`
-    column: int,        # which panel, from 1
-    side: int,          # pixels along it
-) -> None:
+    figure:go.Figure,  # from `panels`
+    column:int,        # which panel, from 1
+    side:int,          # pixels along it
+)->None:
     "No axes, square pixels, the first row on top."
     figure.update_xaxes(visible=False, fixedrange=True, range=[-.5, side - .5], constrain='domain', row=1, col=column)
     figure.update_yaxes(visible=False, fixedrange=True, range=[side - .5, -.5], constrain='domain', scaleanchor=f"x{column if column > 1 else ''}", row=1, col=column)
@@ -87,10 +87,10 @@ Mixture = dict[str, object]  # weights (n_ops,), gradient (n_ops,) of the loss b
 
 
 def mixture_limits(
-    mix: Callable[[np.ndarray], Mixture],
-    n_ops: int,
-    reach: float,  # of the sliders
-) -> dict[str, float]:  # largest gradient, output and kernel that were seen
+    mix:Callable[[np.ndarray], Mixture],
+    n_ops:int,
+    reach:float,      # of the sliders
+)->dict[str, float]:  # largest gradient, output and kernel that were seen
     "Where axes and colours end: looked up with all alphas equal, and with each in turn half-way and all the way up."
     probes = [np.zeros(n_ops)] + [row*share for share in (.5, 1) for row in reach*np.eye(n_ops)]
     seen = [mix(alpha) for alpha in probes]
@@ -99,12 +99,12 @@ def mixture_limits(
 
 
 def explore_mixture(
-    mix: Callable[[np.ndarray], Mixture],  # alpha (n_ops,) -> what the mixture is and does there
-    ops: list[str],                    # their names
-    alpha: list[float] | None = None,  # where the sliders start; all 0 when None
-    rate: float = 1.,                  # of a step of gradient descent, for the button
-    reach: float = 4.,                 # the sliders go from -reach to reach
-) -> Explorer:
+    mix:Callable[[np.ndarray], Mixture],  # alpha (n_ops,) -> what the mixture is and does there
+    ops:list[str],                        # their names
+    alpha:list[float]|None=None,          # where the sliders start; all 0 when None
+    rate:float=1.,                        # of a step of gradient descent, for the button
+    reach:float=4.,                       # the sliders go from -reach to reach
+)->Explorer:
     "Drag the alphas of one mixed operation; watch weights, gradient, output, and the merged kernel where there is one."
     sliders = {op: slider(op, a, -reach, reach) for op, a in zip(ops, alpha or [0.]*len(ops), strict=True)}
     downhill, level = ipywidgets.Button(description='one step downhill'), ipywidgets.Button(description='all alphas 0')
@@ -124,8 +124,8 @@ def explore_mixture(
 
 
 def finite(
-    state: Mixture,
-) -> Mixture:  # the same
+    state:Mixture,
+)->Mixture:  # the same
     "Refuse what no bar can show."
     for name in ('weights', 'gradient', 'loss'):
         if not np.isfinite(state[name]).all(): raise UserError(f'the {name} is not a finite number there')
@@ -133,10 +133,10 @@ def finite(
 
 
 def mixture_figure(
-    mix: Callable[[np.ndarray], Mixture],
-    ops: list[str],
-    reach: float,  # of the sliders
-) -> go.Figure:
+    mix:Callable[[np.ndarray], Mixture],
+    ops:list[str],
+    reach:float,  # of the sliders
+)->go.Figure:
     "The empty figure of `explore_mixture`, its axes fixed."
     first, limits = mix(np.zeros(len(ops))), mixture_limits(mix, len(ops), reach)
     kernel = first.get('kernel')
@@ -150,10 +150,10 @@ def mixture_figure(
 
 
 def draw_mixture(
-    figure: go.Figure,  # from `mixture_figure`
-    state: Mixture,     # what `mix` said
-    ops: list[str],
-) -> str:  # what is to be seen
+    figure:go.Figure,  # from `mixture_figure`
+    state:Mixture,     # what `mix` said
+    ops:list[str],
+)->str:                # what is to be seen
     "Bring the panels up to `state`."
     weights, down = np.asarray(state['weights'], np.float32), -np.asarray(state['gradient'], np.float32)
     for trace, values, form in zip(figure.data, (weights, down), ('.2f', '+.3f')):
@@ -166,9 +166,9 @@ def draw_mixture(
 
 # %% ../../nbs/views/02_explore.ipynb #d79407ca
 def as_bytes(
-    picture: np.ndarray,  # (h, h, 3) floats in [-1, 1], clipped
-    side: int,            # of what is shown: each pixel is repeated side/h times
-) -> np.ndarray:  # (side, side, 3) uint8
+    picture:np.ndarray,  # (h, h, 3) floats in [-1, 1], clipped
+    side:int,            # of what is shown: each pixel is repeated side/h times
+)->np.ndarray:           # (side, side, 3) uint8
     "A picture for a panel, however coarse it is."
     exact = ((np.clip(np.asarray(picture), -1, 1) + 1)*127.5).round().astype(np.uint8)
     return exact.repeat(side//len(exact), 0).repeat(side//len(exact), 1)
@@ -178,10 +178,10 @@ Levels = list[np.ndarray]  # each (h_j, h_j, 3), fine to coarse
 
 
 def explore_pyramid(
-    picture: np.ndarray,  # (h, h, 3) floats in [-1, 1]
-    pyramid: Callable[[np.ndarray], Levels],   # picture -> its levels
-    collapse: Callable[[Levels], np.ndarray],  # levels -> picture; also of the coarser levels alone
-) -> Explorer:
+    picture:np.ndarray,                       # (h, h, 3) floats in [-1, 1]
+    pyramid:Callable[[np.ndarray], Levels],   # picture -> its levels
+    collapse:Callable[[Levels], np.ndarray],  # levels -> picture; also of the coarser levels alone
+)->Explorer:
     "Walk through the levels of a picture's pyramid, remove some, and see what is missing."
     levels = pyramid(picture)
     names = [f'{len(level)}×{len(level)}' for level in levels]
@@ -198,10 +198,10 @@ def explore_pyramid(
 
 
 def pyramid_figure(
-    side: int,              # of the picture
-    names: list[str],       # of the levels
-    contents: list[float],  # mean |value| of each level of the whole picture
-) -> go.Figure:
+    side:int,              # of the picture
+    names:list[str],       # of the levels
+    contents:list[float],  # mean |value| of each level of the whole picture
+)->go.Figure:
     "The empty figure of `explore_pyramid`: three pictures, and bars."
     figure = panels(['this level<br>alone', 'kept levels<br>up to it', 'all kept<br>levels', 'what is missing,<br>mean |value|'], [.22, .22, .22, .34], 300, .09)
     figure.update_layout(margin_t=55)
@@ -215,13 +215,13 @@ def pyramid_figure(
 
 
 def draw_pyramid(
-    figure: go.Figure,    # from `pyramid_figure`
-    level: int,           # the one that is looked at
-    kept: Levels,         # the levels, 0 where one is removed
-    levels: Levels,       # all of them
-    collapse: Callable[[Levels], np.ndarray],
-    missing: list[float], # mean |value| of each level of the difference
-) -> str:  # what is to be seen
+    figure:go.Figure,     # from `pyramid_figure`
+    level:int,            # the one that is looked at
+    kept:Levels,          # the levels, 0 where one is removed
+    levels:Levels,        # all of them
+    collapse:Callable[[Levels], np.ndarray],
+    missing:list[float],  # mean |value| of each level of the difference
+)->str:                   # what is to be seen
     "Bring the pictures and bars up to the kept levels."
     side, coarsest = len(levels[0]), level == len(levels) - 1
     pictures = [levels[level]*(1 if coarsest else 2), collapse(kept[level:]), collapse(kept)]
@@ -239,9 +239,9 @@ Values = dict[str, dict[str, float]]  # {edge: {op: number}}, edges named 's0-s1
 
 
 def curve(
-    sides: dict[str, int],  # node -> side of its map, in order
-    edge: str,              # 's0-s2'
-) -> np.ndarray:  # (2, n): from node to node, straight when direct, else a bow above
+    sides:dict[str, int],  # node -> side of its map, in order
+    edge:str,              # 's0-s2'
+)->np.ndarray:             # (2, n): from node to node, straight when direct, else a bow above
     "Where an edge of the graph runs."
     rank, (src, dst) = list(sides), edge.split('-')
     a, b = (np.array([rank.index(node), np.log2(sides[node])]) for node in (src, dst))
@@ -255,9 +255,9 @@ def curve(
 
 
 def label_shift(
-    x: np.ndarray,  # of a curve
-    y: np.ndarray,
-) -> tuple[int, int]:  # pixels to the right and up
+    x:np.ndarray,    # of a curve
+    y:np.ndarray,
+)->tuple[int, int]:  # pixels to the right and up
     "Beside a straight line, where it leaves the nodes room; above a bow."
     if np.ptp(y) == 0: return 0, -36
     straight = np.allclose(np.interp(x, x[[0, -1]], y[[0, -1]]), y, atol=1e-2)
@@ -265,10 +265,10 @@ def label_shift(
 
 
 def graph_figure(
-    sides: dict[str, int],  # node -> side of its map, in order
-    edges: list[str],       # names
-    most: int,              # candidates in one comparison at most
-) -> go.Figure:
+    sides:dict[str, int],  # node -> side of its map, in order
+    edges:list[str],       # names
+    most:int,              # candidates in one comparison at most
+)->go.Figure:
     "The graph of Figure 2, nodes as high as their maps are large, and room for the bars of a comparison."
     figure = panels(['', 'compared now'], [.74, .26], 520, 0)
     figure.update_layout(xaxis_domain=[0, 1], yaxis2_domain=[0, .36])      # the graph leaves its lower right corner free
@@ -293,18 +293,18 @@ LOOKS = dict(open=(SOFT, 1.5, 'solid'), compared=(NOW, 2, 'solid'), kept=(BEST, 
 
 
 def compared_edges(
-    decision: dict,     # a record: node, stage, edge, op ...
-    edges: list[str],   # names
-) -> list[str]:
+    decision:dict,    # a record: node, stage, edge, op ...
+    edges:list[str],  # names
+)->list[str]:
     "First stage: every edge into the node. Second stage: the edge itself, its operations compete."
     return [e for e in edges if e.split('-')[1] == decision['node']] if decision['stage'] == 1 else [decision['edge']]
 
 
 def edge_states(
-    edges: list[str],       # names
-    decisions: list[dict],  # all of them
-    step: int,              # so many have been made
-) -> dict[str, str]:  # edge -> a name of `LOOKS`
+    edges:list[str],       # names
+    decisions:list[dict],  # all of them
+    step:int,              # so many have been made
+)->dict[str, str]:         # edge -> a name of `LOOKS`
     "What is known of every edge after `step` decisions."
     made, ahead = decisions[:step], {d['node'] for d in decisions[step:]}
     done = {d['node'] for d in made} - ahead
@@ -314,12 +314,12 @@ def edge_states(
 
 
 def draw_pruning(
-    figure: go.Figure,      # from `graph_figure`
-    weights: Values,        # mixing weights
-    decisions: list[dict],  # all of them
-    step: int,              # so many have been made
-    edge: str,              # its operations are shown before the first decision
-) -> str:  # what is to be seen
+    figure:go.Figure,      # from `graph_figure`
+    weights:Values,        # mixing weights
+    decisions:list[dict],  # all of them
+    step:int,              # so many have been made
+    edge:str,              # its operations are shown before the first decision
+)->str:                    # what is to be seen
     "Bring graph and bars up to the last decision made."
     states, kept = edge_states(list(weights), decisions, step), {d['edge']: d['op'] for d in decisions[:step]}
     labels = [a for a in figure.layout.annotations if a.xref == 'x' and a.yref == 'y']
@@ -340,11 +340,11 @@ def draw_pruning(
 
 
 def draw_rivals(
-    figure: go.Figure,   # from `graph_figure`
-    weights: Values,     # mixing weights
-    edges: list[str],    # whose operations compete
-    winner: dict | None, # the decision, if one was made
-) -> None:
+    figure:go.Figure,  # from `graph_figure`
+    weights:Values,    # mixing weights
+    edges:list[str],   # whose operations compete
+    winner:dict|None,  # the decision, if one was made
+)->None:
     "The bars of a comparison, the winner's filled."
     rivals = [(edge, op, w) for edge in edges for op, w in weights[edge].items()]
     won = [winner is not None and (edge, op) == (winner['edge'], winner['op']) for edge, op, _ in rivals]
@@ -357,16 +357,16 @@ class Story:
     "How far the decisions are told; the sliders of an edge come along when it is decided about."
     def __init__(
         self,
-        step: ipywidgets.IntSlider,   # so many decisions have been made
-        choice: ipywidgets.Dropdown,  # the edge whose alphas are shown
-    ) -> None:
+        step:ipywidgets.IntSlider,   # so many decisions have been made
+        choice:ipywidgets.Dropdown,  # the edge whose alphas are shown
+    )->None:
         self.step, self.choice, self.at = step, choice, 0
 
     def turn(
         self,
-        step: int,              # where the reader wants to be
-        decisions: list[dict],  # as the alphas are now
-    ) -> None:
+        step:int,              # where the reader wants to be
+        decisions:list[dict],  # as the alphas are now
+    )->None:
         "Alphas decide how many decisions there are; who had seen all goes on seeing all. Only another step moves the dropdown, never an alpha."
         moved, complete = step != self.at, step == self.step.max
         self.at = len(decisions) if complete else min(step, len(decisions))
@@ -376,12 +376,12 @@ class Story:
 
 
 def explore_prune(
-    sides: dict[str, int],  # node -> side of its map, in order
-    alpha: Values,          # raw numbers to begin with, for every edge
-    weigh: Callable[[Values], Values],      # raw numbers -> what is compared
-    decide: Callable[[Values], list[dict]], # what is compared -> decisions: records with node, stage, edge, op, says
-    reach: float = 4.,      # the sliders go from -reach to reach
-) -> Explorer:
+    sides:dict[str, int],                   # node -> side of its map, in order
+    alpha:Values,                           # raw numbers to begin with, for every edge
+    weigh:Callable[[Values], Values],       # raw numbers -> what is compared
+    decide:Callable[[Values], list[dict]],  # what is compared -> decisions: records with node, stage, edge, op, says
+    reach:float=4.,                         # the sliders go from -reach to reach
+)->Explorer:
     "Drag alphas on the graph and see the stages of pruning decide, one decision at a time."
     sliders = {(edge, op): slider(op, a, -reach, reach) for edge, ops in alpha.items() for op, a in ops.items()}
     choice = ipywidgets.Dropdown(options=list(alpha), description='alphas of')
@@ -404,8 +404,8 @@ def explore_prune(
 
 # %% ../../nbs/views/02_explore.ipynb #01799e67
 def table_lines(
-    value: dict,  # a JSON value
-) -> str:
+    value:dict,  # a JSON value
+)->str:
     "JSON with a line for each key, and for each table in a list: short enough to edit."
     def part(x):
         if not (isinstance(x, list) and x and all(isinstance(i, dict) for i in x)): return json.dumps(x)
@@ -414,8 +414,8 @@ def table_lines(
 
 
 def read_table(
-    text: str,  # as typed
-) -> object:  # the JSON value
+    text:str,  # as typed
+)->object:     # the JSON value
     "The JSON value of a text; what is wrong is said with its line."
     try: return json.loads(text)
     except json.JSONDecodeError as e: raise UserError(f'line {e.lineno}, column {e.colno}: {e.msg}') from None
@@ -423,9 +423,9 @@ def read_table(
 
 
 def edit_genotype(
-    value: dict,  # the JSON value of a genotype, to begin with
-    draw: Callable[[object], tuple[str, str]],  # JSON value -> (an SVG element, a sentence); raises `UserError` for one that is no genotype
-) -> Explorer:
+    value:dict,                                # the JSON value of a genotype, to begin with
+    draw:Callable[[object], tuple[str, str]],  # JSON value -> (an SVG element, a sentence); raises `UserError` for one that is no genotype
+)->Explorer:
     "A text area with a genotype, drawn while you type."
     text = table_lines(value)
     area = ipywidgets.Textarea(text, rows=text.count('\n') + 2, description='genotype', layout=dict(width='100%'))

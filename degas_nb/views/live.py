@@ -36,7 +36,7 @@ ALIVE = []                         # what goes on in this kernel, newest last
 ALIVE_LOCK = threading.Lock()
 
 # %% ../../nbs/views/05_live.ipynb #6e89d403
-def give_back_workers() -> int:  # OpenMP runtimes that were asked
+def give_back_workers()->int:  # OpenMP runtimes that were asked
     "End the idle OpenMP workers of the calling thread, so that another one's need not share the cores with them (`omp_pause_resource_all`, OpenMP 5.0)."
     maps = Path('/proc/self/maps')
     found = set(re.findall(r'/\S*libgomp\S*', maps.read_text())) if maps.exists() else set()
@@ -44,15 +44,15 @@ def give_back_workers() -> int:  # OpenMP runtimes that were asked
 
 
 def _asked_to_pause(
-    runtime: object,  # a library of OpenMP
-) -> bool:            # an older one, as some wheels bring it, cannot be asked: its workers stay
+    runtime:object,  # a library of OpenMP
+)->bool:             # an older one, as some wheels bring it, cannot be asked: its workers stay
     "Ask one runtime to end its workers."
     pause = getattr(runtime, 'omp_pause_resource_all', None)
     if pause is not None: pause(2)  # omp_pause_hard
     return pause is not None
 
 
-def after_cell(*_: object) -> None:
+def after_cell(*_:object)->None:
     "What a cell computed itself has left workers behind: back with them, while something goes on. And nothing goes on without its buttons."
     with ALIVE_LOCK: alive = list(ALIVE)
     if alive: give_back_workers()
@@ -66,9 +66,9 @@ class Background:
 
     def __init__(
         self,
-        dashboard: Dashboard,  # shows it
-        subject: object,       # what is driven or watched; one at a time
-    ) -> None:
+        dashboard:Dashboard,  # shows it
+        subject:object,       # what is driven or watched; one at a time
+    )->None:
         self.dashboard, self.subject, self.error, self.says = dashboard, subject, None, ''
         self.changed = threading.Condition()
         self._state, self._stop, self._waiting, self._fresh = 'running', False, 0, False
@@ -77,14 +77,14 @@ class Background:
         self.thread = threading.Thread(target=contextvars.copy_context().run, args=(self._work,), daemon=True, name=f'degas-{self.verb}')
 
     @property
-    def state(self) -> str:  # running, waiting, or one of `RESTS`
+    def state(self)->str:  # running, waiting, or one of `RESTS`
         "How it is."
         return self._state
 
     def begin(
         self,
-        before: str = '',  # what became of the one that the same cell had started
-    ) -> None:
+        before:str='',  # what became of the one that the same cell had started
+    )->None:
         "Start the thread; a `UserError` when the same thing is already going on."
         with ALIVE_LOCK:
             for other in ALIVE:
@@ -98,15 +98,15 @@ class Background:
         if shell := get_ipython(): shell.events.register('post_run_cell', after_cell)  # a second time is none
         self.thread.start()
 
-    def company(self) -> str:
+    def company(self)->str:
         "What is to be known of other runs in this kernel: they share its cores, and their handles may be lost."
         with ALIVE_LOCK: others = [other for other in ALIVE if other is not self and other.verb == self.verb == 'run']
         return f'another run is there in this kernel, {others[-1]!r}: {_to_stop_all()} ends all of them' if others else ''
 
     def keep_picture(
         self,
-        age: float = FRESH,  # seconds that it may be old
-    ) -> None:
+        age:float=FRESH,  # seconds that it may be old
+    )->None:
         "Draw the picture that stays in the notebook anew: whoever saves the notebook meanwhile, saves that."
         if time.monotonic() - self.drawn < age: return
         self.drawn = time.monotonic()
@@ -123,29 +123,29 @@ class Background:
         if self.error is not None: self.complain(says)
         later(self.freshen)
 
-    def work(self) -> tuple[str, str]:  # how it ended: state, sentence
+    def work(self)->tuple[str, str]:  # how it ended: state, sentence
         "What the thread does."
         return 'done', ''
 
-    def close(self) -> None:
+    def close(self)->None:
         "What is to be done when the thread ends."
 
     def writes_to(
         self,
-        folder: Path | str,
-    ) -> bool:
+        folder:Path|str,
+    )->bool:
         "Does this go into `folder`?"
         return False
 
-    def possible(self) -> list[str]:
+    def possible(self)->list[str]:
         "Buttons that make sense now."
         return ['stop'] if self._state not in ENDS else []
 
     def enter(
         self,
-        state: str,        # from now on
-        says: str | None = None,  # a sentence; None keeps the last
-    ) -> None:
+        state:str,           # from now on
+        says:str|None=None,  # a sentence; None keeps the last
+    )->None:
         "Change the state and tell everybody."
         with self.changed:
             self._state, self.says = state, self.says if says is None else says
@@ -154,21 +154,21 @@ class Background:
 
     def say(
         self,
-        says: str,  # a sentence for the reader
-    ) -> None:
+        says:str,  # a sentence for the reader
+    )->None:
         "Tell it, and keep it on the handle."
         self.says = says
         self.dashboard.tell(says=says)
 
     def complain(
         self,
-        says: str,  # one line
-    ) -> None:
+        says:str,  # one line
+    )->None:
         "Print an error into the cell that started this, unless somebody waits and gets it raised."
         with self.changed: heard = self.changed.wait_for(lambda: self._waiting, .5)
         if not heard: print(says)
 
-    def stop(self) -> None:
+    def stop(self)->None:
         "End after the step in flight."
         with self.changed:
             self._stop = True
@@ -177,15 +177,15 @@ class Background:
 
     def press(
         self,
-        action: str,  # one of `ACTIONS`
-    ) -> None:
+        action:str,  # one of `ACTIONS`
+    )->None:
         "What a button does."
         if action == 'stop': self.stop()
 
     def wait(
         self,
-        timeout: float | None = None,  # seconds; None: as long as it takes
-    ) -> str:  # the state: paused, stopped, done; or another one when the time is up
+        timeout:float|None=None,  # seconds; None: as long as it takes
+    )->str:                       # the state: paused, stopped, done; or another one when the time is up
         "Block until the run rests or has ended; raises what it raised. Interrupting the kernel ends the waiting, not the run."
         with self.changed:
             self._waiting += 1
@@ -196,38 +196,38 @@ class Background:
         if self.error is not None: raise self.error
         return self._state
 
-    def freshen(self) -> None:
+    def freshen(self)->None:
         "Once, at the end: draw the picture that stays in the notebook."
         with self.changed: fresh, self._fresh = self._fresh, True
         if not fresh: self.dashboard.freshen()
 
 
 def sentence(
-    error: BaseException,
-) -> str:  # e.g. 'KeyError: 'x'', or only the sentence of a `UserError`
+    error:BaseException,
+)->str:  # e.g. 'KeyError: 'x'', or only the sentence of a `UserError`
     "The last line of a traceback."
     text = ' '.join(str(error).split())
     return text if isinstance(error, UserError) else f'{type(error).__name__}: {text}' if text else type(error).__name__
 
 
 def later(
-    do: Callable[[], None],
-) -> None:
+    do:Callable[[], None],
+)->None:
     "Let the kernel's own thread do something between two cells: matplotlib is not made for several threads."
     loop = getattr(getattr(get_ipython(), 'kernel', None), 'io_loop', None)
     if loop is not None: loop.add_callback(do)
 
 
-def _to_stop_all() -> str:
+def _to_stop_all()->str:
     "What a reader has to write: with its import, where there has been none."
     known = vars(sys.modules['__main__']).get('stop_all') is stop_all
     return 'stop_all()' if known else 'from degas_nb.views.live import stop_all; stop_all()'
 
 
 def end_former(
-    verb: str,             # of what is about to begin
-    timeout: float = 60.,  # seconds to wait for the step in flight and its checkpoint
-) -> str:                  # what became of them
+    verb:str,           # of what is about to begin
+    timeout:float=60.,  # seconds to wait for the step in flight and its checkpoint
+)->str:                 # what became of them
     "A cell that is run again takes its output away, and with it the buttons of what it had started: that stops first, and is saved if it has a folder."
     with ALIVE_LOCK: former = [each for each in ALIVE if each.verb == verb and is_cleared(each.cell)]
     for each in former: each.stop()
@@ -237,8 +237,8 @@ def end_former(
 
 
 def stop_all(
-    timeout: float = 60.,  # seconds to wait for steps in flight and checkpoints
-) -> list[Background]:  # what was going on
+    timeout:float=60.,  # seconds to wait for steps in flight and checkpoints
+)->list[Background]:    # what was going on
     "Stop everything that goes on in this kernel; what has a folder is saved."
     with ALIVE_LOCK: alive = list(ALIVE)
     for each in alive: each.stop()
@@ -248,7 +248,7 @@ def stop_all(
 
 
 @atexit.register
-def leave() -> None:
+def leave()->None:
     "The kernel is going away: Jupyter waits five seconds."
     with ALIVE_LOCK:
         for each in ALIVE: each.left = True
@@ -259,14 +259,14 @@ class Live(Background):
     "A run that goes on in the background: what `live` gives back."
     def __init__(
         self,
-        run: Iterator,         # yields steps with `n`, `losses` and perhaps `weights`
-        dashboard: Dashboard,  # shows them
-        pictures: Callable | None = None,    # run -> {name: uint8 array}
-        folder: Path | str | None = None,    # where checkpoints and the trace go
-        save_every: float = 60.,             # seconds between checkpoints
-        picture_every: float = 2.,           # seconds between pictures, at least
-        paused: bool = False,                # rest before the first step
-    ) -> None:
+        run:Iterator,                 # yields steps with `n`, `losses` and perhaps `weights`
+        dashboard:Dashboard,          # shows them
+        pictures:Callable|None=None,  # run -> {name: uint8 array}
+        folder:Path|str|None=None,    # where checkpoints and the trace go
+        save_every:float=60.,         # seconds between checkpoints
+        picture_every:float=2.,       # seconds between pictures, at least
+        paused:bool=False,            # rest before the first step
+    )->None:
         super().__init__(dashboard, run)
         self.run, self.pictures, self.save_every, self.picture_every = run, pictures, save_every, picture_every
         self.folder = None if folder is None else user_path(folder)
@@ -277,48 +277,48 @@ class Live(Background):
         self.saved_at = self.next_picture = time.monotonic()
         self.buttons = {action: text for action, text in ACTIONS.items() if action != 'save' or folder is not None}
 
-    def __repr__(self) -> str:
+    def __repr__(self)->str:
         return f"Live({self._state} at step {self.n}{f' of {self.total}' if self.total else ''})"
 
     # what others ask for
 
-    def pause(self) -> None:
+    def pause(self)->None:
         "Rest after the step in flight."
         self._allow(lambda now: 0)
 
-    def resume(self) -> None:
+    def resume(self)->None:
         "Go on to the end."
         self._allow(lambda now: math.inf)
 
     def step(
         self,
-        n: int = 1,  # how many
-    ) -> None:
+        n:int=1,  # how many
+    )->None:
         "Do `n` more steps, then rest."
         if n < 1: raise UserError(f'step({n}): ask for 1 step or more')
         self._allow(lambda now: n + (0 if now == math.inf else now))
 
-    def _allow(self, change: Callable[[float], float]):
+    def _allow(self, change:Callable[[float], float]):
         "Change how many steps may be done."
         with self.changed:
             if self._ended(): raise UserError(f'the run is {self._state} at step {self.n}' + ': give it to live() again to go on'*(self._state == 'stopped'))
             self.allowed = change(self.allowed)
             if self.allowed: self.enter('running', self.company())
 
-    def _ended(self) -> bool: return self._state in ENDS
+    def _ended(self)->bool: return self._state in ENDS
 
     def save(
         self,
-        timeout: float = 60.,  # seconds to wait for the step in flight
-    ) -> None:
+        timeout:float=60.,  # seconds to wait for the step in flight
+    )->None:
         "Write a checkpoint between two steps; a `UserError` when it can't be written."
         self.call(lambda: self._save(strict=True), timeout)
 
     def call(
         self,
-        fn: Callable[[], object],  # reads or changes the run
-        timeout: float = 60.,      # seconds to wait for its turn
-    ) -> object:  # what it gives back
+        fn:Callable[[], object],  # reads or changes the run
+        timeout:float=60.,        # seconds to wait for its turn
+    )->object:                    # what it gives back
         "Call `fn` in the run's thread between two steps; a pause will do as well."
         future = Future()
         with self.changed:
@@ -334,8 +334,8 @@ class Live(Background):
 
     def press(
         self,
-        action: str,  # one of `ACTIONS`
-    ) -> None:
+        action:str,  # one of `ACTIONS`
+    )->None:
         "What a button does: it asks, and the thread does it when its step is done."
         if action == 'save':
             if self.folder is None: raise UserError('there is no folder to save in: start with live(run, folder=...)')
@@ -345,14 +345,14 @@ class Live(Background):
                 self.changed.notify_all()
         else: dict(pause=self.pause, step=self.step, stop=self.stop, **{'continue': self.resume})[action]()
 
-    def possible(self) -> list[str]:
+    def possible(self)->list[str]:
         "Buttons that make sense now."
         if self._ended(): return []
         return ['continue' if self._state == 'paused' else 'pause', 'step', 'stop'] + ['save']*(self.folder is not None)
 
     # what the thread does
 
-    def work(self) -> tuple[str, str]:  # how it ended: state, sentence
+    def work(self)->tuple[str, str]:  # how it ended: state, sentence
         "Step after step, until there are none or somebody stops it."
         first, weights = self.n, _weights_at_rest(self.run)
         if weights: self.dashboard.push(max(self.n, 0), weights, total=self.total)   # so that the first step moves bars, and not the page
@@ -371,7 +371,7 @@ class Live(Background):
         if self.left: return 'gone', self.trouble or f'the kernel was shut down at step {self.n}, and the run with it' + f'; {self.saved}'*bool(self.saved)
         return 'stopped', self.trouble or f'stopped at step {self.n}: give the run to live() again to go on' + f'; {self.saved}'*bool(self.saved)
 
-    def may_step(self) -> bool:  # False: stop
+    def may_step(self)->bool:  # False: stop
         "Serve what was asked for; rest while nothing may be done."
         while True:
             self.serve()
@@ -391,12 +391,12 @@ class Live(Background):
                 self.look(force=True)
                 self.enter_rest()
 
-    def enter_rest(self) -> None:
+    def enter_rest(self)->None:
         "Be paused, unless somebody asked for more in the meantime."
         with self.changed:
             if not self.allowed and not self._stop: self.enter('paused', self.trouble or None)
 
-    def serve(self) -> None:
+    def serve(self)->None:
         "Call what waits for its turn, and save if somebody asked."
         while self.calls:
             fn, future = self.calls.popleft()
@@ -409,8 +409,8 @@ class Live(Background):
 
     def read(
         self,
-        step: object,  # with `n`, `losses` and perhaps `weights`
-    ) -> None:
+        step:object,  # with `n`, `losses` and perhaps `weights`
+    )->None:
         "Take a step; show it and write it down, save when it is time."
         try: self.n = step.n
         except AttributeError as e: raise UserError(f'live needs steps with n and losses: {e}') from None
@@ -419,14 +419,14 @@ class Live(Background):
         self.keep_picture()
         if self.folder is not None and time.monotonic() - self.saved_at >= self.save_every: self._save()
 
-    def catch_up(self) -> None:
+    def catch_up(self)->None:
         "Show and write down the steps whose numbers nobody has read yet."
         for step in self.unread.take(): self.tell(step)
 
     def tell(
         self,
-        step: object,  # with `n`, `losses` and perhaps `weights`
-    ) -> None:
+        step:object,  # with `n`, `losses` and perhaps `weights`
+    )->None:
         "Show a step and write it down."
         try: losses = {' '.join(k) if isinstance(k, tuple) else k: v for k, v in step.losses.items()}
         except AttributeError as e: raise UserError(f'live needs steps with n and losses: {e}') from None
@@ -439,8 +439,8 @@ class Live(Background):
 
     def look(
         self,
-        force: bool = False,  # now, whenever the last picture was
-    ) -> None:
+        force:bool=False,  # now, whenever the last picture was
+    )->None:
         "Ask for pictures, when there was time enough: they may take half a hundredth of the run's."
         begin = time.monotonic()
         if self.pictures is None or begin < self.next_picture and not force: return
@@ -452,12 +452,12 @@ class Live(Background):
 
     def writes_to(
         self,
-        folder: Path | str,
-    ) -> bool:
+        folder:Path|str,
+    )->bool:
         "Is this where the run is saved?"
         return self.folder is not None and self.folder.resolve() == user_path(folder).resolve()
 
-    def prepare(self) -> None:
+    def prepare(self)->None:
         "Make, check and lock the run's folder, if there is one: in the cell, where a mistake is seen at once."
         if self.folder is None: return
         with ALIVE_LOCK: others = [other for other in ALIVE if other.writes_to(self.folder)]
@@ -472,10 +472,10 @@ class Live(Background):
 
     def write(
         self,
-        row: dict,            # of the trace
-        step: object,         # with `alpha`, perhaps
-        weights: dict | None, # of the step
-    ) -> None:
+        row:dict,           # of the trace
+        step:object,        # with `alpha`, perhaps
+        weights:dict|None,  # of the step
+    )->None:
         "A line of the trace; weights every hundredth of the way, as they are long."
         if self.trace is None: return
         if weights and (step.n == 1 or step.n == self.total or step.n % max(1, self.total//100) == 0):
@@ -485,7 +485,7 @@ class Live(Background):
             self.trace, self.trouble = None, f'goes on, but no longer written down: {sentence(e)}'
             self.say(self.trouble)
 
-    def _save(self, strict: bool = False):
+    def _save(self, strict:bool=False):
         "A checkpoint; one that can't be written is told, and the run goes on."
         if self.folder is None: raise UserError('there is no folder to save in: start with live(run, folder=...)')
         self.saved_at = time.monotonic()
@@ -498,13 +498,13 @@ class Live(Background):
             if strict: raise
         finally: self.say(self.saved)
 
-    def end(self) -> None:
+    def end(self)->None:
         "The last numbers, the last pictures and the last checkpoint."
         self.catch_up()
         if not self.left: self.look(force=True)              # a kernel that goes away has no time for pictures
         if self.folder is not None: self._save()
 
-    def close(self) -> None:
+    def close(self)->None:
         "Give the folder free, and answer who still waits for a call."
         self.save_asked = False
         self.resources.close()
@@ -512,32 +512,32 @@ class Live(Background):
 
 
 def _weights_at_rest(
-    run: object,
-) -> dict | None:  # {edge: {op: weight}}
+    run:object,
+)->dict|None:  # {edge: {op: weight}}
     "Mixing weights between two steps, of a run or its network that can name them."
     say = getattr(getattr(run, 'net', run), 'named_weights', None)
     return say() if callable(say) else None
 
 
 def length(
-    run: object,
-) -> int:  # 0 when it doesn't say
+    run:object,
+)->int:  # 0 when it doesn't say
     "How many steps a run has."
     try: return len(run)
     except TypeError: return 0
 
 
 def live(
-    run: Iterator,                       # yields steps with `n`, `losses` (a dict) and perhaps `weights` ({edge: {op: w}}); a `Search`, a `GANTraining`
-    dashboard: Dashboard | None = None,  # shows it; None: a new one
+    run:Iterator,  # yields steps with `n`, `losses` (a dict) and perhaps `weights` ({edge: {op: w}}); a `Search`, a `GANTraining`
+    dashboard:Dashboard|None=None,  # shows it; None: a new one
     *,
-    pictures: Callable | None = None,    # run -> {name: uint8 array (h, w, 3) or PIL image}; called between steps
-    folder: Path | str | None = None,    # checkpoints and trace.jsonl go there
-    save_every: float = 60.,             # seconds between checkpoints
-    picture_every: float = 2.,           # seconds between pictures, at least
-    paused: bool = False,                # rest before the first step
-    show: bool = True,                   # display the dashboard, if nobody has yet
-) -> Live:
+    pictures:Callable|None=None,  # run -> {name: uint8 array (h, w, 3) or PIL image}; called between steps
+    folder:Path|str|None=None,  # checkpoints and trace.jsonl go there
+    save_every:float=60.,  # seconds between checkpoints
+    picture_every:float=2.,  # seconds between pictures, at least
+    paused:bool=False,  # rest before the first step
+    show:bool=True,  # display the dashboard, if nobody has yet
+)->Live:
     "Drive `run` in the background and show it; returns at once."
     if isinstance(run, Live): raise UserError('this is the handle of a run: live(handle.run) goes on with the run itself')
     if not callable(getattr(type(run), '__next__', None)): raise UserError(f'live needs a run, an iterator of steps, not {type(run).__name__}')

@@ -25,11 +25,11 @@ FAKE = LINES[1]                         # beside `BEST`, for real: also for the 
 
 
 def table(
-    points: object,       # (n, d) numbers
-    name: str,            # for the message
-    d: int | None = None,  # how many columns it must have
-    least: int = 1,       # rows it must have
-) -> np.ndarray:          # (n, d) float64
+    points:object,    # (n, d) numbers
+    name:str,         # for the message
+    d:int|None=None,  # how many columns it must have
+    least:int=1,      # rows it must have
+)->np.ndarray:        # (n, d) float64
     "Points as an array; a `UserError` for anything that is not finite, or of another shape."
     points = np.asarray(points, dtype=np.float64)
     if points.ndim != 2 or d not in (None, points.shape[1]): raise UserError(f'{name} must be a table (n, {d or "d"}) of numbers, not of shape {points.shape}')
@@ -39,10 +39,10 @@ def table(
 
 
 def still(
-    figure: go.Figure,
-    height: int,           # pixels
-    **layout: object,      # axes and their places
-) -> go.Figure:            # the same
+    figure:go.Figure,
+    height:int,       # pixels
+    **layout:object,  # axes and their places
+)->go.Figure:         # the same
     "Fixed axes, dark on white, as wide as the page."
     figure.update_layout(height=height, autosize=True, margin=dict(l=50, r=20, t=30, b=40), paper_bgcolor='white', plot_bgcolor='white',
                          font=dict(color=INK, size=12), dragmode=False, showlegend=False, **layout)
@@ -50,8 +50,8 @@ def still(
 
 # %% ../../nbs/views/03_planes.ipynb #0d9d8a0d
 def main_plane(
-    points: np.ndarray,  # (n, d), n and d at least 2
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:  # mean (d,); axes (2, d) orthonormal; standard deviation along each; its share of the variance
+    points:np.ndarray,  # (n, d), n and d at least 2
+)->tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:  # mean (d,); axes (2, d) orthonormal; standard deviation along each; its share of the variance
     "The plane in which a cloud of points is widest."
     mean = points.mean(0)
     _, stretch, axes = np.linalg.svd(points - mean, full_matrices=False)
@@ -62,10 +62,10 @@ def main_plane(
 
 # %% ../../nbs/views/03_planes.ipynb #ceecdb66
 def arc(
-    a: np.ndarray,  # (d,) start, not zero
-    b: np.ndarray,  # (d,) end, as long
-    share: float,   # of the way, 0 to 1
-) -> np.ndarray:    # (d,)
+    a:np.ndarray,  # (d,) start, not zero
+    b:np.ndarray,  # (d,) end, as long
+    share:float,   # of the way, 0 to 1
+)->np.ndarray:     # (d,)
     "A point on the great circle from `a` to `b`, at an even pace."
     angle = np.arccos(np.clip(a @ b / np.linalg.norm(a) / np.linalg.norm(b), -1, 1))
     if angle < 1e-6: return (1 - share) * a + share * b
@@ -74,19 +74,19 @@ def arc(
 
 
 def on_sphere(
-    project: Callable[[np.ndarray], np.ndarray],  # z (d,) -> z (d,) on its surface
-    z: np.ndarray,                                # (d,) on the surface
-) -> bool:
+    project:Callable[[np.ndarray], np.ndarray],  # z (d,) -> z (d,) on its surface
+    z:np.ndarray,                                # (d,) on the surface
+)->bool:
     "Does `project` fix the length? A ball leaves half a latent where it is."
     return bool(z.any()) and np.allclose(project(z / 2), z, atol=1e-5)
 
 
 def way(
-    project: Callable[[np.ndarray], np.ndarray],  # z (d,) -> z (d,) on its surface
-    a: np.ndarray,  # (d,) on the surface
-    b: np.ndarray,  # (d,) on the surface
-    share: float,   # of the way, 0 to 1
-) -> np.ndarray:    # (d,) on the surface
+    project:Callable[[np.ndarray], np.ndarray],  # z (d,) -> z (d,) on its surface
+    a:np.ndarray,                                # (d,) on the surface
+    b:np.ndarray,                                # (d,) on the surface
+    share:float,                                 # of the way, 0 to 1
+)->np.ndarray:                                   # (d,) on the surface
     "Along the arc on a sphere, straight anywhere else."
     if on_sphere(project, a) and on_sphere(project, b): return arc(a, b, share)
     return project((1 - share) * a + share * b)
@@ -95,11 +95,11 @@ def way(
 @dataclass
 class LatentWalk:
     "Latents in the plane where they are widest, and a point that walks between two of them."
-    latents: np.ndarray                              # (n, d) on their surface
-    make: Callable[[np.ndarray], np.ndarray]         # z (d,) -> uint8 picture (h, w, 3)
-    project: Callable[[np.ndarray], np.ndarray]      # z (d,) -> z (d,) on the surface
+    latents:np.ndarray                          # (n, d) on their surface
+    make:Callable[[np.ndarray], np.ndarray]     # z (d,) -> uint8 picture (h, w, 3)
+    project:Callable[[np.ndarray], np.ndarray]  # z (d,) -> z (d,) on the surface
 
-    def __post_init__(self) -> None:
+    def __post_init__(self)->None:
         self.latents = table(self.latents, 'latents', least=2)
         if self.latents.shape[1] < 2: raise UserError('latents of one number have no plane')
         self.mean, self.axes, self.spread, self.share = main_plane(self.latents)
@@ -107,32 +107,32 @@ class LatentWalk:
 
     def flatten(
         self,
-        z: np.ndarray,  # (..., d)
-    ) -> np.ndarray:    # (..., 2)
+        z:np.ndarray,  # (..., d)
+    )->np.ndarray:     # (..., 2)
         "Coordinates in the plane."
         return (z - self.mean) @ self.axes.T
 
     def z(
         self,
-        start: int,     # which latents
-        end: int,
-        share: float,   # of the way, 0 to 1
-        first: float,   # then along the axes, in standard deviations of the cloud
-        second: float,
-    ) -> np.ndarray:    # (d,) on the surface
+        start:int,    # which latents
+        end:int,
+        share:float,  # of the way, 0 to 1
+        first:float,  # then along the axes, in standard deviations of the cloud
+        second:float,
+    )->np.ndarray:    # (d,) on the surface
         "The latent that the controls mean."
         here = way(self.project, self.latents[start], self.latents[end], share)
         return self.project(here + np.array([first, second]) * self.spread @ self.axes) if first or second else here
 
     def picture(
         self,
-        i: int,       # which latent
-    ) -> np.ndarray:  # uint8 (h, w, 3), made once
+        i:int,      # which latent
+    )->np.ndarray:  # uint8 (h, w, 3), made once
         "What is generated from a latent of the cloud."
         if i not in self.drawn: self.drawn[i] = as_picture(self.make(self.latents[i]))
         return self.drawn[i]
 
-    def follow(self, figure: go.Figure, start: int, end: int, share: float, first: float, second: float) -> str:
+    def follow(self, figure:go.Figure, start:int, end:int, share:float, first:float, second:float)->str:
         "Draw the walk and the picture at this point; say what is near."
         first, second = round(first, 2), round(second, 2)      # a browser's zero can be 1e-16
         path = np.array([self.z(start, end, s, first, second) for s in np.linspace(0, 1, 25)])
@@ -147,8 +147,8 @@ class LatentWalk:
 
 # %% ../../nbs/views/03_planes.ipynb #454269fc
 def walk_figure(
-    walk: LatentWalk,
-) -> go.Figure:
+    walk:LatentWalk,
+)->go.Figure:
     "The plane with its cloud on the left, three pictures on the right."
     corners = [walk.project(walk.mean + 3 * np.array([i, j]) * walk.spread @ walk.axes) for i in (-1, 1) for j in (-1, 0, 1)]
     half = 1.1 * np.abs(np.concatenate([walk.flat, walk.flatten(np.array(corners))])).max()
@@ -170,11 +170,11 @@ def walk_figure(
 
 
 def explore_latents(
-    latents: np.ndarray,                                          # (n, d) on their surface
-    make: Callable[[np.ndarray], np.ndarray],                     # z (d,) -> uint8 picture (h, w, 3)
-    project: Callable[[np.ndarray], np.ndarray] = np.asarray,     # z (d,) -> z (d,) on the surface; as it is: everywhere is allowed
-    ends: tuple[int, int] = (0, 1),                               # the walk goes between these latents
-) -> Explorer:
+    latents:np.ndarray,                                     # (n, d) on their surface
+    make:Callable[[np.ndarray], np.ndarray],                # z (d,) -> uint8 picture (h, w, 3)
+    project:Callable[[np.ndarray], np.ndarray]=np.asarray,  # z (d,) -> z (d,) on the surface; as it is: everywhere is allowed
+    ends:tuple[int, int]=(0, 1),                            # the walk goes between these latents
+)->Explorer:
     "Move a latent through the cloud of latents, and see its picture."
     walk = LatentWalk(latents, make, project)
     last = len(walk.latents) - 1
@@ -185,19 +185,19 @@ def explore_latents(
 
 # %% ../../nbs/views/03_planes.ipynb #921875af
 def mix_evenly(
-    real: np.ndarray,  # (n, 2)
-    fake: np.ndarray,  # (n, 2)
-    seed: int,
-) -> np.ndarray:       # (n, 2)
+    real:np.ndarray,  # (n, 2)
+    fake:np.ndarray,  # (n, 2)
+    seed:int,
+)->np.ndarray:        # (n, 2)
     "A random point on the line of each pair."
     u = np.random.default_rng(seed).random((len(real), 1))
     return real + u * (fake - real)
 
 
 def round_step(
-    width: float,      # of what is to be divided
-    parts: int = 12,   # about so many
-) -> float:            # 1, 2 or 5 times a power of ten; 1 when there is nothing to divide
+    width:float,   # of what is to be divided
+    parts:int=12,  # about so many
+)->float:          # 1, 2 or 5 times a power of ten; 1 when there is nothing to divide
     "The distance of contour lines that a reader can count with."
     if not width > 1e-9: return 1.
     power = 10. ** np.floor(np.log10(width / parts))
@@ -205,10 +205,10 @@ def round_step(
 
 
 def column(
-    values: object,           # what a function gave back
-    shape: tuple[int, ...],   # what it must be
-    name: str,                # of the function
-) -> np.ndarray:
+    values:object,          # what a function gave back
+    shape:tuple[int, ...],  # what it must be
+    name:str,               # of the function
+)->np.ndarray:
     "Numbers of a plain function, or a sentence about what is wrong with them."
     values = np.asarray(values, dtype=np.float64)
     if values.shape != shape: raise UserError(f'{name} gave shape {values.shape} where {shape} was expected')
@@ -223,13 +223,13 @@ LONGEST = 4.                                                                  # 
 @dataclass
 class PenaltyMap:
     "A critic's landscape, real and fake points, and what the slope costs at places in between."
-    score: Callable[..., np.ndarray]      # score(xy (m, 2), **values) -> (m,)
-    gradient: Callable[..., np.ndarray]   # gradient(xy (m, 2), **values) -> (m, 2)
-    real: np.ndarray                      # (n, 2)
-    fake: np.ndarray                      # (n, 2)
-    mix: Callable[[np.ndarray, np.ndarray, int], np.ndarray]  # real, fake, seed -> (n, 2)
+    score:Callable[..., np.ndarray]                          # score(xy (m, 2), **values) -> (m,)
+    gradient:Callable[..., np.ndarray]                       # gradient(xy (m, 2), **values) -> (m, 2)
+    real:np.ndarray                                          # (n, 2)
+    fake:np.ndarray                                          # (n, 2)
+    mix:Callable[[np.ndarray, np.ndarray, int], np.ndarray]  # real, fake, seed -> (n, 2)
 
-    def __post_init__(self) -> None:
+    def __post_init__(self)->None:
         self.real, self.fake = table(self.real, 'real', 2), table(self.fake, 'fake', 2)
         if len(self.real) != len(self.fake): raise UserError(f'{len(self.real)} real and {len(self.fake)} fake points are no pairs: give as many of both')
         both = np.concatenate([self.real, self.fake])
@@ -239,16 +239,16 @@ class PenaltyMap:
 
     def cost(
         self,
-        where: str,        # a value of `PLACES`
-        seed: int,         # of the mixing
-        **values: object,  # of the critic's own controls
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:  # points (n, 2); gradients (n, 2); costs (n,)
+        where:str,                                 # a value of `PLACES`
+        seed:int,                                  # of the mixing
+        **values:object,                           # of the critic's own controls
+    )->tuple[np.ndarray, np.ndarray, np.ndarray]:  # points (n, 2); gradients (n, 2); costs (n,)
         "What each point pays."
         points = self.real if where == 'real' else column(self.mix(self.real, self.fake, seed), self.real.shape, 'mix')
         slope = column(self.gradient(points, **values), points.shape, 'gradient')
         return points, slope, (np.linalg.norm(slope, axis=1) - 1)**2
 
-    def follow(self, figure: go.Figure, where: str, seed: int, **values: object) -> str:
+    def follow(self, figure:go.Figure, where:str, seed:int, **values:object)->str:
         "Draw the landscape and the points; the mean of their costs is the penalty."
         points, slope, cost = self.cost(where, seed, **values)
         heights = column(self.score(self.grid, **values), (len(self.grid),), 'score')
@@ -264,10 +264,10 @@ class PenaltyMap:
 
 
 def arrow_lines(
-    points: np.ndarray,    # (n, 2) where they start
-    slope: np.ndarray,     # (n, 2)
-    unit: float,           # length of a slope of 1
-) -> np.ndarray:           # (3n, 2) start, end, gap, start ...
+    points:np.ndarray,  # (n, 2) where they start
+    slope:np.ndarray,   # (n, 2)
+    unit:float,         # length of a slope of 1
+)->np.ndarray:          # (3n, 2) start, end, gap, start ...
     "Arrows as one broken line."
     length = np.linalg.norm(slope, axis=1, keepdims=True)
     drawn = slope * unit * np.minimum(1, LONGEST / np.maximum(length, 1e-12))
@@ -275,8 +275,8 @@ def arrow_lines(
 
 # %% ../../nbs/views/03_planes.ipynb #3114a6a9
 def penalty_figure(
-    plane: PenaltyMap,
-) -> go.Figure:
+    plane:PenaltyMap,
+)->go.Figure:
     "Contour lines, the points, and a scale of costs that never changes: 1 is what a flat critic pays."
     pairs = arrow_lines(plane.real, plane.fake - plane.real, 1.)
     pairs[1::3] = plane.fake
@@ -295,14 +295,14 @@ def penalty_figure(
 
 
 def explore_penalty(
-    score: Callable[..., np.ndarray],     # score(xy (m, 2), **values) -> (m,)
-    gradient: Callable[..., np.ndarray],  # gradient(xy (m, 2), **values) -> (m, 2)
-    real: np.ndarray,                     # (n, 2)
-    fake: np.ndarray,                     # (n, 2), its pairs
-    family: dict[str, Sequence],          # the critic's own controls: argument of both functions -> the values it can take
-    start: dict[str, object] | None = None,  # with which values to begin; the last ones when None
-    mix: Callable[[np.ndarray, np.ndarray, int], np.ndarray] = mix_evenly,  # real, fake, seed -> (n, 2)
-) -> Explorer:
+    score:Callable[..., np.ndarray],  # score(xy (m, 2), **values) -> (m,)
+    gradient:Callable[..., np.ndarray],  # gradient(xy (m, 2), **values) -> (m, 2)
+    real:np.ndarray,  # (n, 2)
+    fake:np.ndarray,  # (n, 2), its pairs
+    family:dict[str, Sequence],  # the critic's own controls: argument of both functions -> the values it can take
+    start:dict[str, object]|None=None,  # with which values to begin; the last ones when None
+    mix:Callable[[np.ndarray, np.ndarray, int], np.ndarray]=mix_evenly,  # real, fake, seed -> (n, 2)
+)->Explorer:
     "See where the gradient penalty looks, and what it finds there."
     if {'where', 'seed'} & set(family): raise UserError("'where' and 'seed' are controls already: choose another name for the critic's own")
     plane, start = PenaltyMap(score, gradient, real, fake, mix), start or {}
@@ -318,50 +318,50 @@ SHAPES = ('normal', 'two heaps', 'ring')  # clouds that a mean and a covariance 
 
 
 def moments(
-    x: float,       # mean
-    y: float,
-    width: float,   # standard deviations
-    height: float,
-    tilt: float,    # correlation, -1 to 1
-) -> tuple[np.ndarray, np.ndarray]:  # mean (2,), covariance (2, 2)
+    x:float,                       # mean
+    y:float,
+    width:float,                   # standard deviations
+    height:float,
+    tilt:float,                    # correlation, -1 to 1
+)->tuple[np.ndarray, np.ndarray]:  # mean (2,), covariance (2, 2)
     "Mean and covariance of these five numbers."
     slanted = tilt * width * height
     return np.array([x, y]), np.array([[width**2, slanted], [slanted, height**2]])
 
 
 def box_of(
-    x: float,
-    y: float,
-    width: float,
-    height: float,
-    tilt: float = 0.,   # doesn't matter
-) -> dict[str, float]:  # two corners
+    x:float,
+    y:float,
+    width:float,
+    height:float,
+    tilt:float=0.,    # doesn't matter
+)->dict[str, float]:  # two corners
     "Two standard deviations to each side of the mean."
     return dict(x0=x - 2 * width, x1=x + 2 * width, y0=y - 2 * height, y1=y + 2 * height)
 
 
 def numbers_of(
-    box: object,  # with x0, x1, y0, y1: a shape of plotly, perhaps turned inside out
-) -> dict[str, float]:  # x, y, width, height: within `LIMITS`, at steps of .05
+    box:object,       # with x0, x1, y0, y1: a shape of plotly, perhaps turned inside out
+)->dict[str, float]:  # x, y, width, height: within `LIMITS`, at steps of .05
     "What a dragged box says."
     said = dict(x=(box.x0 + box.x1) / 2, y=(box.y0 + box.y1) / 2, width=abs(box.x1 - box.x0) / 4, height=abs(box.y1 - box.y0) / 4)
     return {name: float(np.clip(round(value * 20) / 20, *LIMITS[name][:2])) for name, value in said.items()}
 
 
 def ellipse(
-    mean: np.ndarray,  # (2,)
-    cov: np.ndarray,   # (2, 2)
-) -> np.ndarray:       # (73, 2), closed
+    mean:np.ndarray,  # (2,)
+    cov:np.ndarray,   # (2, 2)
+)->np.ndarray:        # (73, 2), closed
     "The points two standard deviations away."
     turn = np.linspace(0, 2 * np.pi, 73)
     return mean + 2 * np.stack([np.cos(turn), np.sin(turn)], 1) @ np.linalg.cholesky(cov).T
 
 
 def cloud(
-    shape: str,     # one of `SHAPES`
-    n: int = 160,   # points
-    seed: int = 0,  # fixed, so that frames compare
-) -> np.ndarray:    # (n, 2)
+    shape:str,   # one of `SHAPES`
+    n:int=160,   # points
+    seed:int=0,  # fixed, so that frames compare
+)->np.ndarray:   # (n, 2)
     "Points whose mean is exactly 0 and whose covariance is exactly 1, whatever their shape."
     rng = np.random.default_rng(seed)
     points, turn = rng.standard_normal((n, 2)), 2 * np.pi * rng.random(n)
@@ -378,10 +378,10 @@ STANDARD = dict(x=0., y=0., width=1., height=1., tilt=0.)
 @dataclass
 class TwoGaussians:
     "Two Gaussians, the terms of their distance, and clouds of points that have these means and covariances."
-    distance: Callable[[np.ndarray, np.ndarray, np.ndarray, np.ndarray], dict[str, float]]  # m1 (2,), c1 (2, 2), m2, c2 -> dict(mean=..., cov=...)
-    points: dict = field(default_factory=lambda: {shape: cloud(shape) for shape in SHAPES})
+    distance:Callable[[np.ndarray, np.ndarray, np.ndarray, np.ndarray], dict[str, float]]  # m1 (2,), c1 (2, 2), m2, c2 -> dict(mean=..., cov=...)
+    points:dict = field(default_factory=lambda: {shape: cloud(shape) for shape in SHAPES})
 
-    def follow(self, figure: go.Figure, shape: str, **values: float) -> str:
+    def follow(self, figure:go.Figure, shape:str, **values:float)->str:
         "Draw both, and say what lies between them."
         both = [{name: values[f'{who}_{name}'] for name in LIMITS} for who in WHOSE]
         (m1, c1), (m2, c2) = (moments(**one) for one in both)
@@ -399,7 +399,7 @@ class TwoGaussians:
         return f'distance {mean + cov:.3f} = {mean:.3f} for the means + {cov:.3f} for the covariances{unseen}'
 
 # %% ../../nbs/views/03_planes.ipynb #130c082c
-def gaussian_figure() -> go.Figure:
+def gaussian_figure()->go.Figure:
     "Two clouds, their ellipses and the boxes that can be dragged; three bars."
     figure = go.Figure()
     for who, color, pale, dash, symbol in (('real', BEST, 'rgba(0,114,178,.1)', 'solid', 'circle'), ('fake', FAKE, 'rgba(213,94,0,.1)', 'dash', 'x')):
@@ -414,10 +414,10 @@ def gaussian_figure() -> go.Figure:
 
 
 def let_drag(
-    explorer: Explorer,  # with the controls real_x, fake_x ... and two boxes in its figure
-) -> None:
+    explorer:Explorer,  # with the controls real_x, fake_x ... and two boxes in its figure
+)->None:
     "Boxes can be taken with the mouse, and the sliders follow when they are let go."
-    def dragged(layout: object, shapes: tuple) -> None:
+    def dragged(layout:object, shapes:tuple)->None:
         values = {name: control.value for name, control in explorer.controls.items()}
         moved = {}
         for who, box in zip(WHOSE, shapes):
@@ -430,8 +430,8 @@ def let_drag(
 
 
 def explore_frechet(
-    distance: Callable[[np.ndarray, np.ndarray, np.ndarray, np.ndarray], dict[str, float]],  # m1 (2,), c1 (2, 2), m2, c2 -> dict(mean=..., cov=...)
-) -> Explorer:
+    distance:Callable[[np.ndarray, np.ndarray, np.ndarray, np.ndarray], dict[str, float]],  # m1 (2,), c1 (2, 2), m2, c2 -> dict(mean=..., cov=...)
+)->Explorer:
     "Drag two Gaussians, and see what their distance is made of."
     words = dict(x='mean, across', y='mean, up', width='deviation, across', height='deviation, up', tilt='correlation')
     controls = {f'{who}_{name}': slider(f'{who}: {words[name]}', STANDARD[name], *LIMITS[name]) for who in WHOSE for name in LIMITS}
@@ -447,7 +447,7 @@ def explore_frechet(
 
 
 def case(
-    name: str,          # of `CASES`
-) -> dict[str, float]:  # values of all sliders
+    name:str,         # of `CASES`
+)->dict[str, float]:  # values of all sliders
     "The real cloud at the origin, and the fake one with this fault."
     return {f'{who}_{k}': v for who, fault in zip(WHOSE, ({}, CASES[name])) for k, v in (STANDARD | fault).items()}

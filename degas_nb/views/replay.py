@@ -33,8 +33,8 @@ from .widgets import BEST, LINES, REST, SOFT, Curve, Explorer, static_text
 
 # %% ../../nbs/views/06_replay.ipynb #2e3f2576
 def row_losses(
-    row: dict,  # a line of trace.jsonl
-) -> dict[str, float]:  # terms of a network are named 'critic wass'
+    row:dict,         # a line of trace.jsonl
+)->dict[str, float]:  # terms of a network are named 'critic wass'
     "The curves in a line of the trace; null is a number that was not finite."
     found = {}
     for name, value in row.items():
@@ -45,9 +45,9 @@ def row_losses(
 
 
 def row_weights(
-    row: dict,   # a line of trace.jsonl
-    where: str,  # named in the error
-) -> dict | None:  # {edge: {op: weight}}
+    row:dict,   # a line of trace.jsonl
+    where:str,  # named in the error
+)->dict|None:   # {edge: {op: weight}}
     "The mixing weights in a line of the trace, if it has some; a `UserError` when they are damaged."
     weights = row.get('weights')
     if weights is None: return None
@@ -57,9 +57,9 @@ def row_weights(
 
 
 def sample_files(
-    run: RunFolder,
-    stem: str,  # 'samples' or 'reconstructions'
-) -> list[tuple[int, Path]]:  # number in the name (epoch of a search, step of a training) and file, oldest first
+    run:RunFolder,
+    stem:str,               # 'samples' or 'reconstructions'
+)->list[tuple[int, Path]]:  # number in the name (epoch of a search, step of a training) and file, oldest first
     "The pictures of one kind."
     folder = run.path/'samples'
     found = [(re.fullmatch(rf'{stem}_(\d+)\.png', p.name), p) for p in (folder.iterdir() if folder.is_dir() else [])]
@@ -67,8 +67,8 @@ def sample_files(
 
 
 def all_pictures(
-    run: RunFolder,
-) -> dict[str, list[tuple[int, Path]]]:  # as `sample_files`; kinds that are there, targets with number 0
+    run:RunFolder,
+)->dict[str, list[tuple[int, Path]]]:  # as `sample_files`; kinds that are there, targets with number 0
     "Every picture of a run."
     targets = run.path/'samples/targets.png'
     found = dict(targets=[(0, targets)]*targets.exists(), reconstructions=sample_files(run, 'reconstructions'), samples=sample_files(run, 'samples'))
@@ -76,9 +76,9 @@ def all_pictures(
 
 
 def picture_at(
-    files: list[tuple[int, Path]],  # of one kind; the step that each was made behind
-    step: int,                      # now
-) -> bytes:  # of a PNG; none where there was no picture yet
+    files:list[tuple[int, Path]],  # of one kind; the step that each was made behind
+    step:int,                      # now
+)->bytes:                          # of a PNG; none where there was no picture yet
     "The newest picture that was there."
     past = [path for n, path in files if n <= step]
     try: return past[-1].read_bytes() if past else b''
@@ -86,18 +86,18 @@ def picture_at(
 
 
 def picture_tile(
-    what: str,   # for who can't see it
-    png: bytes,  # may be empty
-) -> str:  # HTML
+    what:str,   # for who can't see it
+    png:bytes,  # may be empty
+)->str:         # HTML
     "A picture on the page, or that there is none yet."
     if not png: return '<p>none yet</p>'
     return f'<img alt="{escape(what)}" src="data:image/png;base64,{base64.b64encode(png).decode()}">'
 
 
 def thinned(
-    items: list,
-    most: int,  # at least 2
-) -> list:
+    items:list,
+    most:int,  # at least 2
+)->list:
     "At most so many, evenly spaced, the first and the last among them."
     if len(items) <= most: return items
     return [items[round(i*(len(items) - 1)/(most - 1))] for i in range(most)]
@@ -108,14 +108,14 @@ REPLAY_BYTES = 180_000  # of the figure as JSON
 
 class Replay(go.Figure):
     "A figure with frames, a slider and a play button of its own; a notebook with a kernel shows it with controls that can also pause."
-    def _ipython_display_(self) -> None: display(player(self))
+    def _ipython_display_(self)->None: display(player(self))
 
 
 def replay(
-    folder: Path | str,                            # of a search
-    max_frames: int = 60,                          # moments at most; fewer when the figure would be too large
-    decide: Callable[[dict], list] | None = None,  # weights -> decisions; None: the best op of each edge
-) -> Replay:
+    folder:Path|str,                          # of a search
+    max_frames:int=60,                        # moments at most; fewer when the figure would be too large
+    decide:Callable[[dict], list]|None=None,  # weights -> decisions; None: the best op of each edge
+)->Replay:
     "A search as a figure with a slider and a play button; it needs no kernel."
     run = RunFolder.open(folder)
     rows = run.trace.read()
@@ -133,10 +133,10 @@ def replay(
 
 
 def replay_figure(
-    seen: list,        # (step, {edge: {op: weight}}), oldest first
-    curves: dict,      # {name: Curve}
-    decide: Callable[[dict], list],  # weights -> decisions
-) -> Replay:
+    seen:list,                      # (step, {edge: {op: weight}}), oldest first
+    curves:dict,                    # {name: Curve}
+    decide:Callable[[dict], list],  # weights -> decisions
+)->Replay:
     "Bars of every edge, losses with a line at the moment, a sentence; one frame a moment."
     from plotly.subplots import make_subplots
     edges, columns = list(seen[-1][1]), 3
@@ -161,19 +161,19 @@ def replay_figure(
 
 
 def three(
-    values: list,  # numbers
-) -> list:  # three digits, and None for what is not finite
+    values:list,  # numbers
+)->list:          # three digits, and None for what is not finite
     "Short numbers."
     return [float(f'{v:.3g}') if math.isfinite(v) else None for v in values]
 
 
 def frame_of(
-    step: int,      # when
-    weights: dict,  # {edge: {op: weight}}
-    decide: Callable[[dict], list],  # weights -> decisions
-    axis: int,      # number of the panel with the losses, where a line marks the moment
-    curves: int,    # how many there are: a frame that left them out would take them away while it plays
-) -> go.Frame:
+    step:int,                       # when
+    weights:dict,                   # {edge: {op: weight}}
+    decide:Callable[[dict], list],  # weights -> decisions
+    axis:int,                       # number of the panel with the losses, where a line marks the moment
+    curves:int,                     # how many there are: a frame that left them out would take them away while it plays
+)->go.Frame:
     "One moment: bars, those that are kept in blue, and what is kept in words."
     try: kept, why = {d['edge']: d['op'] for d in decide(weights)}, ''
     except ValueError as e: kept, why = {}, f'no decision: {e}'
@@ -185,18 +185,18 @@ def frame_of(
 
 
 def wrapped(
-    text: str,
-    width: int = 88,  # letters
-) -> str:
+    text:str,
+    width:int=88,  # letters
+)->str:
     "A title in lines that fit."
     from textwrap import wrap
     return '<br>'.join(wrap(text, width, break_on_hyphens=False))
 
 
 def replay_layout(
-    seen: list,   # (step, weights)
-    height: int,  # rows of panels
-) -> dict:
+    seen:list,   # (step, weights)
+    height:int,  # rows of panels
+)->dict:
     "Size, slider and button. Plotly throws an error when it is interrupted, by a Pause of its own as well: so nothing here interrupts."
     moves = dict(mode='afterall', transition=dict(duration=0))
     steps = [dict(label=str(step), method='animate', args=[[str(step)], moves | dict(frame=dict(duration=0, redraw=True))]) for step, _ in seen]
@@ -217,8 +217,8 @@ class Play(anywidget.AnyWidget):
 
     def __init__(
         self,
-        slider: ipywidgets.SelectionSlider,  # follows, and leads when somebody takes it
-    ) -> None:
+        slider:ipywidgets.SelectionSlider,  # follows, and leads when somebody takes it
+    )->None:
         super().__init__(at=slider.index, drawn=slider.index, last=len(slider.options) - 1)
         self.me = self.model_id or ''
         traitlets.link((self, 'at'), (slider, 'index'))
@@ -226,17 +226,17 @@ class Play(anywidget.AnyWidget):
 
 
 def player(
-    figure: Replay,
-    at_step: Callable[[int], None] = lambda step: None,  # what else follows
-    below: tuple = (),                                   # widgets below the slider
-) -> Explorer:
+    figure:Replay,
+    at_step:Callable[[int], None]=lambda step: None,  # what else follows
+    below:tuple=(),                                   # widgets below the slider
+)->Explorer:
     "The replay with a slider of the notebook, which the arrow keys move, and a button that plays and pauses; what stays is the figure."
     frames = {frame.name: frame for frame in figure.frames}
     layout = {name: part for name, part in figure.layout.to_plotly_json().items() if name not in ('sliders', 'updatemenus')}
     bare = go.Figure(figure.data, layout).update_layout(margin_b=40, height=figure.layout.height - 55)
     slider = ipywidgets.SelectionSlider(options=list(frames), description='step', continuous_update=True, layout=dict(width='80%'))
 
-    def follow(shown, step: str) -> str:
+    def follow(shown, step:str)->str:
         at_step(int(step))
         new = frames[step]
         for trace, bar in zip(shown.data, new.data):
@@ -248,17 +248,17 @@ def player(
 
 
 def scrub(
-    folder: Path | str,                            # of a search
-    max_frames: int = 60,                          # moments at most
-    decide: Callable[[dict], list] | None = None,  # weights -> decisions
-) -> Explorer:
+    folder:Path|str,                          # of a search
+    max_frames:int=60,                        # moments at most
+    decide:Callable[[dict], list]|None=None,  # weights -> decisions
+)->Explorer:
     "`replay` with the pictures that the run had made by then."
     figure, run = replay(folder, max_frames, decide), RunFolder.open(folder)
     ends = {0: 0} | {row.get('epoch'): row['step'] for row in run.trace.read()}    # the last step of each epoch, behind which its pictures were made
     files = {name: [(ends[n], path) for n, path in found if n in ends] for name, found in all_pictures(run).items()}
     tiles = {name: ipywidgets.HTML() for name in files}
 
-    def at_step(step: int) -> None:
+    def at_step(step:int)->None:
         drawn = {name: picture_tile(f'{name}, step {step}', picture_at(files[name], step)) for name in tiles}   # all or none
         for name, tile in tiles.items(): tile.value = drawn[name]
 
@@ -270,11 +270,11 @@ class Tail:
     "The new whole lines of a file that another process writes."
     def __init__(
         self,
-        path: Path,  # may not be there yet
-    ) -> None:
+        path:Path,  # may not be there yet
+    )->None:
         self.path, self.at, self.number, self.inode = Path(path), 0, 0, None
 
-    def read(self) -> tuple[bool, list[tuple[int, bytes]]]:  # did it start over?; (number, line)
+    def read(self)->tuple[bool, list[tuple[int, bytes]]]:  # did it start over?; (number, line)
         "What was written since the last time; a line that isn't whole yet is left for the next."
         try:
             with open(self.path, 'rb') as f:
@@ -290,15 +290,15 @@ class Tail:
         self.at, self.number = self.at + len(whole), self.number + len(lines)
         return again, [(n, line) for n, line in numbered if line.strip()]
 
-    def _place(self, f) -> tuple:
+    def _place(self, f)->tuple:
         "Which file this is; another one when it was replaced or has become shorter than what was read."
         stat = os.fstat(f.fileno())
         return (stat.st_dev, stat.st_ino, self.inode[2] + 1 if self.inode and stat.st_size < self.at else self.inode[2] if self.inode else 0)
 
 
 def planned_steps(
-    run: RunFolder,
-) -> int:  # 0 when the folder doesn't say
+    run:RunFolder,
+)->int:  # 0 when the folder doesn't say
     "How many steps a run will have, from its config."
     config, n = run.config, run.data.get('n')
     try:
@@ -316,18 +316,18 @@ class Watch(Background):
 
     def __init__(
         self,
-        run: RunFolder,        # is read, never written
-        dashboard: Dashboard,  # shows it
-        every: float = .5,     # seconds between looks
-    ) -> None:
+        run:RunFolder,        # is read, never written
+        dashboard:Dashboard,  # shows it
+        every:float=.5,       # seconds between looks
+    )->None:
         super().__init__(dashboard, run)
         self.run, self.every, self.total, self.n = run, every, planned_steps(run), 0
         self.tail, self.files, self.damaged, self._state = Tail(run.path/'trace.jsonl'), {}, '', 'waiting'
         self.looks, self.moved, self.locked = 0, -math.inf, False  # how often it looked; when a step was last seen to be done; was the folder ever?
 
-    def __repr__(self) -> str: return f'Watch({self.run.path.name}: {self._state} at step {self.n})'
+    def __repr__(self)->str: return f'Watch({self.run.path.name}: {self._state} at step {self.n})'
 
-    def work(self) -> tuple[str, str]:  # how it ended: state, sentence
+    def work(self)->tuple[str, str]:  # how it ended: state, sentence
         "Look, show, wait; until the run has ended or somebody stops."
         while True:
             if not self.run.path.is_dir(): raise UserError(f'{self.run.path} is gone: nothing more to watch')
@@ -336,7 +336,7 @@ class Watch(Background):
             with self.changed:
                 if self.changed.wait_for(lambda: self._stop, self.every): return 'stopped', f'no longer watched, at step {self.n}: the run itself was left alone'
 
-    def look(self) -> None:
+    def look(self)->None:
         "Show what is new in the trace, and the newest pictures."
         again, lines = self.tail.read()
         if again:
@@ -354,8 +354,8 @@ class Watch(Background):
 
     def how(
         self,
-        busy: bool,  # does a process hold the folder's lock?
-    ) -> tuple[str, str]:  # state, sentence
+        busy:bool,       # does a process hold the folder's lock?
+    )->tuple[str, str]:  # state, sentence
         "Does it go on? The lock says whether a process is there, the steps whether it does something; a run that never locked has only its steps."
         moves = time.monotonic() - self.moved < max(STILL, 5/(self.dashboard.rate or 1))
         if not self.n: return 'waiting', 'no step yet' + ', and no process works on it'*(not busy)
@@ -366,9 +366,9 @@ class Watch(Background):
 
     def show(
         self,
-        number: int,  # of the line, from 1
-        line: bytes,  # of the trace
-    ) -> None:
+        number:int,  # of the line, from 1
+        line:bytes,  # of the trace
+    )->None:
         "One line of the trace; a damaged one is told, and left out."
         try:
             row = self.run.trace.parsed(line, number)
@@ -378,7 +378,7 @@ class Watch(Background):
             self.n = row['step']
             self.dashboard.push(self.n, weights, None, row_losses(row), self.total)
 
-    def pictures(self) -> dict | None:  # {name: uint8 (h, w, 3)}; None when nothing is new
+    def pictures(self)->dict|None:  # {name: uint8 (h, w, 3)}; None when nothing is new
         "The newest picture of each kind."
         from PIL import Image
         newest = {name: files[-1][1] for name, files in all_pictures(self.run).items()}
@@ -392,8 +392,8 @@ class Watch(Background):
 
 
 def how_to_go_on(
-    run: RunFolder,
-) -> str:
+    run:RunFolder,
+)->str:
     "From which step a run that broke off goes on, and with which command."
     try: start = f"from step {run.load_checkpoint()['step']}, its last checkpoint"
     except (UserError, KeyError): start = 'from the beginning, as it has no checkpoint'
@@ -401,11 +401,11 @@ def how_to_go_on(
 
 
 def watch(
-    folder: Path | str,                  # of a run that goes on elsewhere, or has ended
-    dashboard: Dashboard | None = None,  # shows it; None: a new one
-    every: float = .5,                   # seconds between looks
-    show: bool = True,                   # display the dashboard, if nobody has yet
-) -> Watch:
+    folder:Path|str,                # of a run that goes on elsewhere, or has ended
+    dashboard:Dashboard|None=None,  # shows it; None: a new one
+    every:float=.5,                 # seconds between looks
+    show:bool=True,                 # display the dashboard, if nobody has yet
+)->Watch:
     "Follow a run folder in the background and show it; returns at once. The run is left alone."
     run = RunFolder.open(folder)
     before = end_former('watch')

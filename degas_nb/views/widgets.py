@@ -33,16 +33,16 @@ class Curve:
     "A series of points that stays short: when full it keeps every second one."
     def __init__(
         self,
-        limit: int = 400,  # points at most; about one a pixel
-    ) -> None:
+        limit:int=400,  # points at most; about one a pixel
+    )->None:
         self.limit, self.stride, self.count = limit, 1, 0
         self.kept, self.last = [], None
 
     def push(
         self,
-        x: float,  # where, usually the step
-        y: float,  # the value there; NaN makes a gap
-    ) -> None:
+        x:float,  # where, usually the step
+        y:float,  # the value there; NaN makes a gap
+    )->None:
         "Add one point."
         if self.count % self.stride == 0: self.kept.append((x, y))
         self.count, self.last = self.count + 1, (x, y)
@@ -50,19 +50,19 @@ class Curve:
             self.kept = self.kept[::2]
             self.stride *= 2
 
-    def pairs(self) -> list[tuple]:  # (x, y), in order
+    def pairs(self)->list[tuple]:  # (x, y), in order
         "What is kept, and always the newest point."
         behind = self.last is not None and self.kept[-1][0] != self.last[0]
         return self.kept + [self.last] * behind
 
-    def points(self) -> np.ndarray:  # (2, m) float32: x, y
+    def points(self)->np.ndarray:  # (2, m) float32: x, y
         "The pairs as two rows."
         return np.array(self.pairs(), dtype=np.float32).reshape(-1, 2).T
 
 # %% ../../nbs/views/01_widgets.ipynb #b5981c91
 def best_op(
-    weights: dict[str, float],  # op -> weight; NaN loses against any number
-) -> str | None:  # None when there is no number, or all are equal
+    weights:dict[str, float],  # op -> weight; NaN loses against any number
+)->str|None:                   # None when there is no number, or all are equal
     "The op with the largest weight."
     known = {op: w for op, w in weights.items() if math.isfinite(w)}
     tie = len(known) > 1 and len(set(known.values())) == 1
@@ -70,8 +70,8 @@ def best_op(
 
 
 def as_picture(
-    samples: object,  # uint8 array (h, w, 3), or a PIL image
-) -> np.ndarray:  # uint8 (h, w, 3), contiguous
+    samples:object,  # uint8 array (h, w, 3), or a PIL image
+)->np.ndarray:       # uint8 (h, w, 3), contiguous
     "Check a picture before it is sent."
     pixels = np.ascontiguousarray(samples)
     if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3:
@@ -82,19 +82,19 @@ def as_picture(
 @dataclass
 class Board:
     "The newest of everything that was pushed."
-    step: int = -1                                 # -1: nothing yet
-    alpha: dict = field(default_factory=dict)      # {edge: {op: weight}}
-    curves: dict = field(default_factory=dict)     # {name: Curve}
-    samples: np.ndarray | None = None              # uint8 (h, w, 3)
-    limit: float = .25                             # weight of a full bar; grows in quarters, never shrinks, so frames compare
+    step:int = -1                              # -1: nothing yet
+    alpha:dict = field(default_factory=dict)   # {edge: {op: weight}}
+    curves:dict = field(default_factory=dict)  # {name: Curve}
+    samples:np.ndarray|None = None             # uint8 (h, w, 3)
+    limit:float = .25                          # weight of a full bar; grows in quarters, never shrinks, so frames compare
 
     def push(
         self,
-        step: int,            # step number of the loop
-        alpha: dict | None = None,    # {edge: {op: weight}}, weights in 0..1; None keeps the last
-        samples: object = None,  # uint8 array (h, w, 3) or PIL image; None keeps the last
-        losses: dict | None = None,   # {name: float}; each name is a curve
-    ) -> None:
+        step:int,               # step number of the loop
+        alpha:dict|None=None,   # {edge: {op: weight}}, weights in 0..1; None keeps the last
+        samples:object=None,    # uint8 array (h, w, 3) or PIL image; None keeps the last
+        losses:dict|None=None,  # {name: float}; each name is a curve
+    )->None:
         "Take over what the loop says; what it leaves out stays."
         self.step = int(step)
         if samples is not None: self.samples = as_picture(samples)
@@ -104,12 +104,12 @@ class Board:
         for name, value in (losses or {}).items():
             self.curves.setdefault(name, Curve()).push(self.step, float(value))
 
-    def _full_bar(self) -> float:
+    def _full_bar(self)->float:
         "The first quarter that no weight exceeds."
         known = [w for ops in self.alpha.values() for w in ops.values() if math.isfinite(w)]
         return min(1, math.ceil(4 * max(known, default=0)) / 4)
 
-    def words(self) -> str:
+    def words(self)->str:
         "The board in a line of text, for screen readers and as alternative text."
         winners = [f'{edge} {best_op(ops)} {ops[best_op(ops)]:.2f}' for edge, ops in self.alpha.items() if best_op(ops)]
         lines = [f'{name} {curve.last[1]:.4g}' for name, curve in self.curves.items()]
@@ -119,16 +119,16 @@ class Board:
 
 # %% ../../nbs/views/01_widgets.ipynb #1b2ad331
 def pack_weights(
-    board: Board,
-) -> tuple[dict, bytes]:  # plan: edges, their ops, the weight of a full bar; float32, in the plan's order
+    board:Board,
+)->tuple[dict, bytes]:  # plan: edges, their ops, the weight of a full bar; float32, in the plan's order
     "The weights of `board` as names and bytes."
     plan = dict(edges=[[edge, list(ops)] for edge, ops in board.alpha.items()], limit=float(board.limit))
     return plan, np.array([w for ops in board.alpha.values() for w in ops.values()], dtype=np.float32).tobytes()
 
 
 def pack_curves(
-    board: Board,
-) -> tuple[list, bytes]:  # plan: [name, number of points]; float32: all x, then all y, curve by curve
+    board:Board,
+)->tuple[list, bytes]:  # plan: [name, number of points]; float32: all x, then all y, curve by curve
     "The curves of `board` as names and bytes."
     points = {name: curve.points() for name, curve in board.curves.items()}
     return [[name, p.shape[1]] for name, p in points.items()], b''.join(p.tobytes() for p in points.values())
@@ -142,9 +142,9 @@ ROW, HEAD, COLUMN, SIDE = 14, 26, 232, 330     # pixels: a bar, an edge's name, 
 
 
 def bar_columns(
-    alpha: dict,       # {edge: {op: weight}}
-    n_columns: int = 3,
-) -> list[list[str]]:  # edges of each column
+    alpha:dict,      # {edge: {op: weight}}
+    n_columns:int=3,
+)->list[list[str]]:  # edges of each column
     "Deal the edges into columns of about equal height, in reading order."
     heights = [HEAD + ROW * len(ops) for ops in alpha.values()]
     share = max([sum(heights) / n_columns] + heights)
@@ -157,13 +157,13 @@ def bar_columns(
 
 # %% ../../nbs/views/01_widgets.ipynb #e5e58a26
 def draw_edge(
-    ax: object,     # matplotlib axes, in pixels, y downwards
-    edge: str,      # its name
-    weights: dict,  # {op: weight}
-    x: float,       # of the upper left corner
-    y: float,
-    limit: float,   # weight of a full bar
-) -> None:
+    ax:object,     # matplotlib axes, in pixels, y downwards
+    edge:str,      # its name
+    weights:dict,  # {op: weight}
+    x:float,       # of the upper left corner
+    y:float,
+    limit:float,   # weight of a full bar
+)->None:
     "One edge: its name, and a bar for each op."
     from matplotlib.patches import Rectangle
     best, left, width = best_op(weights), x + 88, COLUMN - 142
@@ -179,7 +179,7 @@ def draw_edge(
     ax.plot([mark, mark], [y + 17, y + 17 + ROW * len(weights) - 3], lw=.6, color=INK, alpha=.6)
 
 
-def _draw_bars(ax, board: Board, columns: list):
+def _draw_bars(ax, board:Board, columns:list):
     "All edges, column by column."
     for i, edges in enumerate(columns):
         y = 22
@@ -188,7 +188,7 @@ def _draw_bars(ax, board: Board, columns: list):
             y += HEAD + ROW * len(board.alpha[edge])
 
 
-def _spread(ys: list[float], gap: float) -> list[float]:
+def _spread(ys:list[float], gap:float)->list[float]:
     "Move values apart, upwards, so that no two are nearer than `gap`."
     order, out = sorted(range(len(ys)), key=ys.__getitem__), list(ys)
     for a, b in zip(order, order[1:]): out[b] = max(out[b], out[a] + gap)
@@ -196,9 +196,9 @@ def _spread(ys: list[float], gap: float) -> list[float]:
 
 
 def draw_curves(
-    ax: object,    # matplotlib axes
-    curves: dict,  # {name: Curve}
-) -> None:
+    ax:object,    # matplotlib axes
+    curves:dict,  # {name: Curve}
+)->None:
     "Loss curves, each labelled at its end; a log axis when one is needed to see them all."
     points = {name: curve.points() for name, curve in curves.items()}
     known = np.concatenate([p[1][np.isfinite(p[1])] for p in points.values()])
@@ -217,9 +217,9 @@ def draw_curves(
 
 # %% ../../nbs/views/01_widgets.ipynb #0d9ee8c1
 def board_picture(
-    board: Board,
-    scale: float = 1.5,  # pixels of the PNG for each pixel of the drawing
-) -> tuple[bytes, tuple[int, int]]:  # PNG, and the (width, height) to show it at
+    board:Board,
+    scale:float=1.5,               # pixels of the PNG for each pixel of the drawing
+)->tuple[bytes, tuple[int, int]]:  # PNG, and the (width, height) to show it at
     "Draw `board` as a picture; equal boards give equal bytes."
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -240,9 +240,9 @@ def board_picture(
 
 
 def small_png(
-    image: object,  # PIL image, RGB
-    most: int = 110_000,  # bytes; saved as text in a notebook they are a third more
-) -> bytes:
+    image:object,      # PIL image, RGB
+    most:int=110_000,  # bytes; saved as text in a notebook they are a third more
+)->bytes:
     "The picture as PNG; one that would be too large for a notebook is drawn in 256 colours, a third of the size, if need be in fewer, and only then smaller."
     def png(image):
         file = io.BytesIO()
@@ -257,7 +257,7 @@ def small_png(
     return drawn
 
 
-def _draw_side(fig, board: Board, place: tuple[int, int, int]):
+def _draw_side(fig, board:Board, place:tuple[int, int, int]):
     "Samples above, curves below them; each takes the room that the other leaves."
     left, w, h = place
     seen, curves = board.samples is not None, bool(board.curves)
@@ -276,13 +276,13 @@ def _draw_side(fig, board: Board, place: tuple[int, int, int]):
 
 # %% ../../nbs/views/01_widgets.ipynb #f85d9f36
 def static_text(
-    *names: str,  # files of degas_nb/static
-) -> str:  # their text, one after the other
+    *names:str,  # files of degas_nb/static
+)->str:          # their text, one after the other
     "Files of the package as one text: JavaScript modules without a build step."
     return '\n'.join((files('degas_nb') / 'static' / name).read_text('utf-8') for name in names)
 
 
-def cell_now() -> tuple[str, str] | None:  # id of the cell, of this execution; None: nobody says
+def cell_now()->tuple[str, str]|None:  # id of the cell, of this execution; None: nobody says
     "Which cell is being executed: JupyterLab tells the kernel."
     parent = getattr(get_ipython(), 'parent_header', None) or {}
     cell = parent.get('metadata', {}).get('cellId')
@@ -290,16 +290,16 @@ def cell_now() -> tuple[str, str] | None:  # id of the cell, of this execution; 
 
 
 def is_cleared(
-    place: tuple[str, str] | None,  # a `cell_now`, of the past
-) -> bool:
+    place:tuple[str, str]|None,  # a `cell_now`, of the past
+)->bool:
     "Has the cell been started again since, so that what it had displayed is gone?"
     now = cell_now()
     return bool(place and now) and place[0] == now[0] and place[1] != now[1]
 
 
 def _say_below(
-    words: str,  # HTML, for whoever sees only the picture that a widget leaves
-) -> None:
+    words:str,  # HTML, for whoever sees only the picture that a widget leaves
+)->None:
     "A line that a notebook keeps; the stylesheet of a widget that is alive hides it."
     if words and get_ipython() is not None: display(HTML(f'<p class="dg-stays"><small>{words}</small></p>'))
 
@@ -323,14 +323,14 @@ class LiveView(anywidget.AnyWidget):
 
     draw = staticmethod(board_picture)                   # board -> PNG, (width, height)
 
-    def frozen(self) -> Board:
+    def frozen(self)->Board:
         "The board as it is now, to be drawn."
         return self.board
 
-    def __repr__(self) -> str:
+    def __repr__(self)->str:
         return f'{type(self).__name__}({self.board.words()})'
 
-    def _repr_mimebundle_(self, **kwargs) -> tuple[dict, dict]:
+    def _repr_mimebundle_(self, **kwargs)->tuple[dict, dict]:
         "Live view for JupyterLab, PNG and words for everybody else."
         bundle, board = super()._repr_mimebundle_(**kwargs), self.frozen()
         data, meta = bundle if isinstance(bundle, tuple) else (bundle or {}, {})
@@ -338,18 +338,18 @@ class LiveView(anywidget.AnyWidget):
         return ({**data, 'image/png': base64.b64encode(png).decode(), 'text/plain': f'{type(self).__name__}({board.words()})'},
                 {**meta, 'image/png': dict(width=width, height=height, alt=board.words())})
 
-    def _ipython_display_(self) -> None:
+    def _ipython_display_(self)->None:
         "Display it in a place whose picture can be drawn anew."
         data, meta = self._repr_mimebundle_()
         self.shown.append((display(data, metadata=meta, raw=True, display_id=True), cell_now()))
         _say_below(self.stays)
 
-    def is_shown(self) -> bool:
+    def is_shown(self)->bool:
         "Does it stand in an output that nobody has cleared?"
         self.shown = [(place, cell) for place, cell in self.shown if not is_cleared(cell)]
         return bool(self.shown)
 
-    def freshen(self) -> None:
+    def freshen(self)->None:
         "Draw the picture that stays in the notebook anew, wherever it has been shown."
         data, meta = self._repr_mimebundle_() if self.shown else ({}, {})
         for place, _ in self.shown: place.update(data, metadata=meta, raw=True)
@@ -368,11 +368,11 @@ class AlphaView(LiveView):
 
     def push(
         self,
-        step: int,                    # step number of the loop
-        alpha: dict | None = None,    # {edge: {op: weight}}, mixing weights in 0..1; None keeps the last
-        samples: object = None,  # uint8 array (h, w, 3) or PIL image; None keeps the last
-        losses: dict | None = None,   # {name: float}; each name is a curve
-    ) -> None:
+        step:int,               # step number of the loop
+        alpha:dict|None=None,   # {edge: {op: weight}}, mixing weights in 0..1; None keeps the last
+        samples:object=None,    # uint8 array (h, w, 3) or PIL image; None keeps the last
+        losses:dict|None=None,  # {name: float}; each name is a curve
+    )->None:
         "Show the newest values: one message, however much is in it."
         self.board.push(step, alpha, samples, losses)
         with self.hold_sync():
@@ -391,15 +391,15 @@ class Words(anywidget.AnyWidget):
     wrong = traitlets.Bool(False).tag(sync=True)  # in red: the figure isn't what the controls say
     me = traitlets.Unicode().tag(sync=True)       # its id, as of a `LiveView`
 
-    def __init__(self) -> None:
+    def __init__(self)->None:
         super().__init__()
         self.me = self.model_id or ''
 
 # %% ../../nbs/views/01_widgets.ipynb #379e078e
 @contextmanager
 def whole_batch(
-    figure: 'go.FigureWidget',  # in quotes: plotly makes the class when it is first named, and that takes more than a second
-) -> object:  # context manager
+    figure:'go.FigureWidget',  # in quotes: plotly makes the class when it is first named, and that takes more than a second
+)->object:                     # context manager
     "`figure.batch_update()` without holes: the page (plotly 7.1) forgets the x of a trace whose neighbour got a new x. When something is raised inside, nothing is changed."
     with figure.batch_update():
         try: yield
@@ -417,8 +417,8 @@ def whole_batch(
 
 @contextmanager
 def whole_drawing(
-    drawing: ipywidgets.HTML,
-) -> object:  # context manager
+    drawing:ipywidgets.HTML,
+)->object:  # context manager
     "When something is raised inside, it is as it was."
     before = drawing.value
     try: yield
@@ -431,8 +431,8 @@ CONFIG = dict(displayModeBar=False, responsive=True)  # of plotly: the controls 
 
 
 def flexible(
-    figure: go.Figure,
-) -> 'go.FigureWidget':  # as wide as the page, unless it has a width of its own
+    figure:go.Figure,
+)->'go.FigureWidget':  # as wide as the page, unless it has a width of its own
     "The figure as a widget, without plotly's buttons."
     widget = go.FigureWidget(figure)
     widget._config = {**widget._config, **CONFIG}
@@ -446,12 +446,12 @@ class Explorer(ipywidgets.VBox):
     "Controls, a figure that follows them, and a sentence about it."
     def __init__(
         self,
-        figure: go.Figure | str,      # as it is drawn before the first change; a string is an SVG element
-        controls: dict[str, object],  # name -> ipywidget with a `value`
-        follow: Callable[..., str],   # follow(figure, **values) changes the figure in place (of an SVG the `value`) and gives back the sentence
-        shown: list | None = None,    # what stands above the figure, when it isn't just the controls: buttons, a `Stack` of them
-        stays: go.Figure | None = None,  # what a notebook keeps, when it isn't the figure as it is
-    ) -> None:
+        figure:go.Figure|str,  # as it is drawn before the first change; a string is an SVG element
+        controls:dict[str, object],  # name -> ipywidget with a `value`
+        follow:Callable[..., str],  # follow(figure, **values) changes the figure in place (of an SVG the `value`) and gives back the sentence
+        shown:list|None=None,  # what stands above the figure, when it isn't just the controls: buttons, a `Stack` of them
+        stays:go.Figure|None=None,  # what a notebook keeps, when it isn't the figure as it is
+    )->None:
         self.figure = ipywidgets.HTML(figure) if isinstance(figure, str) else flexible(figure)
         self.controls, self.follow, self.busy, self.stays = controls, follow, False, stays
         self.sentence, self.error = Words(), None          # error: what `follow` raised last, when it was no mistake of the reader
@@ -465,8 +465,8 @@ class Explorer(ipywidgets.VBox):
 
     def update(
         self,
-        change: object = None,  # of a control; what changed doesn't matter
-    ) -> None:
+        change:object=None,  # of a control; what changed doesn't matter
+    )->None:
         "Bring figure and sentence up to the controls, in one message. Whatever goes wrong is said there, in red, and the last good figure stays."
         if self.busy: return
         values = {name: control.value for name, control in self.controls.items()}
@@ -478,14 +478,14 @@ class Explorer(ipywidgets.VBox):
         self.said = said
         with self.sentence.hold_sync(): self.sentence.value, self.sentence.wrong = said, wrong
 
-    def in_one_message(self) -> object:  # context manager
+    def in_one_message(self)->object:  # context manager
         "What the figure is told inside is sent together, or not at all."
         return whole_drawing(self.figure) if isinstance(self.figure, ipywidgets.HTML) else whole_batch(self.figure)
 
     def move(
         self,
-        **values: object,  # name of a control = its new value
-    ) -> None:
+        **values:object,  # name of a control = its new value
+    )->None:
         "Set several controls, then draw once."
         self.busy = True
         try:
@@ -493,17 +493,17 @@ class Explorer(ipywidgets.VBox):
         finally: self.busy = False
         self.update()
 
-    def __repr__(self) -> str:
+    def __repr__(self)->str:
         return f'{type(self).__name__}({self.said})'
 
-    def _repr_mimebundle_(self, **kwargs) -> dict:
+    def _repr_mimebundle_(self, **kwargs)->dict:
         "Controls for JupyterLab, the figure for everybody else."
         svg = isinstance(self.figure, ipywidgets.HTML)
         if not svg: self.figure._repr_mimebundle_()  # plotly sends its newest state here, and nobody calls this for a figure inside a box
         kept = {'image/svg+xml': self.figure.value} if svg else {'application/vnd.plotly.v1+json': json.loads((self.stays or self.figure).to_json()) | dict(config=CONFIG)}
         return {**super()._repr_mimebundle_(**kwargs), **kept, 'text/plain': repr(self)}
 
-    def _ipython_display_(self) -> None:
+    def _ipython_display_(self)->None:
         "The explorer, and for whoever sees only what it leaves a line that says how to get its controls."
         display(self._repr_mimebundle_(), raw=True)
         _say_below(NO_CONTROLS)
