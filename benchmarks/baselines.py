@@ -11,15 +11,15 @@ from degas_nb.search.supernet import SuperGenerator
 
 class PlainSuperGenerator(nn.Module):
     "Figure 2 with every candidate complete in itself: its own BN and ReLU, evaluated on its own, default memory layout."
-    def __init__(self, channels:int=32, z_dim:int=128, img_size:int=32):
+    def __init__(self, width:int=32, z_dim:int=128, img_size:int=32):
         super().__init__()
         norm = batch_norm(affine=False)
         self.side = img_size//8
-        self.channels, self.z_dim = channels, z_dim
-        self.linear = nn.Linear(z_dim, channels*self.side**2)
-        self.edges = nn.ModuleDict({e.name: nn.ModuleDict({o: build_op(o, channels, norm, e.scale) for o in DEGAS.ops(e)}) for e in DEGAS.edges})
-        self.pool_norms = nn.ModuleDict({e.name: nn.ModuleDict({o: norm(channels) for o in DEGAS.ops(e) if 'pool' in o}) for e in DEGAS.edges})
-        self.norm, self.conv = norm(channels), nn.Conv2d(channels, 3, 3, padding=1)
+        self.width, self.z_dim = width, z_dim
+        self.linear = nn.Linear(z_dim, width*self.side**2)
+        self.edges = nn.ModuleDict({e.name: nn.ModuleDict({o: build_op(o, width, norm, e.scale) for o in DEGAS.ops(e)}) for e in DEGAS.edges})
+        self.pool_norms = nn.ModuleDict({e.name: nn.ModuleDict({o: norm(width) for o in DEGAS.ops(e) if 'pool' in o}) for e in DEGAS.edges})
+        self.norm, self.conv = norm(width), nn.Conv2d(width, 3, 3, padding=1)
         self.alpha = nn.ParameterDict({'normal': torch.zeros(3, 9), 'up': torch.zeros(8, 4)})
 
     def mixed(self, edge:str, x:Tensor, w:Tensor)->Tensor:
@@ -31,7 +31,7 @@ class PlainSuperGenerator(nn.Module):
     def forward(self, z:Tensor)->Tensor:
         weights = {kind: a.softmax(-1) for kind, a in self.alpha.items()}
         row = {e.name: (kind, i) for kind in weights for i, e in enumerate(DEGAS.edges_of(kind))}
-        maps = {'s0': self.linear(z).view(len(z), self.channels, self.side, self.side)}
+        maps = {'s0': self.linear(z).view(len(z), self.width, self.side, self.side)}
         for node in DEGAS.nodes[1:]:
             maps[node] = sum(self.mixed(e.name, maps[e.src], weights[row[e.name][0]][row[e.name][1]]) for e in DEGAS.incoming(node))
         return torch.tanh(self.conv(F.relu(self.norm(maps[DEGAS.nodes[-1]]))))

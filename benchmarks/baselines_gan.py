@@ -24,11 +24,11 @@ class PlainBlock(nn.Module):
 
 class PlainCritic(nn.Module):
     "CT-GAN's critic, pass by pass, default memory layout."
-    def __init__(self, channels:int=32, generator:torch.Generator|None=None):
+    def __init__(self, width:int=32, rng:torch.Generator|None=None):
         super().__init__()
-        self.blocks = nn.ModuleList([PlainBlock(3, channels, True, True), PlainBlock(channels, channels, True), PlainBlock(channels, channels), PlainBlock(channels, channels)])
-        self.drops = nn.ModuleList(Dropout(p, generator) for p in (.2, .5, .5))
-        self.head = nn.Linear(channels, 1)
+        self.blocks = nn.ModuleList([PlainBlock(3, width, True, True), PlainBlock(width, width, True), PlainBlock(width, width), PlainBlock(width, width)])
+        self.drops = nn.ModuleList(Dropout(p, rng) for p in (.2, .5, .5))
+        self.head = nn.Linear(width, 1)
 
     def forward(self, x:Tensor)->tuple[Tensor, Tensor]:
         x = self.drops[0](self.blocks[1](self.blocks[0](x)))

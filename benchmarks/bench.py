@@ -22,18 +22,18 @@ from degas_nb.ground.data import load
 from degas_nb.search.alternating import Search, SearchConfig, bf16_on_cpu
 
 
-def a_search(channels, batch, **kw):
+def a_search(width, batch, **kw):
     "Our search and its baseline on the same images, weights and latents"
     images = load('emoji', limit=max(256, batch))
-    ours = Search.from_config(images, SearchConfig(width=channels, batch_size=batch, epochs=1000, **kw))
-    plain = PlainSuperGenerator(channels)
+    ours = Search.from_config(images, SearchConfig(width=width, batch_size=batch, epochs=1000, **kw))
+    plain = PlainSuperGenerator(width)
     same_weights(plain, ours.net)
     index = torch.arange(batch)
     return ours, PlainSearch(plain, ours.latents.z[index].clone(), images.batch(index).contiguous())
 
 
-def arithmetic_rate(channels, batch):
-    ours, _ = a_search(channels, batch)
+def arithmetic_rate(width, batch):
+    ours, _ = a_search(width, batch)
     for _ in range(2): next(ours)
     with ConvolutionFlops() as counted: next(ours)
     rates, peak = [], best_matmul()
@@ -42,29 +42,29 @@ def arithmetic_rate(channels, batch):
         seconds = sum(e.cpu_time_total for e in profiled.key_averages() if e.key in ('aten::convolution', 'aten::convolution_backward'))/1e6
         rates.append(counted.flops/seconds)
     peak, rate = max(peak, best_matmul()), statistics.median(rates)
-    return dict(name=f'operations a second in the convolutions of the search step, C={channels}, batch {batch}', against='best matrix product on the same cores', baseline=peak, ours=rate, ratio=rate/peak)
+    return dict(name=f'operations a second in the convolutions of the search step, C={width}, batch {batch}', against='best matrix product on the same cores', baseline=peak, ours=rate, ratio=rate/peak)
 
 
-def search_iteration(channels, batch, **kw):
+def search_iteration(width, batch, **kw):
     "The mode is in `kw`, as `SearchConfig` names it"
-    ours, plain = a_search(channels, batch, **kw)
+    ours, plain = a_search(width, batch, **kw)
     slow, fast = in_turns(plain.step, lambda: next(ours))
     mode = ' '.join((['joint'] if kw.get('joint') else []) + [f"{kw['amp']} (the baseline is in float32)" if 'amp' in kw else 'eager'])
-    return dict(name=f'search iteration, C={channels}, batch {batch}, {mode}', against='plain sum of separate ops, default layout, two full backwards (as DARTS)', baseline=slow, ours=fast, ratio=slow/fast)
+    return dict(name=f'search iteration, C={width}, batch {batch}, {mode}', against='plain sum of separate ops, default layout, two full backwards (as DARTS)', baseline=slow, ours=fast, ratio=slow/fast)
 
 
-def strong_baseline(channels, batch):
-    ours, _ = a_search(channels, batch)
-    summed, _ = a_search(channels, batch, impl='sum')
+def strong_baseline(width, batch):
+    ours, _ = a_search(width, batch)
+    summed, _ = a_search(width, batch, impl='sum')
     slow, fast = in_turns(lambda: next(summed), lambda: next(ours))
-    return dict(name=f'search iteration, C={channels}, batch {batch}, eager', against='plain sum with one norm a node, channels_last and partial gradients', baseline=slow, ours=fast, ratio=slow/fast)
+    return dict(name=f'search iteration, C={width}, batch {batch}, eager', against='plain sum with one norm a node, channels_last and partial gradients', baseline=slow, ours=fast, ratio=slow/fast)
 
 
-def memory(channels, batch):
-    ours, plain = a_search(channels, batch)
+def memory(width, batch):
+    ours, plain = a_search(width, batch)
     index = torch.arange(batch)
     less, more = kept_bytes(lambda: sum(ours.per_image_loss(ours.latents.gather(index), index).values()).mean()), kept_bytes(lambda: plain.loss(plain.z.clone().requires_grad_()))
-    return dict(name=f'bytes kept for the backward pass of the weight step, C={channels}, batch {batch}', against='plain sum', baseline=more, ours=less, ratio=less/more)
+    return dict(name=f'bytes kept for the backward pass of the weight step, C={width}, batch {batch}', against='plain sum', baseline=more, ours=less, ratio=less/more)
 
 
 def import_time():

@@ -195,7 +195,7 @@ def check_merged(device, small):
     found = []
     for impl in ('sum', 'merged'):
         torch.default_generator.manual_seed(0)
-        net = SuperGenerator(channels=8, impl=impl).double().to(device)
+        net = SuperGenerator(width=8, impl=impl).double().to(device)
         out = net(z)
         found.append((out, *torch.autograd.grad(out.square().sum(), net.alpha_parameters())))
     return dict(apart=max(far(a, b) for a, b in zip(*found)))
@@ -221,7 +221,7 @@ def check_training(device, framework, conditional, small):
 def check_scores(device, small):
     "Scores of the same images with features computed here and on the CPU"
     real, fake = noise(300), noise(280).subset(torch.arange(200))
-    rows = [score_images(fake, real, ModuleFeatures(Luminance(), 'grid', 48, device=where), kid_rng=torch.Generator().manual_seed(0)) for where in (device, 'cpu')]
+    rows = [score_images(fake, real, ModuleFeatures(Luminance(), 'grid', 48, device=where), rng=torch.Generator().manual_seed(0)) for where in (device, 'cpu')]
     return dict(apart=max(abs(a['value'] - b['value'])/max(abs(b['value']), 1e-9) for a, b in zip(*rows)), names=[r['name'] for r in rows[0]])
 
 

@@ -12,7 +12,7 @@ from degas_nb.search.supernet import SuperGenerator
 
 def test_baseline_is_the_same_function():
     torch.manual_seed(0)
-    ours, plain = SuperGenerator(channels=6, z_dim=16).double(), PlainSuperGenerator(6, 16).double()
+    ours, plain = SuperGenerator(width=6, z_dim=16).double(), PlainSuperGenerator(6, 16).double()
     same_weights(plain, ours)
     z = torch.randn(5, 16, dtype=torch.double)
     a, b = ours(z), plain(z)

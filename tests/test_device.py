@@ -256,7 +256,7 @@ def test_the_pca_start_with_images_on_the_device_is_that_of_the_cpu(n, z_dim, si
 def test_latents_take_a_generator_of_either_side(init, simgpu):
     images = noise(30)
     for device in 'cpu', simgpu:
-        a, b = [Latents(30, 8, init, images, generator=torch.Generator(simgpu).manual_seed(2), device=device) for _ in range(2)]
+        a, b = [Latents(30, 8, init, images, rng=torch.Generator(simgpu).manual_seed(2), device=device) for _ in range(2)]
         assert same(a.z, b.z) and a.z.device.type == torch.device(device).type
         for generator in torch.Generator(), torch.Generator(simgpu), None:
             assert a.sample(4, generator).device.type == a.z.device.type

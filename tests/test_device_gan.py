@@ -65,7 +65,7 @@ def test_a_stream_gives_the_same_start_wherever_the_network_is(init, simgpu):
     for stream in 'cpu', simgpu:
         for place in 'cpu', simgpu:
             net = find_framework('ctgan').build_critic(16, 4).to(place)
-            nets[stream, place] = INITS[init](net, generator=torch.Generator(stream).manual_seed(3)).to('cpu').state_dict()
+            nets[stream, place] = INITS[init](net, rng=torch.Generator(stream).manual_seed(3)).to('cpu').state_dict()
     for stream in 'cpu', simgpu: assert all(torch.equal(v, nets[stream, simgpu][k]) for k, v in nets[stream, 'cpu'].items())
     assert not torch.equal(nets['cpu', 'cpu']['head.weight'], nets[simgpu, 'cpu']['head.weight'])
 
@@ -74,7 +74,7 @@ def test_a_stream_gives_the_same_start_wherever_the_network_is(init, simgpu):
 def test_spectral_norm_guesses_alike_and_leaves_every_global_stream_alone(stream, simgpu):
     states = []
     for place in 'cpu', simgpu:
-        net = INITS['ctgan'](find_framework('sngan').build_critic(16, 4), generator=torch.Generator().manual_seed(0)).to(place)
+        net = INITS['ctgan'](find_framework('sngan').build_critic(16, 4), rng=torch.Generator().manual_seed(0)).to(place)
         before = torch.get_rng_state(), torch.simgpu.get_rng_state()
         spectral_norm_(net, torch.Generator(stream).manual_seed(1))
         assert torch.equal(before[0], torch.get_rng_state()) and torch.equal(before[1], torch.simgpu.get_rng_state())
@@ -89,7 +89,7 @@ def test_spectral_norm_guesses_alike_and_leaves_every_global_stream_alone(stream
 @pytest.mark.parametrize('stream', ['cpu', 'simgpu'])
 def test_streams_of_either_side_are_welcome(stream, place, simgpu):
     def rng(): return torch.Generator(stream).manual_seed(5)
-    def told(n_classes): return INITS['ctgan'](build_generator('resnet', 16, 8, 4, n_classes), generator=torch.Generator().manual_seed(0)).to(place)
+    def told(n_classes): return INITS['ctgan'](build_generator('resnet', 16, 8, 4, n_classes), rng=torch.Generator().manual_seed(0)).to(place)
     x, y = torch.rand(2, 6, 3, 16, 16, generator=torch.Generator().manual_seed(2))
     x, y = (x*2 - 1).to(place), (y*2 - 1).to(place)
     drop = Dropout(.5, rng()).train()

@@ -102,7 +102,7 @@ def test_only_the_file_of_fid_is_fid(state, file, tmp_path, monkeypatch):
     digest = hashlib.sha256(file.read_bytes()).hexdigest()
     monkeypatch.setattr(features, 'FID_SHA', digest[:8])   # as if this file were the one
     extractor = find_extractor('inception', weights=file, resize='pytorch')
-    records = score_images(images, images, extractor, splits=2, kid_rng=torch.Generator().manual_seed(0))
+    records = score_images(images, images, extractor, splits=2, rng=torch.Generator().manual_seed(0))
     assert [r['name'] for r in records] == ['FID', 'IS', 'KID']
     assert all(r['extractor'] == 'inception' and r['weights_hash'] == digest[:12] and r['resize'] == 'pytorch' for r in records)
 

@@ -162,7 +162,7 @@ MEAN = ModuleFeatures(Mean(), 'mean', 3)
     wrong(lambda: score_images(BYTES, BYTES, MEAN), 'Images or Statistics'),
     wrong(lambda: score_images(BYTES, Images(BYTES), MEAN, batch_size=0), 'batches of 0'),
     wrong(lambda: score_images(BYTES[:0], Images(BYTES), MEAN), 'at least two images'),
-    wrong(lambda: score_images(BYTES, Images(BYTES), MEAN, kid_rng=3), 'torch.Generator'),
+    wrong(lambda: score_images(BYTES, Images(BYTES), MEAN, rng=3), 'torch.Generator'),
     wrong(lambda: score_images(BYTES, Images(BYTES), find), 'extractor'),
     wrong(lambda: describe_images(BYTES, MEAN, -1), 'batches of -1'),
     wrong(lambda: MEAN(BYTES.float()), 'as bytes'),
@@ -392,7 +392,7 @@ def test_chance_is_said_in_every_record_and_once_aloud(labels, tmp_path):
     noise = Images(pixels(80, seed=5), labels, ['a', 'b'], name='noise')
     for kept in (False, True):
         with pytest.warns(UserWarning, match='next to nothing') as said: small = small_features(noise, QUICK, tmp_path)
-        records = score_images(noise.pixels[:40], noise, small, splits=2, kid_rng=torch.Generator())
+        records = score_images(noise.pixels[:40], noise, small, splits=2, rng=torch.Generator())
         assert len(said) == 1 and len(records) == 3 and all('next to nothing' in r['warning'] for r in records) and 'upwards' in records[0]['warning']
     with warnings.catch_warnings():
         warnings.simplefilter('error')
@@ -423,7 +423,7 @@ def test_a_device_sees_what_the_cpu_sees(module, simgpu, tmp_path):
     fake, real = shapes(30, seed=1), shapes(40, seed=2)
     def judge(device): return small_features(shapes(), QUICK, tmp_path, device) if module is None else ModuleFeatures(net, 'critic', 4, device=device)
     net = module and module()
-    def records(device): return score_images(fake, real, judge(device), splits=2, batch_size=10, kid_rng=torch.Generator().manual_seed(0))
+    def records(device): return score_images(fake, real, judge(device), splits=2, batch_size=10, rng=torch.Generator().manual_seed(0))
     expected = records('cpu')
     assert records(simgpu) == expected
     eyes = judge(simgpu)

@@ -300,7 +300,7 @@ def noise_images(n, seed=0, **more): return Images(torch.randint(0, 256, (n, 3, 
 
 def test_records(tmp_path):
     real, fake = noise_images(60, name='noise', split='test'), noise_images(50, 1)
-    records = score_images(fake.pixels, real, Colour(), kid_rng=torch.Generator().manual_seed(0))
+    records = score_images(fake.pixels, real, Colour(), rng=torch.Generator().manual_seed(0))
     assert [r['name'] for r in records] == ['FD-colour', 'IS-colour', 'KID-colour']
     for r in json.loads(json.dumps(records, allow_nan=False)):
         assert {'value', 'n_real', 'n_fake', 'data', 'split', 'extractor', 'weights_hash', 'resize'} <= r.keys()
@@ -318,7 +318,7 @@ def test_records(tmp_path):
     assert bare['n_real'] is None and bare['split'] == 'unknown' and bare['value'] == pytest.approx(records[0]['value'], rel=1e-9)
     seen.save(tmp_path/'other.npz', weights_hash='decaf')
     with pytest.raises(UserError, match="'decaf'.*'c0ffee'"): score_images(fake, Statistics.load(tmp_path/'other.npz'), Colour())
-    with pytest.raises(UserError, match='needs the real images'): score_images(fake, seen, Colour(), kid_rng=torch.Generator())
+    with pytest.raises(UserError, match='needs the real images'): score_images(fake, seen, Colour(), rng=torch.Generator())
     with pytest.raises(UserError, match='of 3 and of 6'): score_images(fake, Statistics.of(torch.randn(9, 3)), Colour())
     with pytest.raises(UserError, match='at least two images'): score_images(fake.pixels[:1], real, Colour(), splits=1)
 

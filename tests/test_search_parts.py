@@ -93,7 +93,7 @@ def test_axes_hold_the_variance_that_svd_says(n, n_axes):
 
 def test_latents_of_the_same_images_are_the_same_bits():
     pixels = some_images(64)
-    first, second = (Latents(64, 32, images=pixels, generator=seeded()) for _ in range(2))
+    first, second = (Latents(64, 32, images=pixels, rng=seeded()) for _ in range(2))
     assert torch.equal(first.z, second.z)
 
 
@@ -109,7 +109,7 @@ def test_more_latent_numbers_than_pixel_values():
 
 
 def test_latents_survive_a_safe_load():
-    latents, buffer = Latents(6, 8, init='random', surface='ball', generator=seeded()), io.BytesIO()
+    latents, buffer = Latents(6, 8, init='random', surface='ball', rng=seeded()), io.BytesIO()
     torch.save(latents.state_dict(), buffer)
     buffer.seek(0)
     again = Latents(6, 8, init='random')
@@ -158,7 +158,7 @@ def test_whatever_is_found_makes_images(rule):
     rng = random.Random(2)
     for size in (16, 24, 40):
         genotype = prune(mixing_weights(random_alpha(rng)), rule=rule)
-        assert Generator(genotype, size, z_dim=8, channels=4)(torch.randn(3, 8)).shape == (3, 3, size, size)
+        assert Generator(genotype, size, z_dim=8, width=4)(torch.randn(3, 8)).shape == (3, 3, size, size)
 
 
 @pytest.mark.parametrize('values, says', [({}, 'no numbers for edge'), ({'s0-s1': {}}, 'no number for conv_1')])
@@ -168,7 +168,7 @@ def test_missing_numbers_are_named(values, says):
 
 @pytest.mark.parametrize('spec', BASELINES)
 def test_the_start_is_a_function_of_the_generator(spec):
-    first, second = (ctgan_init_(build_generator(spec, 16, 8, 4), generator=seeded()) for _ in range(2))
+    first, second = (ctgan_init_(build_generator(spec, 16, 8, 4), rng=seeded()) for _ in range(2))
     for a, b in zip(first.state_dict().values(), second.state_dict().values()): assert torch.equal(a, b)
 
 

@@ -26,39 +26,39 @@ from degas_nb.search.supernet import SuperGenerator, by_name
 
 class Blur(Op):
     "Reads the map itself, has no kernel to merge and no norm."
-    def __init__(self, channels):
+    def __init__(self, width):
         super().__init__()
-        self.gain = nn.Parameter(torch.ones(channels, 1, 1))
+        self.gain = nn.Parameter(torch.ones(width, 1, 1))
     def forward(self, x, y=None): return self.gain*F.avg_pool2d(x, 5, 1, 2)
 
 
 class Holes(Conv):
     "Inherits a kernel that does not tell of its dilation."
-    def __init__(self, channels):
-        super().__init__(channels, 3)
-        self.conv = nn.Conv2d(channels, channels, 3, padding=2, dilation=2, bias=False)
+    def __init__(self, width):
+        super().__init__(width, 3)
+        self.conv = nn.Conv2d(width, width, 3, padding=2, dilation=2, bias=False)
 
 
 class Biased(Conv):
     "Inherits a kernel that does not tell of its bias."
-    def __init__(self, channels):
-        super().__init__(channels, 1)
-        self.conv = nn.Conv2d(channels, channels, 1)
+    def __init__(self, width):
+        super().__init__(width, 1)
+        self.conv = nn.Conv2d(width, width, 1)
 
 
 class Grouped(Conv):
     "Its kernel is thinner than the others."
-    def __init__(self, channels):
-        super().__init__(channels, 3)
-        self.conv = nn.Conv2d(channels, channels, 3, padding=1, groups=channels, bias=False)
+    def __init__(self, width):
+        super().__init__(width, 3)
+        self.conv = nn.Conv2d(width, width, 3, padding=1, groups=width, bias=False)
 
 
 class Bilinear(Op):
     "Enlarges without pixels being repeated: linear, yet no kernel is given."
     activated = True
-    def __init__(self, channels, scale):
+    def __init__(self, width, scale):
         super().__init__()
-        self.scale, self.conv = scale, nn.Conv2d(channels, channels, 3, padding=1, bias=False)
+        self.scale, self.conv = scale, nn.Conv2d(width, width, 3, padding=1, bias=False)
     def forward(self, h, y=None): return self.conv(F.interpolate(h, scale_factor=float(self.scale), mode='bilinear'))
 
 
@@ -158,13 +158,13 @@ def test_the_weight_of_a_name_is_the_weight_of_that_operation(name, impl, own_op
 
 
 def test_degas_has_two_matrices_and_what_is_registered_later_is_not_in_it(own_ops):
-    net = SuperGenerator(channels=4)
+    net = SuperGenerator(width=4)
     assert {g: tuple(a.shape) for g, a in net.alpha.items()} == dict(normal=(3, 9), up=(8, 4))
     assert not {op for e in DEGAS.edges for op in DEGAS.ops(e)} & {*OWN['normal'], *OWN['up']}
     rows = RunFolder.open(shipped_run('cifar10')).trace.read()
     assert prune(rows[-1]['weights']) == Genotype.named('cifar10_found')
     everything = SearchSpace('everything', DEGAS.nodes, [replace(e, ops=None) for e in DEGAS.edges])
-    assert {*OWN['normal']} < {*SuperGenerator(everything, channels=4).edges['s0-s1'].ops}
+    assert {*OWN['normal']} < {*SuperGenerator(everything, width=4).edges['s0-s1'].ops}
 
 
 def test_one_matrix_for_edges_with_one_menu():

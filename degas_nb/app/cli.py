@@ -721,8 +721,8 @@ class SampleCommand:
         else: check_empty(self.out)
         run = checked_run(self.dir, 'gan')
         only = class_number(run, self.label)
-        (generator, _), randomness = of_run(run, device), torch.Generator().manual_seed(self.seed)
-        fake, labels = draw_classes(generator, self.n, randomness, only, self.statistics)
+        (generator, _), rng = of_run(run, device), torch.Generator().manual_seed(self.seed)
+        fake, labels = draw_classes(generator, self.n, rng, only, self.statistics)
         if grid: write_to(self.out, png(image_grid(fake)))
         else: write_images(fake, self.out, None if labels is None else [run.data['classes'][i] for i in labels.tolist()])
         print(self.out)
@@ -750,17 +750,17 @@ def class_number(
 
 
 def draw_classes(
-    generator:object,            # conditional, or not
-    n:int,                       # images
-    randomness:torch.Generator,  # of the noise
-    only:int|None,               # a class, or None: of all
-    statistics:str='batch',      # a name of `STATISTICS`
-)->tuple[Tensor, Tensor|None]:   # images, and their labels if there are classes
+    generator:object,           # conditional, or not
+    n:int,                      # images
+    rng:torch.Generator,        # of the noise
+    only:int|None,              # a class, or None: of all
+    statistics:str='batch',     # a name of `STATISTICS`
+)->tuple[Tensor, Tensor|None]:  # images, and their labels if there are classes
     "Images class by class; one class alone is taken out of mixed batches, since a batch of one class would have other statistics."
-    if generator.n_classes is None: return draw_images(generator, n, randomness, statistics=statistics), None
+    if generator.n_classes is None: return draw_images(generator, n, rng, statistics=statistics), None
     k = generator.n_classes
     labels = torch.arange(n) % k if only is None else torch.arange(n*k) % k
-    fake = draw_images(generator, len(labels), randomness, labels, statistics)
+    fake = draw_images(generator, len(labels), rng, labels, statistics)
     order = labels.argsort(stable=True) if only is None else (labels == only).nonzero()[:, 0]
     return fake[order], labels[order]
 
@@ -962,7 +962,7 @@ def one_record(
 )->dict:
     "The record of the Frechet distance, with those of inception score and kernel distance under `also`."
     rng = None if isinstance(real, Statistics) else torch.Generator().manual_seed(seed)
-    first, *others = score_images(fake, real if rng is None else some(real, n), extractor, kid_rng=rng)
+    first, *others = score_images(fake, real if rng is None else some(real, n), extractor, rng=rng)
     learned = dict(features_of=extractor.trained_on, features_accuracy=round(extractor.accuracy, 3)) if extractor.name == 'small' else {}
     return first | learned | dict(also=[{k: r[k] for k in ('name', 'value', 'std', 'splits', 'std_error', 'subsets', 'subset_size', 'warning') if k in r} for r in others])
 

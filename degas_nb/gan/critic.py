@@ -70,34 +70,34 @@ class ResNetCritic(nn.Module):
 
     def __init__(self,
         img_size:int=32,                  # side of the images, a multiple of 8
-        channels:int=128,                 # width of every block (CT-GAN: 128)
+        width:int=128,                    # width of every block (CT-GAN: 128)
         dropout:tuple|None=(.2, .5, .5),  # rates behind blocks 2, 3, 4; None: no dropout modules at all
-        generator:Generator|None=None,    # where dropout takes its randomness; None: torch's global one
+        rng:Generator|None=None,          # where dropout takes its randomness; None: torch's global one
         pool:str='mean',                  # what becomes of the places: 'mean' (CT-GAN) or 'sum' (SN-GAN, whose head has no bias)
         n_classes:int|None=None,          # labels for a class head (AC-GAN); None: no such head
     ):
         super().__init__()
         if img_size % 8: raise ValueError(f"img_size must be a multiple of 8, got {img_size}")
         if pool not in ('mean', 'sum'): raise ValueError(f"pool must be 'mean' or 'sum', got {pool!r}")
-        self.img_size, self.channels, self.pool = img_size, channels, pool
+        self.img_size, self.width, self.pool = img_size, width, pool
         self.blocks = nn.ModuleList([
-            CriticBlock(3, channels, down=True, first=True),
-            CriticBlock(channels, channels, down=True),
-            CriticBlock(channels, channels),
-            CriticBlock(channels, channels)])
-        self.drops = nn.ModuleList(nn.Identity() if dropout is None else Dropout(p, generator) for p in dropout or (0, 0, 0))
-        self.head = nn.Linear(channels, 1, bias=pool == 'mean')
-        self.class_head = nn.Linear(channels, n_classes) if n_classes else None
+            CriticBlock(3, width, down=True, first=True),
+            CriticBlock(width, width, down=True),
+            CriticBlock(width, width),
+            CriticBlock(width, width)])
+        self.drops = nn.ModuleList(nn.Identity() if dropout is None else Dropout(p, rng) for p in dropout or (0, 0, 0))
+        self.head = nn.Linear(width, 1, bias=pool == 'mean')
+        self.class_head = nn.Linear(width, n_classes) if n_classes else None
 
     def trunk(self,
         x:Tensor,  # (n, 3, h, w) images in [-1, 1]
-    )->Tensor:     # (n, channels, h/4, w/4)
+    )->Tensor:     # (n, c, h/4, w/4)
         "Blocks 1 and 2: all that comes before the first dropout, and most of the work."
         return self.blocks[1](self.blocks[0](x))
 
     def judge(self,
-        h:Tensor,  # (n, channels, h/4, w/4) of `trunk`
-    )->Scores:     # a score and `channels` features for each image
+        h:Tensor,  # (n, c, h/4, w/4) of `trunk`
+    )->Scores:     # a score and `width` features for each image
         "Dropout, blocks 3 and 4, mean (or sum) and heads."
         h = self.drops[0](h)
         h = self.drops[1](self.blocks[2](h))
@@ -107,16 +107,16 @@ class ResNetCritic(nn.Module):
 
     def forward(self,
         x:Tensor,  # (n, 3, h, w) images in [-1, 1]
-    )->Scores:     # a score and `channels` features for each image
+    )->Scores:     # a score and `width` features for each image
         return self.judge(self.trunk(x))
 
 # %% ../../nbs/gan/01_critic.ipynb #39bb31bd
 def spectral_norm_(
-    net:nn.Module,                  # its convolutions and linear layers are meant
-    generator:Generator|None=None,  # where the first guess comes from; None: torch's global one
-)->nn.Module:                       # the same `net`
+    net:nn.Module,            # its convolutions and linear layers are meant
+    rng:Generator|None=None,  # where the first guess comes from; None: torch's global one
+)->nn.Module:                 # the same `net`
     "Divide each layer's weight by its largest singular value (SN-GAN), by torch's parametrization."
-    seed = torch.randint(2**62, (), generator=generator, device=generator.device if generator else 'cpu').item()
+    seed = torch.randint(2**62, (), generator=rng, device=rng.device if rng else 'cpu').item()
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)  # torch.manual_seed would reseed the GPUs' streams, too
         for _, layer in layers(net):
@@ -132,24 +132,24 @@ class DCGANCritic(nn.Module):
 
     def __init__(self,
         img_size:int=32,          # side of the images, a multiple of 8
-        channels:int=128,         # width of the first map; the last is four times as wide
+        width:int=128,            # width of the first map; the last is four times as wide
         n_classes:int|None=None,  # labels for a class head; None: no such head
     ):
         super().__init__()
         if img_size % 8: raise ValueError(f"img_size must be a multiple of 8, got {img_size}")
-        self.img_size, self.channels = img_size, channels
+        self.img_size, self.width = img_size, width
         self.convs = nn.ModuleList([
-            nn.Conv2d(3, channels, 4, 2, 1),
-            nn.Conv2d(channels, 2*channels, 4, 2, 1, bias=False),
-            nn.Conv2d(2*channels, 4*channels, 4, 2, 1, bias=False)])
-        self.norms = nn.ModuleList([nn.Identity(), nn.BatchNorm2d(2*channels), nn.BatchNorm2d(4*channels)])
-        dim = 4*channels*(img_size//8)**2
+            nn.Conv2d(3, width, 4, 2, 1),
+            nn.Conv2d(width, 2*width, 4, 2, 1, bias=False),
+            nn.Conv2d(2*width, 4*width, 4, 2, 1, bias=False)])
+        self.norms = nn.ModuleList([nn.Identity(), nn.BatchNorm2d(2*width), nn.BatchNorm2d(4*width)])
+        dim = 4*width*(img_size//8)**2
         self.head = nn.Linear(dim, 1)
         self.class_head = nn.Linear(dim, n_classes) if n_classes else None
 
     def forward(self,
         x:Tensor,  # (n, 3, h, w) images in [-1, 1]
-    )->Scores:     # a score and `4*channels*(h/8)*(w/8)` features for each image
+    )->Scores:     # a score and `4*width*(h/8)*(w/8)` features for each image
         for conv, norm in zip(self.convs, self.norms): x = F.leaky_relu(norm(conv(x)), .2)
         features = x.flatten(1)
         return Scores(self.head(features).squeeze(1), features, self.class_head(features) if self.class_head else None)

@@ -26,13 +26,13 @@ from ..ground.errors import UserError
 
 # %% ../../nbs/gan/02_frameworks.ipynb #d5fef01d
 def between(
-    real:Tensor,                    # (n, ...) images
-    fake:Tensor,                    # (n, ...) images
-    generator:Generator|None=None,  # randomness; None: torch's global one
-)->Tensor:                          # (n, ...) a point on the line of each pair
+    real:Tensor,              # (n, ...) images
+    fake:Tensor,              # (n, ...) images
+    rng:Generator|None=None,  # randomness; None: torch's global one
+)->Tensor:                    # (n, ...) a point on the line of each pair
     "A random place between each real image and its fake."
     shape = (len(real),) + (1,)*(real.ndim - 1)
-    u = torch.rand(shape, generator=generator, dtype=real.dtype, device=generator.device if generator else real.device)
+    u = torch.rand(shape, generator=rng, dtype=real.dtype, device=rng.device if rng else real.device)
     return real + u.to(real.device)*(fake - real)
 
 
@@ -52,13 +52,13 @@ def slopes(
 
 
 def gradient_penalty(
-    critic:nn.Module,               # images -> Scores
-    real:Tensor,                    # (n, ...) images
-    fake:Tensor,                    # (n, ...) images
-    generator:Generator|None=None,  # draws the points between them
-)->Tensor:                          # scalar, before its weight of 10
+    critic:nn.Module,         # images -> Scores
+    real:Tensor,              # (n, ...) images
+    fake:Tensor,              # (n, ...) images
+    rng:Generator|None=None,  # draws the points between them
+)->Tensor:                    # scalar, before its weight of 10
     "Mean of (slope - 1)^2 between real and fake images (WGAN-GP)."
-    return (slopes(critic, between(real, fake, generator)) - 1).square().mean()
+    return (slopes(critic, between(real, fake, rng)) - 1).square().mean()
 
 # %% ../../nbs/gan/02_frameworks.ipynb #491998fd
 FRAMEWORKS:dict[str, type] = {}
@@ -127,17 +127,17 @@ class Framework(ABC):
     class_weights:ClassVar[tuple] = (1., .1)  # AC-GAN's term for critic and generator, where there are labels
 
     def build_critic(self,
-        img_size:int=32,                # side of the images
-        channels:int=128,               # width
-        generator:Generator|None=None,  # for its dropout, if it has some
-        n_classes:int|None=None,        # labels, if it shall tell classes apart
+        img_size:int=32,          # side of the images
+        width:int=128,            # width
+        rng:Generator|None=None,  # for its dropout, if it has some
+        n_classes:int|None=None,  # labels, if it shall tell classes apart
     )->nn.Module:
         "The critic that goes with these losses, before its start is drawn."
-        return ResNetCritic(img_size, channels, None, generator, n_classes=n_classes)
+        return ResNetCritic(img_size, width, None, rng, n_classes=n_classes)
 
     def prepare_(self,
-        critic:nn.Module,               # with its start
-        generator:Generator|None=None,  # randomness
+        critic:nn.Module,         # with its start
+        rng:Generator|None=None,  # randomness
     )->None:
         "Called once, before the first update."
 
@@ -154,23 +154,23 @@ class Framework(ABC):
         "The generator's terms from what the critic saw: by default the score, which shall be high."
         return dict(adv=-fakes[0].score.mean())
 
-    def penalties(self, critic:nn.Module, real:Tensor, fake:Tensor, generator:Generator|None)->dict[str, Tensor]:
+    def penalties(self, critic:nn.Module, real:Tensor, fake:Tensor, rng:Generator|None)->dict[str, Tensor]:
         "Terms that need passes of their own."
         return {}
 
     def critic_terms(self,
-        critic:nn.Module,               # images -> Scores
-        real:Tensor,                    # (n, 3, h, w)
-        fake:Tensor,                    # (n, 3, h, w), detached
-        generator:Generator|None=None,  # randomness of the penalties
-        y:Tensor|None=None,             # (n,) labels of `real`
-    )->dict[str, Tensor]:               # scalars; their sum is the critic's loss
+        critic:nn.Module,         # images -> Scores
+        real:Tensor,              # (n, 3, h, w)
+        fake:Tensor,              # (n, 3, h, w), detached
+        rng:Generator|None=None,  # randomness of the penalties
+        y:Tensor|None=None,       # (n,) labels of `real`
+    )->dict[str, Tensor]:         # scalars; their sum is the critic's loss
         "What the critic minimises."
         with parametrize.cached():
             n_fake, n_real = self.looks['fake'], self.looks['real']
             scores = score_together(critic, *[fake]*n_fake, *[real]*n_real)
             fakes, reals = scores[:n_fake], scores[n_fake:]
-            return self.critic_losses(fakes, reals) | self.penalties(critic, real, fake, generator) | class_terms(reals[0], y, self.class_weights[0])
+            return self.critic_losses(fakes, reals) | self.penalties(critic, real, fake, rng) | class_terms(reals[0], y, self.class_weights[0])
 
     def generator_terms(self,
         critic:nn.Module,    # images -> Scores
@@ -207,11 +207,11 @@ class WGAN(Framework):
     paper = Settings(100_000, 64, 1, 5, 5e-5, (0., .99), 0., "WGAN's algorithm 1; steps as CT-GAN, since it names none", 'rmsprop', 'dcgan')
     teaching = Settings(200, 64, 1, 5, 5e-4, (0., .99), .95, 'ours', 'rmsprop', 'ctgan')
 
-    def build_critic(self, img_size:int=32, channels:int=128, generator:Generator|None=None, n_classes:int|None=None)->nn.Module:
+    def build_critic(self, img_size:int=32, width:int=128, rng:Generator|None=None, n_classes:int|None=None)->nn.Module:
         "DC-GAN's critic."
-        return DCGANCritic(img_size, channels, n_classes)
+        return DCGANCritic(img_size, width, n_classes)
 
-    def prepare_(self, critic:nn.Module, generator:Generator|None=None)->None:
+    def prepare_(self, critic:nn.Module, rng:Generator|None=None)->None:
         "Clip the start, too."
         self.constrain_(critic)
 
@@ -237,9 +237,9 @@ class WGANGP(Framework):
         "The difference of scores."
         return dict(wass=wasserstein(fakes[0], reals[0]))
 
-    def penalties(self, critic:nn.Module, real:Tensor, fake:Tensor, generator:Generator|None)->dict[str, Tensor]:
+    def penalties(self, critic:nn.Module, real:Tensor, fake:Tensor, rng:Generator|None)->dict[str, Tensor]:
         "The gradient penalty, in a pass of its own."
-        return dict(gp=self.gp_weight*gradient_penalty(critic, real, fake, generator))
+        return dict(gp=self.gp_weight*gradient_penalty(critic, real, fake, rng))
 
 # %% ../../nbs/gan/02_frameworks.ipynb #a90913f1
 def disagreement(
@@ -281,18 +281,18 @@ class CTGAN(WGANGP):
     margin:float = 0.          # M, 0 in all of CT-GAN's scripts
     looks = dict(fake=1, real=2, own=1)
 
-    def build_critic(self, img_size:int=32, channels:int=128, generator:Generator|None=None, n_classes:int|None=None)->nn.Module:
+    def build_critic(self, img_size:int=32, width:int=128, rng:Generator|None=None, n_classes:int|None=None)->nn.Module:
         "The critic with dropout .2, .5, .5."
-        return ResNetCritic(img_size, channels, (.2, .5, .5), generator, n_classes=n_classes)
+        return ResNetCritic(img_size, width, (.2, .5, .5), rng, n_classes=n_classes)
 
     def critic_losses(self, fakes:list[Scores], reals:list[Scores])->dict[str, Tensor]:
         "The difference of scores, and how far two looks at the same real images differ."
         return dict(wass=wasserstein(fakes[0], reals[0]), ct=consistency(*reals, self.ct_weight, self.feature_weight, self.margin))
 
-    def penalties(self, critic:nn.Module, real:Tensor, fake:Tensor, generator:Generator|None)->dict[str, Tensor]:
+    def penalties(self, critic:nn.Module, real:Tensor, fake:Tensor, rng:Generator|None)->dict[str, Tensor]:
         "WGAN-GP's, and a critic that can't have two opinions is refused."
         if not has_dropout(critic): raise UserError(f"{self.name} compares two dropout passes, and this critic has no Dropout: add some, or use wgan_gp")
-        return super().penalties(critic, real, fake, generator)
+        return super().penalties(critic, real, fake, rng)
 
 # %% ../../nbs/gan/02_frameworks.ipynb #e508e1cd
 @framework('sngan')
@@ -302,13 +302,13 @@ class SNGAN(Framework):
     paper = Settings(50_000, 64, 2, 5, 2e-4, (0., .9), 0., "SN-GAN's CIFAR-10 configuration (its generator is 256 wide)")
     teaching = Settings(200, 64, 1, 2, 1e-3, (0., .9), .95, 'ours')
 
-    def build_critic(self, img_size:int=32, channels:int=128, generator:Generator|None=None, n_classes:int|None=None)->nn.Module:
+    def build_critic(self, img_size:int=32, width:int=128, rng:Generator|None=None, n_classes:int|None=None)->nn.Module:
         "The ResNet with sum pooling and without dropout."
-        return ResNetCritic(img_size, channels, None, generator, 'sum', n_classes)
+        return ResNetCritic(img_size, width, None, rng, 'sum', n_classes)
 
-    def prepare_(self, critic:nn.Module, generator:Generator|None=None)->None:
+    def prepare_(self, critic:nn.Module, rng:Generator|None=None)->None:
         "Put spectral norm on every layer."
-        spectral_norm_(critic, generator)
+        spectral_norm_(critic, rng)
 
     def critic_losses(self, fakes:list[Scores], reals:list[Scores])->dict[str, Tensor]:
         "The hinge on both sides."
@@ -338,9 +338,9 @@ class DCGAN(Framework):
     paper = Settings(100_000, 128, 1, 1, 2e-4, (.5, .999), 0., "DC-GAN's paper; steps as CT-GAN, since it counts epochs of other data", init='dcgan')
     teaching = Settings(200, 64, 1, 1, 4e-4, (.5, .999), .95, 'ours', init='dcgan')
 
-    def build_critic(self, img_size:int=32, channels:int=128, generator:Generator|None=None, n_classes:int|None=None)->nn.Module:
+    def build_critic(self, img_size:int=32, width:int=128, rng:Generator|None=None, n_classes:int|None=None)->nn.Module:
         "DC-GAN's critic."
-        return DCGANCritic(img_size, channels, n_classes)
+        return DCGANCritic(img_size, width, n_classes)
 
     def critic_losses(self, fakes:list[Scores], reals:list[Scores])->dict[str, Tensor]:
         "Cross entropy of real and fake; softplus(-d) is -log sigmoid(d)."

@@ -28,7 +28,7 @@ from ..ground.graphs import Recorded, load_optimiser_, optimiser_state, ready_, 
 from ..space.ops import batch_statistics
 from ..ground.ranks import Ranks, check_tf32, deterministic, float32_products
 from ..ground.runs import Diverged, Planned, Randoms, RunFolder, check_least, checked_history, epoch_permutation, other_plan, stream_seed
-from ..ground.errors import UserError, user_path
+from ..ground.errors import UserError, renamed, user_path
 
 # %% ../../nbs/gan/03_training.ipynb #0ef57997
 OPTIMISERS = dict(adam=torch.optim.Adam, rmsprop=lambda params, lr, betas: torch.optim.RMSprop(params, lr, alpha=betas[1]))
@@ -148,7 +148,7 @@ class GANTraining(Planned, Iterator[GANStep]):
     changeable = 'steps', 'lr'
 
     def __init__(self,
-        generator:nn.Module,           # z -> images, with `img_size`, `z_dim`, `channels`
+        generator:nn.Module,           # z -> images, with `img_size`, `z_dim`, `width`
         images:Images,                 # what it shall learn to draw
         config:GANConfig=GANConfig(),  # settings
         ranks:Ranks=Ranks(),           # processes that share each step
@@ -170,7 +170,7 @@ class GANTraining(Planned, Iterator[GANStep]):
         self.masks = Randoms(self.stream_key(), ('dropout',), self.device)
         start = Randomness().manual_seed(stream_seed(config.seed, 'start'))  # the same on all ranks
         self.critic = self.start_critic(start)
-        if config.init in INITS: INITS[config.init](generator, generator=start)
+        if config.init in INITS: INITS[config.init](generator, rng=start)
         self.average = copy.deepcopy(generator) if config.ema else None
         self.critic_optimiser, self.generator_optimiser = [ready_(OPTIMISERS[config.optimiser](net.parameters(), config.lr, config.betas), self.device) for net in (self.critic, generator)]
         still = self.device if ranks.n == 1 and self.near.pixels.device == self.device else 'cpu'   # only what stays on the device can be recorded
@@ -188,7 +188,7 @@ class GANTraining(Planned, Iterator[GANStep]):
     )->nn.Module:
         "The framework's critic at its start."
         with torch.random.fork_rng(devices=[]): critic = self.framework.build_critic(self.images.size, self.config.width, self.masks['dropout'], self.n_classes)
-        INITS.get(self.config.init, INITS['ctgan'])(critic, generator=start)
+        INITS.get(self.config.init, INITS['ctgan'])(critic, rng=start)
         self.framework.prepare_(critic, start)
         return critic.to(self.device, memory_format=torch.channels_last)
 
@@ -439,10 +439,11 @@ def descend(
 
 
 @torch.no_grad()
+@renamed(randomness='rng')
 def draw_images(
     generator:nn.Module,      # z (and labels) -> images
     n:int,                    # how many
-    randomness:Randomness,    # of the noise, on any device
+    rng:Randomness,           # of the noise, on any device
     labels:Tensor|None=None,  # (n,) classes to draw; None: evenly drawn, if the generator has classes
     statistics:str='batch',   # what norms divide by: a name of `STATISTICS`
     batch_size:int=100,       # images that share statistics (CT-GAN: 100)
@@ -453,9 +454,9 @@ def draw_images(
     net, device = with_statistics(generator, statistics), next(generator.parameters()).device
     starts, parts = range(0, n, batch_size), []
     for i in starts:
-        z, y = torch.randn(batch_size, net.z_dim, generator=randomness, device=randomness.device), None
+        z, y = torch.randn(batch_size, net.z_dim, generator=rng, device=rng.device), None
         if net.n_classes is not None:
-            y = torch.randint(net.n_classes, (batch_size,), generator=randomness, device=randomness.device)
+            y = torch.randint(net.n_classes, (batch_size,), generator=rng, device=rng.device)
             if labels is not None: y[:len(labels[i:i + batch_size])] = labels[i:i + batch_size]
             y = y.to(device)
         with batch_statistics(net) if statistics == 'batch' else nullcontext(): parts.append(to_uint8(net(z.to(device), y)).cpu())
@@ -480,7 +481,7 @@ def generator_spec(
     names = [name for name, cls in BASELINES.items() if type(generator) is cls]
     if genotype is None and not names: raise ValueError(f"{type(generator).__name__} is neither from a genotype nor in BASELINES, so it can't be saved")
     tail = {} if generator.n_classes is None or generator.told_tail else dict(tail='plain')  # without this word: a run of the time when the tail knew the classes
-    return dict(spec=genotype.to_json() if genotype else names[0], img_size=generator.img_size, z_dim=generator.z_dim, channels=generator.channels, n_classes=generator.n_classes, **tail)
+    return dict(spec=genotype.to_json() if genotype else names[0], img_size=generator.img_size, z_dim=generator.z_dim, channels=generator.width, n_classes=generator.n_classes, **tail)
 
 
 def generator_from(
@@ -500,7 +501,7 @@ def start_of(
     "The generator that draws in a run's last checkpoint, if it fits other settings; a `UserError` says what doesn't."
     try: generator = trained_generator(path)
     except UserError as e: raise UserError(f"--init keep goes on from the weights of a GAN run: {e}") from None
-    for flag, there, here in (('--img-size', generator.img_size, images.size), ('--width', generator.channels, config.width)):
+    for flag, there, here in (('--img-size', generator.img_size, images.size), ('--width', generator.width, config.width)):
         if there != here: raise UserError(f"the generator of {path} has {flag} {there}, this training {here}: add {flag} {there}")
     if generator.z_dim != latent_size(config.z_dim, images.size, config.z_ratio):
         raise UserError(f"the generator of {path} starts from {generator.z_dim} numbers, this training from {latent_size(config.z_dim, images.size, config.z_ratio)}: add --z-dim {generator.z_dim} --z-ratio none")

@@ -302,24 +302,24 @@ def printable(
 # %% ../../nbs/ground/03_data.ipynb #9724b9c4
 def read_rgb(
     file:str|Path|BytesIO,
-    side:int|None=None,  # the side that will be wanted; None: decode all there is
+    img_size:int|None=None,  # the side that will be wanted; None: decode all there is
 )->Opened:
     "Decode one file: the right way up, 8-bit RGB."
-    try: return _read_as_it_is(file, side)
+    try: return _read_as_it_is(file, img_size)
     except Exception as e:
         data = Path(file).read_bytes() if isinstance(file, (str, Path)) else (file.seek(0), file.read())[1]
-        try: return _read_as_it_is(BytesIO(without_notes(data)), side)._replace(ignored=True)
+        try: return _read_as_it_is(BytesIO(without_notes(data)), img_size)._replace(ignored=True)
         except Exception: raise e from None
 
 def _read_as_it_is(
     file:str|Path|BytesIO,
-    side:int|None,
+    img_size:int|None,
 )->Opened:
     "Decode one file whose notes are in order, or at least harmless."
     with Image.open(file, formats=FORMATS) as image:
         size = image.size
         if image.width*image.height > (Image.MAX_IMAGE_PIXELS or math.inf): raise ValueError(f"{by(size)} are too many pixels")
-        if side and min(size) >= 4*side: image.draft(None, (2*side, 2*side))
+        if img_size and min(size) >= 4*img_size: image.draft(None, (2*img_size, 2*img_size))
         image.load()
         upright, ignored = image, False
         if 'exif' in image.info:
@@ -720,9 +720,9 @@ def _chosen_splits(
     return chosen
 
 def files_source(
-    path:Path,      # a folder or a zip
-    split:str,      # 'train', 'test' or 'all'
-    side:int|None,  # the side that will be wanted
+    path:Path,          # a folder or a zip
+    split:str,          # 'train', 'test' or 'all'
+    img_size:int|None,  # the side that will be wanted
 )->Source:
     "The images of a folder or zip, with classes if its folders or a file of labels say so."
     files = _files_in(path)
@@ -738,7 +738,7 @@ def files_source(
     else: classes = sorted(set(labels.values()), key=lambda l: (isinstance(l, str), l))
     number = {c: i for i, c in enumerate(classes)}
     def open(i):
-        with naming(chosen[i].name), files.open(chosen[i].name) as f: return read_rgb(f, side)
+        with naming(chosen[i].name), files.open(chosen[i].name) as f: return read_rgb(f, img_size)
     others = sum(posixpath.basename(n) != line for n in files.names if not _is_image(n))
     notes = [_understood(found, splits, classes, line), *([] if line in LABEL_FILES else [line]), _loose(images, found), f"{count(others, 'file')} of other kinds left out" if others else '']
     return Source([p.name for p in chosen], open, [number[labels[p.name]] for p in chosen] if number else None, [printable(c) for c in classes] or None,
@@ -1165,18 +1165,18 @@ def dataset(
     return register
 
 @dataset()
-def emoji(root:Path, split:str, side:int|None)->Source:
+def emoji(root:Path, split:str, img_size:int|None)->Source:
     "1,911 emoji on white, 32x32, built in; larger ones from `emoji64.zip`, which tools/emoji.py makes."
     zipped = root/'emoji64.zip'
-    if side and side > 32 and zipped.exists():
-        source = files_source(zipped, 'all', side)
+    if img_size and img_size > 32 and zipped.exists():
+        source = files_source(zipped, 'all', img_size)
         return replace(source, names=[Path(n).stem for n in source.names])
     folder = files('degas_nb')/'builtin'
     about = json.loads((folder/'emoji.json').read_text(encoding='utf-8'))
     sheet = Image.open(BytesIO((folder/'emoji.webp').read_bytes())).convert('RGB')
     n_cols = sheet.width//32
     def open(i): return Opened(sheet.crop((i%n_cols*32, i//n_cols*32, i%n_cols*32 + 32, i//n_cols*32 + 32)))
-    notes = [f"built-in emoji enlarged: tools/emoji.py makes sharper ones ({zipped})"] if side and side > 32 else []
+    notes = [f"built-in emoji enlarged: tools/emoji.py makes sharper ones ({zipped})"] if img_size and img_size > 32 else []
     return Source(about['names'], open, about['labels'], about['classes'], notes=notes)
 
 # %% ../../nbs/ground/03_data.ipynb #a00123c0
@@ -1214,14 +1214,14 @@ def array_source(
     return Source([f"{split}/{i:05d}" for i in range(len(images))], open, labels, classes, split)
 
 @dataset('train', 'test')
-def cifar10(root:Path, split:str, side:int)->Source:
+def cifar10(root:Path, split:str, img_size:int)->Source:
     "CIFAR-10: 50,000 and 10,000 photographs of 32x32 in ten classes."
     from torchvision.datasets import CIFAR10
     data = fetched('cifar10', root/CIFAR10.base_folder, f"{CIFAR10.url} and unpack it in {root}", lambda download: CIFAR10(root, split == 'train', download=download))
     return array_source(data.data, list(data.targets), list(data.classes), split)
 
 @dataset('train', 'test')
-def fashion_mnist(root:Path, split:str, side:int)->Source:
+def fashion_mnist(root:Path, split:str, img_size:int)->Source:
     "Fashion-MNIST: 60,000 and 10,000 grey pictures of clothes, 28x28 with a black border of 2."
     from torchvision.datasets import FashionMNIST
     folder = root/'FashionMNIST'/'raw'
@@ -1231,7 +1231,7 @@ def fashion_mnist(root:Path, split:str, side:int)->Source:
 
 # %% ../../nbs/ground/03_data.ipynb #871fd0fe
 @dataset('train', 'test', 'unlabeled')
-def stl10(root:Path, split:str, side:int)->Source:
+def stl10(root:Path, split:str, img_size:int)->Source:
     "STL-10: photographs of 96x96 in ten classes, and 100,000 without."
     from torchvision.datasets import STL10
     from torchvision.datasets.utils import download_and_extract_archive
@@ -1245,7 +1245,7 @@ def stl10(root:Path, split:str, side:int)->Source:
     return array_source(pixels, labels.tolist(), (folder/'class_names.txt').read_text().split(), split)
 
 @dataset('train', 'valid', 'test')
-def celeba(root:Path, split:str, side:int)->Source:
+def celeba(root:Path, split:str, img_size:int)->Source:
     "CelebA: 202,599 aligned faces of 178x218, of which the centre 160x160 is kept."
     from torchvision.datasets import CelebA
     folder = root/CelebA.base_folder
@@ -1373,29 +1373,29 @@ def _namesake(
 
 # %% ../../nbs/ground/03_data.ipynb #345266f9
 def named_source(
-    name:str,       # of `DATASETS`
-    split:str,      # one of its splits, several joined by '+', or 'all'
+    name:str,           # of `DATASETS`
+    split:str,          # one of its splits, several joined by '+', or 'all'
     root:Path,
-    side:int|None,  # the side that will be wanted
+    img_size:int|None,  # the side that will be wanted
 )->Source:
     "The source that `name` stands for."
     make, splits = DATASETS[name]
-    if not splits: return make(root, undivided(name, split), side)
+    if not splits: return make(root, undivided(name, split), img_size)
     wanted = splits if split == 'all' else split.split('+')
     if set(wanted) - set(splits): raise UserError(f"{name} has no split {printable(split)!r}: choose from {', '.join(splits)} or all")
-    return joined([make(root, part, side) for part in wanted], split)
+    return joined([make(root, part, img_size) for part in wanted], split)
 
 def path_source(
     what:str|Path,  # a folder, a zip or an array
     split:str,
-    side:int|None,
+    img_size:int|None,
 )->Source:
     "The source at a path; a name that is neither path nor data set is answered with the nearest."
     path = user_path(what)
     near = difflib.get_close_matches(str(what), DATASETS, 1)
     if near and not os.path.exists(path): raise UserError(f"{printable(what)} is neither a data set nor a path: did you mean {near[0]}?")
     if path.suffix.lower() in ('.npz', '.npy') and not path.is_dir() and os.path.exists(path): return array_file_source(path, split)
-    return files_source(path, split, side)
+    return files_source(path, split, img_size)
 
 def spread(
     n:int,           # how many there are
@@ -1416,10 +1416,10 @@ def psnr(
 
 # %% ../../nbs/ground/03_data.ipynb #fbdcdda2
 def dequantise(
-    x:Tensor,                             # in [-1, 1], from bytes: `Images.batch`
-    generator:torch.Generator|None=None,  # where the noise comes from
-)->Tensor:                                # in [-1, 1], evenly filled, laid out as `x`
+    x:Tensor,                       # in [-1, 1], from bytes: `Images.batch`
+    rng:torch.Generator|None=None,  # where the noise comes from
+)->Tensor:                          # in [-1, 1], evenly filled, laid out as `x`
     "Each byte p as p/128 - 1 plus noise of U[0, 1/128) (CT-GAN)."
     byte = ((x + 1)*127.5).round()
-    noise = torch.empty_like(x, device=generator.device if generator else x.device).uniform_(generator=generator)
+    noise = torch.empty_like(x, device=rng.device if rng else x.device).uniform_(generator=rng)
     return (byte + noise.to(x.device))/128 - 1

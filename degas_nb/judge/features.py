@@ -202,15 +202,15 @@ def conv_bn(
 class Stage(nn.Module):
     "Half the size and twice the channels, then a residual pair of convolutions."
     def __init__(self,
-        channels:int,  # of the input; twice as many come out
+        width:int,  # of the input; twice as many come out
     ):
         super().__init__()
-        self.down = conv_bn(channels, 2*channels, 2)
-        self.pair = nn.Sequential(conv_bn(2*channels, 2*channels), conv_bn(2*channels, 2*channels))
+        self.down = conv_bn(width, 2*width, 2)
+        self.pair = nn.Sequential(conv_bn(2*width, 2*width), conv_bn(2*width, 2*width))
 
     def forward(self,
-        x:Tensor,  # (n, channels, h, w)
-    )->Tensor:     # (n, 2*channels, h/2, w/2)
+        x:Tensor,  # (n, c, h, w)
+    )->Tensor:     # (n, 2*c, h/2, w/2)
         x = self.down(x)
         return x + self.pair(x)
 
@@ -256,15 +256,15 @@ SMALL_DIM = 8*Recipe.width  # features of the small classifier by its usual reci
 
 
 def jitter(
-    x:Tensor,             # (n, 3, h, w)
-    max_shift:int,        # pixels
-    generator:Generator,  # randomness
-)->Tensor:                # each image mirrored or not, and moved
+    x:Tensor,       # (n, 3, h, w)
+    max_shift:int,  # pixels
+    rng:Generator,  # randomness
+)->Tensor:          # each image mirrored or not, and moved
     "Mirrored and shifted images; the edge is repeated."
     n, _, h, w = x.shape
-    flip = (torch.rand(n, generator=generator, device=generator.device) < .5).to(x.device)
+    flip = (torch.rand(n, generator=rng, device=rng.device) < .5).to(x.device)
     x = torch.where(flip[:, None, None, None], x.flip(3), x)
-    top, left = torch.randint(2*max_shift + 1, (2, n), generator=generator, device=generator.device).to(x.device)
+    top, left = torch.randint(2*max_shift + 1, (2, n), generator=rng, device=rng.device).to(x.device)
     padded = F.pad(x, (max_shift,)*4, mode='replicate')
     rows, cols = top[:, None] + torch.arange(h, device=x.device), left[:, None] + torch.arange(w, device=x.device)
     moved = padded[torch.arange(n, device=x.device)[:, None, None], :, rows[:, :, None], cols[:, None, :]]  # (n, h, w, 3)
@@ -274,10 +274,10 @@ def jitter(
 def split_images(
     n:int,                 # images
     held_out:float,        # share
-    generator:Generator,   # randomness
+    rng:Generator,         # randomness
 )->tuple[Tensor, Tensor]:  # indices to train on, indices held out
     "A random part of the indices, kept apart."
-    order, n_out = torch.randperm(n, generator=generator, device=generator.device).cpu(), n_held_out(n, held_out)
+    order, n_out = torch.randperm(n, generator=rng, device=rng.device).cpu(), n_held_out(n, held_out)
     return order[n_out:], order[:n_out]
 
 

@@ -27,7 +27,7 @@ from torch import Generator, Tensor
 from ..ground.data import Images
 from .features import Extractor, Features, FIDInception, Mixed, extract
 from ..ground.runs import atomic_write
-from ..ground.errors import UserError, user_path
+from ..ground.errors import UserError, renamed, user_path
 
 # %% ../../nbs/judge/02_metrics.ipynb #b825fc82
 CHUNK = 256  # rows that are turned into float64 at once
@@ -366,12 +366,13 @@ def kernel_distance(
     return among(x) + among(y) - 2*kernel_sums(x, y).mean()
 
 
+@renamed(generator='rng')
 def kid(
-    fake:Tensor,          # (n, d) features
-    real:Tensor,          # (m, d) features
-    generator:Generator,  # draws the subsets, where it lives; the caller's
-    subsets:int=100,      # how many
-    size:int|None=None,   # images of a subset; None: 1000, or half of the smaller set
+    fake:Tensor,         # (n, d) features
+    real:Tensor,         # (m, d) features
+    rng:Generator,       # draws the subsets, where it lives; the caller's
+    subsets:int=100,     # how many
+    size:int|None=None,  # images of a subset; None: 1000, or half of the smaller set
 )->KID:
     "The kernel distance (KID): mean over random subsets, with the standard error of the whole."
     fake, real = finite_features(fake), finite_features(real)
@@ -380,19 +381,19 @@ def kid(
     size = min(1000, n//2) if size is None else size
     _check_count('subsets', subsets)
     if not isinstance(size, Integral) or not 2 <= size <= n: raise UserError(f"a kernel distance of subsets of {size} images can't be made from {n}: subsets hold at least 2, and with the default size that takes 4 images")
-    chosen = _some_rows(generator, [len(fake), len(real)]*subsets, size)
+    chosen = _some_rows(rng, [len(fake), len(real)]*subsets, size)
     values = torch.stack([kernel_distance(fake[i].double(), real[j].double()) for i, j in zip(chosen[::2], chosen[1::2])])
     return KID(values.mean().item(), standard_error(values, n, size))
 
 
 def _some_rows(
-    generator:Generator,  # on any device
-    counts:list[int],     # rows of each table
-    size:int,             # rows drawn from each
-)->Tensor:                # (tables, size) int64, on the CPU
+    rng:Generator,     # on any device
+    counts:list[int],  # rows of each table
+    size:int,          # rows drawn from each
+)->Tensor:             # (tables, size) int64, on the CPU
     "Rows without repetition; drawn where the generator lives, brought here at once."
-    if not isinstance(generator, Generator): raise UserError(f"the subsets of a kernel distance are drawn by a torch.Generator, not by {generator!r}")
-    return torch.stack([torch.randperm(n, generator=generator, device=generator.device)[:size] for n in counts]).cpu()
+    if not isinstance(rng, Generator): raise UserError(f"the subsets of a kernel distance are drawn by a torch.Generator, not by {rng!r}")
+    return torch.stack([torch.randperm(n, generator=rng, device=rng.device)[:size] for n in counts]).cpu()
 
 
 def standard_error(
@@ -405,26 +406,27 @@ def standard_error(
     return (values.var()*(size/(n - size) + 1/len(values))).sqrt().item()
 
 # %% ../../nbs/judge/02_metrics.ipynb #27b4abbb
+@renamed(kid_rng='rng')
 def score_images(
     fake:Tensor|Images|Mixed,      # drawn images, (n, 3, h, w) uint8, or others
     real:Images|Mixed|Statistics,  # the images to compare with, or their statistics
     extractor:Extractor,           # whose features
     splits:int=10,                 # of the inception score
     batch_size:int=250,            # images at once
-    kid_rng:Generator|None=None,   # draws the subsets of the kernel distance; None: no kernel distance
+    rng:Generator|None=None,       # draws the subsets of the kernel distance; None: no kernel distance
 )->list[dict]:                     # records: Frechet distance, inception score (if there are logits), kernel distance (if asked for)
     "The scores of `fake`, as records."
     if not isinstance(real, Images | Mixed | Statistics): raise UserError(f"what images are compared with must be Images or Statistics, not {type(real).__name__}")
-    if kid_rng is not None and isinstance(real, Statistics): raise UserError("a kernel distance needs the real images: their statistics aren't enough")
+    if rng is not None and isinstance(real, Statistics): raise UserError("a kernel distance needs the real images: their statistics aren't enough")
     check_kind(real, extractor)
-    keep = kid_rng is not None
+    keep = rng is not None
     ours = describe_images(fake, extractor, batch_size, keep)
     theirs = None if isinstance(real, Statistics) else describe_images(real, extractor, batch_size, keep)
     about, eyes = about_scores(fake, real, extractor), getattr(extractor, 'warning', '')
     distance = frechet_distance(ours.gaussian, real if theirs is None else theirs.gaussian)
     records = [warned(dict(name=score_name('FD', extractor), value=distance, **about), few_warning(about['n_real'], len(fake)), unlike_sizes(fake, real), eyes)]
     if ours.logits.shape[1]: records.append(warned(inception_record(ours.logits, splits, fake, extractor, about), eyes))
-    if keep: records.append(warned(kid_record(ours.features, theirs.features, kid_rng, extractor, about), unlike_sizes(fake, real), eyes))
+    if keep: records.append(warned(kid_record(ours.features, theirs.features, rng, extractor, about), unlike_sizes(fake, real), eyes))
     return records
 
 
@@ -512,13 +514,13 @@ def inception_record(
 def kid_record(
     fake:Tensor,          # (n, d) features
     real:Tensor,          # (m, d) features
-    generator:Generator,  # draws the subsets
+    rng:Generator,        # draws the subsets
     extractor:Extractor,  # whose features
     about:dict,           # from `about_scores`
 )->dict:
     "The kernel distance; it has no bias to warn of, but an error."
     subsets, size = 100, min(1000, min(len(fake), len(real))//2)
-    score = kid(fake, real, generator, subsets, size)
+    score = kid(fake, real, rng, subsets, size)
     return dict(name=score_name('KID', extractor), value=score.value, std_error=score.std_error, subsets=subsets, subset_size=size, **about)
 
 

@@ -33,12 +33,12 @@ SURFACES = dict(sphere=to_sphere, ball=to_ball)  # where latents live
 
 # %% ../../nbs/search/02_glo.ipynb #04f648fc
 def random_init(
-    n:int,                                # how many latents
-    z_dim:int,                            # length of each
-    generator:torch.Generator|None=None,  # where the randomness comes from
-)->Tensor:                                # (n, z_dim), not yet projected
+    n:int,                          # how many latents
+    z_dim:int,                      # length of each
+    rng:torch.Generator|None=None,  # where the randomness comes from
+)->Tensor:                          # (n, z_dim), not yet projected
     "A random direction for each image, where the generator draws."
-    return torch.randn(n, z_dim, generator=generator, device=generator.device if generator else None)
+    return torch.randn(n, z_dim, generator=rng, device=rng.device if rng else None)
 
 # %% ../../nbs/search/02_glo.ipynb #1d3c4cbf
 def principal_axes(
@@ -84,11 +84,11 @@ def _rows(
 
 # %% ../../nbs/search/02_glo.ipynb #c4a257f9
 def pca_init(
-    images:Images|Tensor,                 # the training images, or their uint8 pixels
-    z_dim:int,                            # length of each latent
-    generator:torch.Generator|None=None,  # for the noise where the images have fewer dimensions than `z_dim`
-    fit_on:int=10_000,                    # the axes come from at most this many images, evenly spread
-)->Tensor:                                # (n, z_dim), not yet projected; mean length 1
+    images:Images|Tensor,           # the training images, or their uint8 pixels
+    z_dim:int,                      # length of each latent
+    rng:torch.Generator|None=None,  # for the noise where the images have fewer dimensions than `z_dim`
+    fit_on:int=10_000,              # the axes come from at most this many images, evenly spread
+)->Tensor:                          # (n, z_dim), not yet projected; mean length 1
     "The coordinates of each image on the principal axes: similar images start as neighbours."
     pixels = getattr(images, 'pixels', images)
     if not isinstance(pixels, Tensor) or pixels.dim() != 4 or not len(pixels): raise UserError("the PCA start needs images: (n, c, h, w) uint8 pixels of one or more")
@@ -103,7 +103,7 @@ def pca_init(
     scores.div_(scores.norm(dim=1).mean().clamp_min(1e-12))
     rank = min(n - 1, n_values)                          # beyond it scores are only rounding errors
     z[:, rank:] = 0
-    return random_init(n, z_dim, generator).to(z).mul_(1e-2/z_dim**0.5).add_(z)
+    return random_init(n, z_dim, rng).to(z).mul_(1e-2/z_dim**0.5).add_(z)
 
 # %% ../../nbs/search/02_glo.ipynb #663134e7
 @dataclass(frozen=True)
@@ -126,25 +126,25 @@ class Gaussian:
         return cls(mean.to(z), (vectors*values.clamp_min(0).sqrt()).to(z), surface)
 
     def sample(self,
-        n:int,                                # how many
-        generator:torch.Generator|None=None,  # where the randomness comes from
-    )->Tensor:                                # (n, z_dim) on the surface
+        n:int,                          # how many
+        rng:torch.Generator|None=None,  # where the randomness comes from
+    )->Tensor:                          # (n, z_dim) on the surface
         "New latents that look like the learned ones."
-        device = generator.device if generator else self.mean.device
-        noise = torch.randn(n, len(self.mean), generator=generator, device=device).to(self.mean)
+        device = rng.device if rng else self.mean.device
+        noise = torch.randn(n, len(self.mean), generator=rng, device=device).to(self.mean)
         return SURFACES[self.surface](self.mean + noise @ self.factor.T)
 
 # %% ../../nbs/search/02_glo.ipynb #98b8b2cd
 class Latents:
     "One z for each training image, learned with the generator (GLO)."
     def __init__(self,
-        n:int,                                # number of images
-        z_dim:int=128,                        # length of each z; CT-GAN's is 128
-        init:str='pca',                       # 'pca' (needs `images`) or 'random', the paper's "random noise vector"
-        images:Images|Tensor|None=None,       # the `n` training images
-        surface:str='sphere',                 # a name of `SURFACES`, to which every z is projected
-        generator:torch.Generator|None=None,  # draws the start; a CPU generator for the same one everywhere
-        device:str|torch.device='cpu',        # where the table lives: 50,000 x 128 floats are 26 MB
+        n:int,                           # number of images
+        z_dim:int=128,                   # length of each z; CT-GAN's is 128
+        init:str='pca',                  # 'pca' (needs `images`) or 'random', the paper's "random noise vector"
+        images:Images|Tensor|None=None,  # the `n` training images
+        surface:str='sphere',            # a name of `SURFACES`, to which every z is projected
+        rng:torch.Generator|None=None,   # draws the start; a CPU generator for the same one everywhere
+        device:str|torch.device='cpu',   # where the table lives: 50,000 x 128 floats are 26 MB
     ):
         if surface not in SURFACES: raise UserError(f"unknown surface {surface!r}: choose one of {', '.join(SURFACES)}")
         if init not in ('pca', 'random'): raise UserError(f"unknown start of the latents {init!r}: choose 'pca' or 'random'")
@@ -152,7 +152,7 @@ class Latents:
         if init == 'pca' and (images is None or len(images) != n):
             raise UserError(f"init='pca' needs the {n} images; use init='random' without them")
         self.surface, self.init = surface, init
-        z = pca_init(images, z_dim, generator) if init == 'pca' else random_init(n, z_dim, generator)
+        z = pca_init(images, z_dim, rng) if init == 'pca' else random_init(n, z_dim, rng)
         self.z = SURFACES[surface](z).to(device)  # (n, z_dim)
 
     def __len__(self)->int: return len(self.z)
@@ -189,11 +189,11 @@ class Latents:
         return Gaussian.fit(self.z, self.surface)
 
     def sample(self,
-        n:int,                                # how many
-        generator:torch.Generator|None=None,  # where the randomness comes from
-    )->Tensor:                                # (n, z_dim), not yet scaled
+        n:int,                          # how many
+        rng:torch.Generator|None=None,  # where the randomness comes from
+    )->Tensor:                          # (n, z_dim), not yet scaled
         "New latents, from the fitted normal distribution."
-        return self.fit_gaussian().sample(n, generator)
+        return self.fit_gaussian().sample(n, rng)
 
     def state_dict(self)->dict:
         "What a checkpoint holds."

@@ -69,12 +69,12 @@ class Normed(Op):
 
 def candidates(
     kind:str,                       # 'normal' or 'up'
-    channels:int,                   # in and out
+    width:int,                      # in and out
     norm:Norm,                      # factory; affine=False in a search
     scale:int=1,                    # 1 for normal; 2 or 4 for up
     names:Iterable[str]|None=None,  # which, as a search space has them; None: all that are registered
 )->dict[str, Op]:                   # name -> op, in the order of the names
     "A fresh op of every name, ready for a `MixedOp`."
     if kind not in KINDS: raise UserError(f"unknown kind {kind!r}; there are {', '.join(KINDS)}")
-    ops = {name: make_op(name, channels, norm, scale) for name in (KINDS[kind] if names is None else names)}
-    return {name: Normed(op, norm(channels)) if 'pool' in name else op for name, op in ops.items()}
+    ops = {name: make_op(name, width, norm, scale) for name in (KINDS[kind] if names is None else names)}
+    return {name: Normed(op, norm(width)) if 'pool' in name else op for name, op in ops.items()}

@@ -15,32 +15,33 @@ from ..space.genotype import DEGAS, SearchSpace, SpaceEdge, check_is_space, chec
 from .merged import IMPLS, node_sum
 from .mixed import RELAXATIONS, candidates
 from ..space.ops import batch_norm
-from ..ground.errors import UserError
+from ..ground.errors import UserError, renamed
 
 # %% ../../nbs/search/05_supernet.ipynb #40bb0d31
 class SuperGenerator(nn.Module):
     "A `SearchSpace` with a mixed operation on every edge, and the alphas (DEGAS Figure 2)."
+    @renamed(channels='width')
     def __init__(self,
         space:SearchSpace=DEGAS,   # nodes, edges, and what may stand on them
         img_size:int=32,           # side of the images, a multiple of 8
         z_dim:int=128,             # length of z
-        channels:int=32,           # width of every map; the final network may be wider
+        width:int=32,              # width of every map; the final network may be wider
         impl:str='merged',         # how mixtures are computed: a name of `IMPLS`; same function, same parameters
         relaxation:str='softmax',  # from alpha to weights: a name of `RELAXATIONS`
     ):
         super().__init__()
-        if z_dim < 1 or channels < 1: raise UserError(f"z_dim {z_dim} and width {channels} must be 1 or more")
+        if z_dim < 1 or width < 1: raise UserError(f"z_dim {z_dim} and width {width} must be 1 or more")
         if impl not in IMPLS: raise UserError(f"unknown impl {impl!r}; there are {', '.join(IMPLS)}")
         if relaxation not in RELAXATIONS: raise UserError(f"unknown relaxation {relaxation!r}; there are {', '.join(RELAXATIONS)}")
         check_is_space(space)
         check_registered(space)
         self.space = space = space.fixed()  # what is registered later, or what `ops` says then, is of another network
-        self.img_size, self.z_dim, self.channels, self.relaxation = img_size, z_dim, channels, relaxation
+        self.img_size, self.z_dim, self.width, self.relaxation = img_size, z_dim, width, relaxation
         plain = batch_norm(affine=False)
-        self.head = Head(z_dim, channels, start_size(img_size, space.scales[space.nodes[-1]]))
-        self.norms = nn.ModuleDict({n: plain(channels) for n in space.nodes[:-1]})
-        self.edges = nn.ModuleDict({e.name: IMPLS[impl](candidates(e.kind, channels, plain, e.scale, space.ops(e))) for e in space.edges})
-        self.tail = Tail(channels, plain)
+        self.head = Head(z_dim, width, start_size(img_size, space.scales[space.nodes[-1]]))
+        self.norms = nn.ModuleDict({n: plain(width) for n in space.nodes[:-1]})
+        self.edges = nn.ModuleDict({e.name: IMPLS[impl](candidates(e.kind, width, plain, e.scale, space.ops(e))) for e in space.edges})
+        self.tail = Tail(width, plain)
         self.alpha = nn.ParameterDict({group: 1e-3*torch.randn(len(edges), len(space.ops(edges[0]))) for group, edges in space.groups().items()})  # DARTS' start
         self.row = {e.name: (group, i) for group, edges in space.groups().items() for i, e in enumerate(edges)}
         self.to(memory_format=torch.channels_last)

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 # %% ../../nbs/space/03_generator.ipynb #baa5053c
 from .genotype import Genotype
 from .ops import BatchNorm, Norm, batch_norm, build_op, conditional_batch_norm
-from ..ground.errors import UserError
+from ..ground.errors import UserError, renamed
 
 # %% ../../nbs/space/03_generator.ipynb #c9954f10
 def start_size(
@@ -34,31 +34,31 @@ def start_size(
 class Head(nn.Module):
     "Linear layer and reshape: the fixed start (sec. 3.2)."
     def __init__(self,
-        z_dim:int,     # length of z
-        channels:int,  # channels of the first map
-        side:int,      # its height and width
+        z_dim:int,  # length of z
+        width:int,  # channels of the first map
+        side:int,   # its height and width
     ):
         super().__init__()
-        self.shape = (channels, side, side)
-        self.linear = nn.Linear(z_dim, channels*side*side)
+        self.shape = (width, side, side)
+        self.linear = nn.Linear(z_dim, width*side*side)
 
     def forward(self,
         z:Tensor,  # (n, z_dim)
-    )->Tensor:     # (n, channels, side, side)
+    )->Tensor:     # (n, c, side, side)
         return self.linear(z).unflatten(1, self.shape).contiguous(memory_format=torch.channels_last)
 
 class Tail(nn.Module):
     "BN, ReLU, 3x3 convolution, tanh: the fixed end (sec. 3.2)."
     def __init__(self,
-        channels:int,            # channels of the last map
+        width:int,               # channels of the last map
         norm:Norm=batch_norm(),  # factory of its norm
     ):
         super().__init__()
-        self.norm = norm(channels)
-        self.conv = nn.Conv2d(channels, 3, 3, padding=1)
+        self.norm = norm(width)
+        self.conv = nn.Conv2d(width, 3, 3, padding=1)
 
     def forward(self,
-        x:Tensor,            # (n, channels, s, s)
+        x:Tensor,            # (n, c, s, s)
         y:Tensor|None=None,  # (n,) labels, for norms that know them
     )->Tensor:               # (n, 3, s, s) in [-1, 1]
         return torch.tanh(self.conv(F.relu(self.norm(x, y))))
@@ -69,25 +69,26 @@ class Generator(nn.Module):
     n_classes:int|None = None  # set by `build_generator`, as is the next
     told_tail:bool = False
 
+    @renamed(channels='width')
     def __init__(self,
         genotype:Genotype,       # which operation lies on which edge
         img_size:int=32,         # side of the images, a multiple of 8
         z_dim:int=128,           # length of z; CT-GAN's, the paper doesn't say
-        channels:int=128,        # width of every map; CT-GAN's, the paper doesn't say
+        width:int=128,           # width of every map; CT-GAN's, the paper doesn't say
         norm:Norm=batch_norm(),  # factory of every norm; here they learn scale and shift, in the search they don't
         last:Norm|None=None,     # factory of the norm in front of the pixels; None: `norm`
     ):
         super().__init__()
-        self.genotype, self.img_size, self.z_dim, self.channels = genotype, img_size, z_dim, channels
-        self.head = Head(z_dim, channels, start_size(img_size, genotype.scales[genotype.nodes[-1]]))
-        self.edges = nn.ModuleDict({e.name: build_op(e.op, channels, norm, e.scale) for e in genotype.edges})
-        self.tail = Tail(channels, last or norm)
+        self.genotype, self.img_size, self.z_dim, self.width = genotype, img_size, z_dim, width
+        self.head = Head(z_dim, width, start_size(img_size, genotype.scales[genotype.nodes[-1]]))
+        self.edges = nn.ModuleDict({e.name: build_op(e.op, width, norm, e.scale) for e in genotype.edges})
+        self.tail = Tail(width, last or norm)
         self.to(memory_format=torch.channels_last)
 
     def maps(self,
         z:Tensor,            # (n, z_dim)
         y:Tensor|None=None,  # (n,) labels, for norms that know them
-    )->dict[str, Tensor]:    # node: (n, channels, side, side)
+    )->dict[str, Tensor]:    # node: (n, c, side, side)
         "The feature map of every node."
         first, *others = self.genotype.nodes
         found = {first: self.head(z)}
@@ -119,11 +120,11 @@ STATISTICS = ('batch', 'running', 'recalibrated')  # what a generator normalises
 
 @torch.no_grad()
 def recalibrated(
-    generator:nn.Module,         # trained
-    randomness:torch.Generator,  # of the noise (and labels), on any device
-    n_batches:int=20,            # over which the statistics are averaged
-    batch_size:int=100,          # images in each
-)->nn.Module:                    # a copy in eval mode
+    generator:nn.Module,  # trained
+    rng:torch.Generator,  # of the noise (and labels), on any device
+    n_batches:int=20,     # over which the statistics are averaged
+    batch_size:int=100,   # images in each
+)->nn.Module:             # a copy in eval mode
     "The same network with running statistics measured anew."
     net, device = copy.deepcopy(generator).train(), next(generator.parameters()).device
     for norm in net.modules():
@@ -131,8 +132,8 @@ def recalibrated(
             norm.reset_running_stats()
             norm.momentum = None  # all batches count alike
     for _ in range(n_batches):
-        z = torch.randn(batch_size, net.z_dim, generator=randomness, device=randomness.device)
-        y = None if net.n_classes is None else torch.randint(net.n_classes, (batch_size,), generator=randomness, device=randomness.device).to(device)
+        z = torch.randn(batch_size, net.z_dim, generator=rng, device=rng.device)
+        y = None if net.n_classes is None else torch.randint(net.n_classes, (batch_size,), generator=rng, device=rng.device).to(device)
         net(z.to(device), y)
     return net.eval()
 
@@ -140,19 +141,19 @@ def recalibrated(
 class UpBlock(nn.Module):
     "BN, ReLU, twice as large, 3x3, BN, ReLU, 3x3, plus an enlarged 1x1 shortcut (WGAN-GP, CT-GAN)."
     def __init__(self,
-        channels:int,            # in and out
+        width:int,               # in and out
         norm:Norm=batch_norm(),  # factory of its two norms
     ):
         super().__init__()
-        self.norm1, self.norm2 = norm(channels), norm(channels)
-        self.conv1 = nn.Conv2d(channels, channels, 3, padding=1)
-        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1)
-        self.shortcut = nn.Conv2d(channels, channels, 1)
+        self.norm1, self.norm2 = norm(width), norm(width)
+        self.conv1 = nn.Conv2d(width, width, 3, padding=1)
+        self.conv2 = nn.Conv2d(width, width, 3, padding=1)
+        self.shortcut = nn.Conv2d(width, width, 1)
 
     def forward(self,
-        x:Tensor,            # (n, channels, s, s)
+        x:Tensor,            # (n, c, s, s)
         y:Tensor|None=None,  # (n,) labels, for norms that know them
-    )->Tensor:               # (n, channels, 2s, 2s)
+    )->Tensor:               # (n, c, 2s, 2s)
         h = self.conv1(double(F.relu(self.norm1(x, y))))
         h = self.conv2(F.relu(self.norm2(h, y)))
         return h + double(self.shortcut(x))
@@ -171,15 +172,15 @@ class ResNetGenerator(nn.Module):
     def __init__(self,
         img_size:int=32,         # side of the images, a multiple of 8
         z_dim:int=128,           # length of z
-        channels:int=128,        # width of every map
+        width:int=128,           # width of every map
         norm:Norm=batch_norm(),  # factory of every norm
         last:Norm|None=None,     # factory of the norm in front of the pixels; None: `norm`
     ):
         super().__init__()
-        self.img_size, self.z_dim, self.channels = img_size, z_dim, channels
-        self.head = Head(z_dim, channels, start_size(img_size))
-        self.blocks = nn.ModuleList(UpBlock(channels, norm) for _ in range(3))
-        self.tail = Tail(channels, last or norm)
+        self.img_size, self.z_dim, self.width = img_size, z_dim, width
+        self.head = Head(z_dim, width, start_size(img_size))
+        self.blocks = nn.ModuleList(UpBlock(width, norm) for _ in range(3))
+        self.tail = Tail(width, last or norm)
         self.to(memory_format=torch.channels_last)
 
     def forward(self,
@@ -200,17 +201,17 @@ class DCGANGenerator(nn.Module):
     def __init__(self,
         img_size:int=32,         # side of the images, a multiple of 8
         z_dim:int=128,           # length of z
-        channels:int=128,        # width of the last hidden map; the first is four times as wide
+        width:int=128,           # width of the last hidden map; the first is four times as wide
         norm:Norm=batch_norm(),  # factory of every norm
         last:Norm|None=None,     # factory of the norm in front of the pixels; None: `norm`
     ):
         super().__init__()
-        self.img_size, self.z_dim, self.channels = img_size, z_dim, channels
-        self.head = Head(z_dim, 4*channels, start_size(img_size))
-        widths = [4*channels, 2*channels, channels, 3]
-        self.norms = nn.ModuleList([norm(4*channels), norm(2*channels), (last or norm)(channels)])
+        self.img_size, self.z_dim, self.width = img_size, z_dim, width
+        self.head = Head(z_dim, 4*width, start_size(img_size))
+        widths = [4*width, 2*width, width, 3]
+        self.norms = nn.ModuleList([norm(4*width), norm(2*width), (last or norm)(width)])
         self.deconvs = nn.ModuleList(nn.ConvTranspose2d(a, b, 4, 2, 1) for a, b in zip(widths, widths[1:3]))
-        self.tail = nn.ConvTranspose2d(channels, 3, 4, 2, 1)
+        self.tail = nn.ConvTranspose2d(width, 3, 4, 2, 1)
         self.to(memory_format=torch.channels_last)
 
     def forward(self,
@@ -225,21 +226,22 @@ class DCGANGenerator(nn.Module):
 # %% ../../nbs/space/03_generator.ipynb #53ef9f9e
 BASELINES = dict(resnet=ResNetGenerator, dcgan=DCGANGenerator)  # generators made by hand
 
+@renamed(channels='width')
 def build_generator(
     spec:Genotype|str,        # a genotype, or a name of `BASELINES`
     img_size:int=32,          # side of the images, a multiple of 8
     z_dim:int=128,            # length of z
-    channels:int=128,         # width
+    width:int=128,            # width
     n_classes:int|None=None,  # labels that its norms tell apart; None: no labels
     told_tail:bool=False,     # does the norm in front of the pixels know the label, too? CT-GAN's doesn't
-)->nn.Module:                 # `generator(z, y)`, with `img_size`, `z_dim`, `channels`, `n_classes`, `told_tail`
+)->nn.Module:                 # `generator(z, y)`, with `img_size`, `z_dim`, `width`, `n_classes`, `told_tail`
     "The generator that `spec` names."
     if z_dim < 1: raise UserError(f"z_dim is {z_dim}: a generator needs at least one number to start from")
-    if channels < 1: raise UserError(f"the width is {channels}: a generator needs at least one channel")
+    if width < 1: raise UserError(f"the width is {width}: a generator needs at least one channel")
     norm = batch_norm() if n_classes is None else conditional_batch_norm(n_classes)
     last = norm if told_tail else batch_norm()
-    if isinstance(spec, Genotype): net = Generator(spec, img_size, z_dim, channels, norm, last)
-    elif spec in BASELINES: net = BASELINES[spec](img_size, z_dim, channels, norm, last)
+    if isinstance(spec, Genotype): net = Generator(spec, img_size, z_dim, width, norm, last)
+    elif spec in BASELINES: net = BASELINES[spec](img_size, z_dim, width, norm, last)
     else: raise UserError(f"there is no generator {spec!r}: give a genotype, or one of {', '.join(BASELINES)}")
     net.n_classes, net.told_tail = n_classes, told_tail and n_classes is not None
     return net
@@ -254,7 +256,7 @@ def match_params(
     baseline:Genotype|str,  # the generator whose width is sought
     target:nn.Module,       # from `build_generator`: its size is to be met
     tolerance:float=.02,    # allowed share above or below
-)->int:                     # width for `build_generator(baseline, ..., channels=width)`
+)->int:                     # width for `build_generator(baseline, ..., width=width)`
     "The width at which `baseline` has as many parameters as `target`."
     def size(width):
         with torch.device('meta'): return n_params(build_generator(baseline, target.img_size, target.z_dim, width, target.n_classes, target.told_tail))
@@ -267,23 +269,23 @@ def match_params(
 
 # %% ../../nbs/space/03_generator.ipynb #5591eb4f
 def drawn_for(
-    x:Tensor,                             # to be filled
-    generator:torch.Generator|None=None,  # that will draw; None: torch's global one of `x`'s device
-)->Tensor:                                # laid out as `x`, not yet filled
+    x:Tensor,                       # to be filled
+    rng:torch.Generator|None=None,  # that will draw; None: torch's global one of `x`'s device
+)->Tensor:                          # laid out as `x`, not yet filled
     "Room for random numbers where they are drawn: a generator's numbers depend on its device, and a start must not depend on the network's."
-    return torch.empty_like(x, device=generator.device if generator else x.device)
+    return torch.empty_like(x, device=rng.device if rng else x.device)
 
 def xavier_(
-    layer:nn.Module,                      # a convolution (transposed, grouped) or linear layer
-    gain:float,                           # 1 keeps the variance, sqrt(2) makes up for a ReLU
-    generator:torch.Generator|None=None,  # where the randomness comes from
+    layer:nn.Module,                # a convolution (transposed, grouped) or linear layer
+    gain:float,                     # 1 keeps the variance, sqrt(2) makes up for a ReLU
+    rng:torch.Generator|None=None,  # where the randomness comes from
 )->None:
     "Uniform weights of variance 2*gain^2/(fan_in + fan_out), bias 0."
     a, b, *taps = layer.weight.shape
     fans = (a/getattr(layer, 'groups', 1) + b)*math.prod(taps)
     bound = gain*math.sqrt(6/fans)
     with torch.no_grad():
-        layer.weight.copy_(drawn_for(layer.weight, generator).uniform_(-bound, bound, generator=generator))
+        layer.weight.copy_(drawn_for(layer.weight, rng).uniform_(-bound, bound, generator=rng))
         if layer.bias is not None: layer.bias.zero_()
 
 def layers(
@@ -293,24 +295,24 @@ def layers(
     return [(name, m) for name, m in net.named_modules() if isinstance(m, (nn.Linear, nn.Conv2d, nn.ConvTranspose2d))]
 
 def ctgan_init_(
-    net:nn.Module,                        # a generator or a critic
-    plain:tuple=('shortcut', 'tail'),     # convolutions with one of these words in their name get gain 1
-    generator:torch.Generator|None=None,  # where the randomness comes from
-)->nn.Module:                             # the same `net`
+    net:nn.Module,                     # a generator or a critic
+    plain:tuple=('shortcut', 'tail'),  # convolutions with one of these words in their name get gain 1
+    rng:torch.Generator|None=None,     # where the randomness comes from
+)->nn.Module:                          # the same `net`
     "CT-GAN's start: Xavier uniform, gain sqrt(2) for convolutions, 1 for linear layers and the `plain` ones."
     for name, layer in layers(net):
         is_plain = isinstance(layer, nn.Linear) or any(word in name for word in plain)
-        xavier_(layer, 1. if is_plain else 2**0.5, generator)
+        xavier_(layer, 1. if is_plain else 2**0.5, rng)
     return net
 
 @torch.no_grad()
 def dcgan_init_(
-    net:nn.Module,                        # a generator or a critic
-    generator:torch.Generator|None=None,  # where the randomness comes from
-)->nn.Module:                             # the same `net`
+    net:nn.Module,                  # a generator or a critic
+    rng:torch.Generator|None=None,  # where the randomness comes from
+)->nn.Module:                       # the same `net`
     "DC-GAN's start: all weights normal with standard deviation .02, biases 0."
     for _, layer in layers(net):
-        layer.weight.copy_(drawn_for(layer.weight, generator).normal_(0, .02, generator=generator))
+        layer.weight.copy_(drawn_for(layer.weight, rng).normal_(0, .02, generator=rng))
         if layer.bias is not None: layer.bias.zero_()
     return net
 

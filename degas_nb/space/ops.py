@@ -19,7 +19,7 @@ from torch import Generator, Tensor, nn
 from ..ground.errors import UserError
 
 # %% ../../nbs/space/01_ops.ipynb #695277d3
-Norm = Callable[[int], nn.Module]  # channels -> a module called as norm(x, y)
+Norm = Callable[[int], nn.Module]  # width -> a module called as norm(x, y)
 
 
 class BatchNorm(nn.BatchNorm2d):
@@ -39,7 +39,7 @@ def batch_norm(
     affine:bool=True,  # learn a scale and a shift? DARTS: not during the search
 )->Norm:
     "A factory of `BatchNorm` layers."
-    return lambda channels: BatchNorm(channels, affine=affine)
+    return lambda width: BatchNorm(width, affine=affine)
 
 
 @contextmanager
@@ -58,12 +58,12 @@ def batch_statistics(
 class ConditionalBatchNorm(BatchNorm):
     "Batch norm whose scale and shift belong to the image's class (CT-GAN's conditional generator)."
     def __init__(self,
-        channels:int,   # of the maps
+        width:int,      # of the maps
         n_classes:int,  # labels are 0 ... n_classes - 1
     ):
-        super().__init__(channels, affine=False)
-        self.scale = nn.Parameter(torch.ones(n_classes, channels))
-        self.shift = nn.Parameter(torch.zeros(n_classes, channels))
+        super().__init__(width, affine=False)
+        self.scale = nn.Parameter(torch.ones(n_classes, width))
+        self.shift = nn.Parameter(torch.zeros(n_classes, width))
 
     def forward(self,
         x:Tensor,            # (n, c, h, w)
@@ -78,7 +78,7 @@ def conditional_batch_norm(
     n_classes:int,  # labels
 )->Norm:
     "A factory of `ConditionalBatchNorm` layers."
-    return lambda channels: ConditionalBatchNorm(channels, n_classes)
+    return lambda width: ConditionalBatchNorm(width, n_classes)
 
 # %% ../../nbs/space/01_ops.ipynb #fda121a3
 class Op(nn.Module):
@@ -100,12 +100,12 @@ class Conv(Op):
     activated = True
 
     def __init__(self,
-        channels:int,  # in and out
-        k:int,         # kernel side, odd
+        width:int,  # in and out
+        k:int,      # kernel side, odd
     ):
         super().__init__()
         _check_side(k)
-        self.conv = nn.Conv2d(channels, channels, k, padding=k//2, bias=False)
+        self.conv = nn.Conv2d(width, width, k, padding=k//2, bias=False)
 
     def forward(self, h:Tensor, y:Tensor|None=None)->Tensor: return self.conv(h)
 
@@ -119,14 +119,14 @@ class Deconv(Op):
     activated = True
 
     def __init__(self,
-        channels:int,  # in and out
-        k:int,         # kernel side; k - scale even
-        scale:int=2,   # stride
+        width:int,    # in and out
+        k:int,        # kernel side; k - scale even
+        scale:int=2,  # stride
     ):
         super().__init__()
         _check_side(k, scale)
         self.scale = scale
-        self.conv = nn.ConvTranspose2d(channels, channels, k, stride=scale, padding=(k - scale)//2, bias=False)
+        self.conv = nn.ConvTranspose2d(width, width, k, stride=scale, padding=(k - scale)//2, bias=False)
 
     def forward(self, h:Tensor, y:Tensor|None=None)->Tensor: return self.conv(h)
 
@@ -140,14 +140,14 @@ class UpConv(Op):
     activated = True
 
     def __init__(self,
-        channels:int,  # in and out
-        k:int,         # kernel side, odd
-        scale:int=2,   # repetitions along each side
+        width:int,    # in and out
+        k:int,        # kernel side, odd
+        scale:int=2,  # repetitions along each side
     ):
         super().__init__()
         _check_side(k)
         self.scale = scale
-        self.conv = nn.Conv2d(channels, channels, k, padding=k//2, bias=False)
+        self.conv = nn.Conv2d(width, width, k, padding=k//2, bias=False)
         self.register_buffer('spread', repeat_matrix(k, scale), persistent=False)
 
     def forward(self, h:Tensor, y:Tensor|None=None)->Tensor:
@@ -168,7 +168,7 @@ def repeat_matrix(
 
 # %% ../../nbs/space/01_ops.ipynb #e999cec1
 def depthwise_pointwise(
-    channels:int,    # in and out
+    width:int,       # in and out
     k:int,           # kernel side
     dilation:int,    # 1, or 2 for holes
     norm:Norm,       # factory of the norm behind
@@ -176,20 +176,20 @@ def depthwise_pointwise(
     "One round of a separable convolution (DARTS, operations.py)."
     _check_side(k)
     pad = dilation*(k//2)
-    return [nn.Conv2d(channels, channels, k, padding=pad, dilation=dilation, groups=channels, bias=False),
-            nn.Conv2d(channels, channels, 1, bias=False), norm(channels)]
+    return [nn.Conv2d(width, width, k, padding=pad, dilation=dilation, groups=width, bias=False),
+            nn.Conv2d(width, width, 1, bias=False), norm(width)]
 
 
 class SepConv(Op):
     "ReLU, depthwise k x k, 1 x 1, norm, twice (DARTS)."
     def __init__(self,
-        channels:int,  # in and out
-        k:int,         # kernel side, odd
-        norm:Norm,     # factory of its two norms
+        width:int,  # in and out
+        k:int,      # kernel side, odd
+        norm:Norm,  # factory of its two norms
     ):
         super().__init__()
-        self.depth1, self.point1, self.norm1 = depthwise_pointwise(channels, k, 1, norm)
-        self.depth2, self.point2, self.norm2 = depthwise_pointwise(channels, k, 1, norm)
+        self.depth1, self.point1, self.norm1 = depthwise_pointwise(width, k, 1, norm)
+        self.depth2, self.point2, self.norm2 = depthwise_pointwise(width, k, 1, norm)
 
     def forward(self, x:Tensor, y:Tensor|None=None)->Tensor:
         x = self.norm1(self.point1(self.depth1(F.relu(x))), y)
@@ -199,12 +199,12 @@ class SepConv(Op):
 class DilConv(Op):
     "ReLU, depthwise k x k with dilation 2, 1 x 1, norm (DARTS)."
     def __init__(self,
-        channels:int,  # in and out
-        k:int,         # kernel side, odd
-        norm:Norm,     # factory of its norm
+        width:int,  # in and out
+        k:int,      # kernel side, odd
+        norm:Norm,  # factory of its norm
     ):
         super().__init__()
-        self.depth, self.point, self.norm = depthwise_pointwise(channels, k, 2, norm)
+        self.depth, self.point, self.norm = depthwise_pointwise(width, k, 2, norm)
 
     def forward(self, x:Tensor, y:Tensor|None=None)->Tensor:
         return self.norm(self.point(self.depth(F.relu(x))), y)
@@ -236,7 +236,7 @@ def register_op(
     kind:str,  # 'normal' or 'up'
     name:str,  # new in both registries
 )->Callable:
-    "Decorator that puts a builder `(channels, norm, scale) -> Op` on the menu."
+    "Decorator that puts a builder `(width, norm, scale) -> Op` on the menu."
     if kind not in KINDS: raise UserError(f"unknown kind {kind!r}; there are {', '.join(KINDS)}")
     if not usable_name(name): raise UserError(f"an op cannot be called {name!r}: take letters, digits and _")
 
@@ -264,15 +264,15 @@ def _kind_of(
 
 
 def make_op(
-    name:str,      # a key of `NORMAL_OPS` or `UP_OPS`
-    channels:int,  # in and out
-    norm:Norm,     # factory of every norm in it
-    scale:int,     # 1 for normal ops; 2 or 4 for up-sampling ones
-)->Op:             # what its builder gives
+    name:str,   # a key of `NORMAL_OPS` or `UP_OPS`
+    width:int,  # in and out
+    norm:Norm,  # factory of every norm in it
+    scale:int,  # 1 for normal ops; 2 or 4 for up-sampling ones
+)->Op:          # what its builder gives
     "A fresh op, without the BN and ReLU that it may want in front."
     kind = _kind_of(name)
     if type(scale) is not int or scale not in SCALES[kind]: raise UserError(f"{name} cannot enlarge {scale!r} times, only {' or '.join(map(str, SCALES[kind]))}")
-    op = KINDS[kind][name](channels, norm, scale)
+    op = KINDS[kind][name](width, norm, scale)
     if not isinstance(op, Op): raise UserError(f"the builder of {name} must give an Op, not {type(op).__name__}")
     return op
 
@@ -301,28 +301,28 @@ class Activated(nn.Module):
 
 def build_op(
     name:str,                # a key of `NORMAL_OPS` or `UP_OPS`
-    channels:int,            # in and out
+    width:int,               # in and out
     norm:Norm=batch_norm(),  # factory of every norm in it
     scale:int=1,             # 1 for normal ops; 2 or 4 for up-sampling ones
 )->nn.Module:                # called as op(x, y)
     "The complete layer `name`, with its BN and ReLU in front where the paper has them."
-    op = make_op(name, channels, norm, scale)
-    return Activated(norm(channels), op) if op.activated else op
+    op = make_op(name, width, norm, scale)
+    return Activated(norm(width), op) if op.activated else op
 
 # %% ../../nbs/space/01_ops.ipynb #297eb314
 class Dropout(nn.Module):
     "Inverted dropout whose random numbers come from a given generator."
     def __init__(self,
-        p:float=.5,                     # share of units set to zero, in [0, 1)
-        generator:Generator|None=None,  # None: torch's global stream
+        p:float=.5,               # share of units set to zero, in [0, 1)
+        rng:Generator|None=None,  # None: torch's global stream
     ):
         super().__init__()
         if not 0 <= p < 1: raise UserError(f"dropout rate {p} is not in [0, 1)")
-        self.p, self.generator = p, generator
+        self.p, self.rng = p, rng
 
     def extra_repr(self)->str: return f"p={self.p}"
 
     def forward(self, x:Tensor)->Tensor:
         if not self.training or self.p == 0: return x
-        keep = torch.empty_like(x, device=self.generator.device if self.generator else x.device).bernoulli_(1 - self.p, generator=self.generator)
+        keep = torch.empty_like(x, device=self.rng.device if self.rng else x.device).bernoulli_(1 - self.p, generator=self.rng)
         return x*keep.to(x.device).div_(1 - self.p)
