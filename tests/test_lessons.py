@@ -17,9 +17,10 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / 'tools'))
 import clean  # noqa: E402
+import exercises  # noqa: E402
 
 NOTEBOOKS = sorted(p for p in (ROOT / 'nbs').rglob('*.ipynb') if '.ipynb_checkpoints' not in p.parts)
-LEFT_OUT = re.compile(r'(#\|.*\n)*#\|\s*(slow\b|gpu\b|eval:\s*false\b)')
+LEFT_OUT = re.compile(r'(#\|.*\n)*#\|\s*(slow\b|gpu\b|exercise\b|check\b|eval:\s*false\b)')
 WORKERS = min(2, len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else 2)
 
 
@@ -34,14 +35,17 @@ def read_live(path):
 
 
 def run(path, folder):
-    "The notebook as it is after a run in `folder`, and the error that ended it."
+    "The notebook as it is after a run in `folder`, the error that ended it, and what is wrong with its exercises."
     from nbclient import NotebookClient
     from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
-    nb = read_live(path)
+    nb, found = read_live(path), exercises.exercises(nbformat.read(path, 4))
+    n = len(nb.cells)
+    nb.cells += exercises.attempts(found)
     client = NotebookClient(nb, timeout=300, kernel_name='python3', store_widget_state=False, resources=dict(metadata=dict(path=str(folder))))
     try: client.execute(env=os.environ | dict(OMP_NUM_THREADS='1', PYTHONPATH=str(ROOT)))
-    except (CellExecutionError, CellTimeoutError, DeadKernelError) as e: return nb, re.sub(r'\x1b\[[\d;]*m', '', str(e))
-    return nb, None
+    except (CellExecutionError, CellTimeoutError, DeadKernelError) as e: return nb, re.sub(r'\x1b\[[\d;]*m', '', str(e)), []
+    nb.cells, tries = nb.cells[:n], nb.cells[n:]
+    return nb, None, exercises.wrong(found, tries)
 
 
 @pytest.fixture(scope='module')
@@ -59,8 +63,9 @@ def runs(request, tmp_path_factory):
 @pytest.mark.timeout(480)
 @pytest.mark.parametrize('path', NOTEBOOKS, ids=lambda p: p.stem)
 def test_runs_in_a_real_kernel(runs, path, tmp_path):
-    nb, error = runs[path].result()
+    nb, error, says = runs[path].result()
     if error: pytest.fail(f'{path.name}: {error}', pytrace=False)
+    assert not says, 'exercises'
     outputs = [(c, o) for c in nb.cells for o in c.get('outputs', [])]
     assert not [c.source for c, o in outputs if o.output_type == 'error']
     assert 'widgets' not in nb.metadata, 'the run stored the state of its widgets'
@@ -77,7 +82,7 @@ def test_runs_in_a_real_kernel(runs, path, tmp_path):
 def test_a_failing_cell_is_shown_with_its_source(tmp_path):
     nb = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(s) for s in ('#| slow\nbroken', '#| export\n#| eval: false\nbroken', 'x = 3\nassert x == 4, "three is not four"')])
     nbformat.write(nb, tmp_path / 'a.ipynb')
-    left, error = run(tmp_path / 'a.ipynb', tmp_path)
+    left, error, _ = run(tmp_path / 'a.ipynb', tmp_path)
     assert 'assert x == 4' in error and 'three is not four' in error and 'broken' not in error and '\x1b' not in error
     assert [o.ename for c in left.cells for o in c.outputs if o.output_type == 'error'] == ['AssertionError']
 
@@ -88,3 +93,31 @@ def test_what_is_printed_in_pieces_is_stored_as_one():
     nb = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(outputs=[piece('a\nb'), piece('c\n'), piece('!', 'stderr'), piece(['d\n', 'e'])]), nbformat.v4.new_markdown_cell()])
     clean.join_streams(nb)
     assert [(o.name, ''.join(o.text)) for o in nb.cells[0].outputs] == [('stdout', 'a\nbc\n'), ('stderr', '!'), ('stdout', 'd\ne')]
+
+
+def exercise(stub, check, solution):
+    "A notebook with one exercise."
+    md, code = nbformat.v4.new_markdown_cell, nbformat.v4.new_code_cell
+    fold = f'<details><summary>Solution</summary>\n\n```python\n{solution}\n```\n\nThat is why.\n\n</details>'
+    return nbformat.v4.new_notebook(cells=[code('base = 3'), md('### Exercise 1: double it\n\nDouble `base`.'), code('#| exercise\n' + stub), code('#| check\n' + check), md(fold)])
+
+
+@pytest.mark.parametrize('stub, check, solution, says', [
+    ('answer = None', 'assert answer == 2*base', 'answer = 2*base', ''),
+    ('answer = None', 'assert True', 'answer = 2*base', 'nothing is solved'),
+    ('answer = None', 'assert answer == 2*base', 'answer = base', 'fails its check'),
+    ('answer = nothing', 'assert answer == 2*base', 'answer = 2*base', 'does not run')])
+def test_checks_fail_before_and_pass_after(stub, check, solution, says, tmp_path):
+    nbformat.write(exercise(stub, check, solution), tmp_path / 'a.ipynb')
+    left, error, found = run(tmp_path / 'a.ipynb', tmp_path)
+    assert not error and len(left.cells) == 5
+    assert says in found[0] if says else not found
+
+
+def test_an_exercise_out_of_form_is_refused():
+    good = exercise('answer = None', 'assert answer == 6', 'answer = 6')
+    assert [e.name for e in exercises.exercises(good)] == ['Exercise 1: double it']
+    for spoil in (lambda c: c.pop(3), lambda c: c.append(nbformat.v4.new_code_cell('#| check\nassert 0')), lambda c: c[4].update(source='answer = 6'), lambda c: c[1].update(source='### Exercise 2: double it')):
+        nb = exercise('answer = None', 'assert answer == 6', 'answer = 6')
+        spoil(nb.cells)
+        with pytest.raises(ValueError): exercises.exercises(nb)

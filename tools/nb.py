@@ -79,10 +79,10 @@ def at(cells, id):
 
 
 def run(path, slow=False):
-    "Run `path` in a kernel of its own; cells marked gpu, and unless `slow` those marked slow, keep their stored outputs"
+    "Run `path` in a kernel of its own; cells of exercises, those marked gpu, and unless `slow` those marked slow, keep their stored outputs"
     from nbclient import NotebookClient
     nb = read(path)
-    left_out = r'#\|\s*gpu\b' if slow else r'#\|\s*(slow|gpu)\b'
+    left_out = r'#\|\s*(gpu|exercise|check)\b' if slow else r'#\|\s*(slow|gpu|exercise|check)\b'
     skipped = [c for c in nb.cells if c.cell_type == 'code' and re.match(left_out, c.source)]
     full = {c.id: (c.source, c.outputs) for c in skipped}
     for c in skipped: c.source = ''
