@@ -22,7 +22,9 @@ import yaml
 ROOT = Path(__file__).resolve().parents[1]
 PLOTLY, VIEW = 'application/vnd.plotly.v1+json', 'application/vnd.jupyter.widget-view+json'
 PICTURES = {'text/html', 'image/png', 'image/jpeg', 'image/svg+xml'}
-SECTIONS = dict(space='The space', search='The search', gan='The GAN', judge='Judging', guides='Guides', ground='Workshop: ground', views='Workshop: views', app='Workshop: the front door')  # folders of nbs/, in reading order
+SECTIONS = dict(space='The space', search='The search', gan='The GAN', judge='Judging', guides='Guides',
+                ground='Workshop: ground', views='Workshop: views', app='Workshop: the front door')  # folders of nbs/, in reading order
+GUIDES = ['cifar_to_stl', 'with_labels', 'what_it_costs', 'many_gpus', 'live_lessons', 'open_points']  # they have no numbers
 NAMES = '#| hide\n#| exec_doc\nimport degas_nb.{0}\nglobals().update(vars(degas_nb.{0}))'
 UNUSED_KATEX = shutil.ignore_patterns('*.ttf', '*.woff', '*.mjs', 'README*', 'katex.js', 'katex.css', '*swap*')
 
@@ -37,9 +39,10 @@ def notebooks(root=ROOT):
 
 
 def in_reading_order(names):
-    "What lies in no room first, then room by room as the course goes."
+    "Home, what lies in no room, then room by room as the course goes; guides as `GUIDES` says, others behind them."
     rooms = ['.', *SECTIONS]
-    return sorted(names, key=lambda name: (rooms.index(Path(name).parent.as_posix()), name))
+    place = lambda name: GUIDES.index(Path(name).stem) if name.startswith('guides/') and Path(name).stem in GUIDES else len(GUIDES)
+    return sorted(names, key=lambda name: (name != 'index.ipynb', rooms.index(Path(name).parent.as_posix()), place(name), name))
 
 
 def sidebar(names):
