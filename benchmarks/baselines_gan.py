@@ -4,7 +4,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from degas_nb.gan.critic import ResNetCritic
-from degas_nb.space.ops import Dropout
+from degas_nb.gan.critic import Dropout
 
 
 class PlainBlock(nn.Module):

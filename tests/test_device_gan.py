@@ -9,9 +9,9 @@ from degas_nb.gan.critic import spectral_norm_
 from degas_nb.ground.data import Images, dequantise
 from degas_nb.gan.frameworks import FRAMEWORKS, between, find_framework
 from degas_nb.gan.training import GANConfig, GANTraining, draw_images, trained_generator
-from degas_nb.space.generator import BASELINES, INITS, STATISTICS, build_generator, recalibrated
+from degas_nb.space.baselines import BASELINES, INITS, STATISTICS, build_generator, recalibrated
 from degas_nb.space.genotype import Genotype
-from degas_nb.space.ops import Dropout
+from degas_nb.gan.critic import Dropout
 from degas_nb.ground.runs import RunFolder
 from sim_device import crossings, of_device, total
 

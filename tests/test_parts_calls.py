@@ -8,13 +8,14 @@ import torch
 import torch.nn.functional as F
 
 from degas_nb.ground.data import load
+from degas_nb.gan.critic import Dropout
 from degas_nb.gan.training import GANConfig, GANTraining
 from degas_nb.space.generator import Generator
 from degas_nb.space.genotype import DEGAS, Edge, Genotype, SearchSpace, SpaceEdge
 from degas_nb.search.glo import Latents, pca_init
 from degas_nb.search.merged import MergedOp
 from degas_nb.search.mixed import MixedOp, candidates
-from degas_nb.space.ops import Conv, Deconv, Dropout, Skip, UpConv, batch_norm, build_op, register_op
+from degas_nb.space.ops import Conv, Deconv, Skip, UpConv, batch_norm, build_op, register_op
 from degas_nb.search.prune import explain_prune, mixing_weights, prune
 from degas_nb.search.alternating import Search, SearchConfig
 from degas_nb.ground.errors import UserError

@@ -14,7 +14,8 @@ import torch.nn.functional as F
 sys.path.insert(0, 'benchmarks')
 from measure import kept_bytes
 
-from degas_nb.space.generator import BASELINES, Generator, build_generator, ctgan_init_
+from degas_nb.space.baselines import BASELINES, build_generator, ctgan_init_
+from degas_nb.space.generator import Generator
 from degas_nb.ground.data import load
 from degas_nb.space.genotype import DEGAS, Genotype
 from degas_nb.search.glo import Gaussian, Latents, pca_init, principal_axes

@@ -39,7 +39,7 @@ from tyro.conf import Positional, arg
 from ..ground.data import DATASETS, Images, load, path_source
 from ..judge.features import EXTRACTORS, SMALL_DIM, Mixed, as_they_are, check_labels, eye, find_extractor, refuse_weights, small_features, squared
 from ..gan.training import GANConfig, GANTraining, draw_images, drawing_generator
-from ..space.generator import BASELINES, STATISTICS
+from ..space.baselines import BASELINES, STATISTICS
 from ..space.genotype import DEGAS, Genotype, SearchSpace, space_of, svg
 from ..judge.metrics import Statistics, check_kind, check_npz, describe_images, prepared, score_images, size_of, unlike_sizes
 from ..search.prune import explain_prune, prune

@@ -19,9 +19,8 @@ import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 from torch.nn.utils import parametrize
 
-from .critic import DCGANCritic, ResNetCritic, Scores, spectral_norm_
-from ..space.generator import layers
-from ..space.ops import Dropout
+from .critic import Dropout, DCGANCritic, ResNetCritic, Scores, spectral_norm_
+from ..space.baselines import layers
 from ..ground.errors import UserError
 
 # %% ../../nbs/gan/02_frameworks.ipynb #d5fef01d

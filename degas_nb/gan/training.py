@@ -22,7 +22,8 @@ from torch import Tensor, nn
 
 from ..ground.data import Images, dequantise, to_uint8
 from .frameworks import Settings, find_framework, on_this_thread
-from ..space.generator import BASELINES, INITS, STATISTICS, Z_RATIOS, build_generator, latent_size, recalibrated
+from ..space.baselines import BASELINES, INITS, STATISTICS, build_generator, recalibrated
+from ..space.generator import Z_RATIOS, latent_size
 from ..space.genotype import Genotype
 from ..ground.graphs import Recorded, load_optimiser_, optimiser_state, ready_, set_rate_
 from ..space.ops import batch_statistics
