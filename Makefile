@@ -3,6 +3,8 @@ VENV   := .venv
 PY     := $(VENV)/bin/python
 PYTHON ?= python3
 READY  := $(VENV)/.ready
+# processes of tests; each computes with one thread
+WORKERS ?= 2
 PARTS  := lab,docs,dev
 
 .PHONY: demo test lab docs readme bench gpu install browser check-export lesson-test unit-test clean
@@ -56,8 +58,8 @@ lesson-test: $(READY)  ## every lesson cell that is not marked slow, without a k
 	OMP_NUM_THREADS=1 $(VENV)/bin/nbdev_test --n_workers 2 --timing --do_print
 
 unit-test: $(READY)  ## every notebook in a kernel (tests/test_lessons.py), widgets in a browser, and what only CI gains from
-	OMP_NUM_THREADS=1 $(PY) -m pytest -q tests -m 'not device' --durations=10
-	OMP_NUM_THREADS=1 $(PY) -m pytest -q tests -m device --durations=5
+	OMP_NUM_THREADS=1 $(PY) -m pytest -q -n $(WORKERS) --dist loadfile tests -m 'not device' --durations=25
+	OMP_NUM_THREADS=1 $(PY) -m pytest -q -n $(WORKERS) --dist loadfile tests -m device --durations=5
 
 clean:  ## remove what can be made again (not the runs)
 	rm -rf $(VENV) node_modules _docs _proc build dist *.egg-info

@@ -21,7 +21,8 @@ import exercises  # noqa: E402
 
 NOTEBOOKS = sorted(p for p in (ROOT / 'nbs').rglob('*.ipynb') if '.ipynb_checkpoints' not in p.parts)
 LEFT_OUT = re.compile(r'(#\|.*\n)*#\|\s*(slow\b|gpu\b|exercise\b|check\b|eval:\s*false\b)')
-WORKERS = min(2, len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else 2)
+ALONE = 'PYTEST_XDIST_WORKER' not in os.environ   # else another process has the other core
+WORKERS = min(2, len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else 2) if ALONE else 1
 
 
 def read_live(path):
