@@ -32,7 +32,7 @@ def new_run(): return run_of(epochs)
 # no search is that quick here: the numbers of a recorded one, each behind matrix products that take as long as a step should
 RECORDED = """
 from types import SimpleNamespace
-from degas_nb.ground.runs import RunFolder, shipped_run
+from degas_nb.ground.folders import RunFolder, shipped_run
 
 rows = [row for row in RunFolder.open(shipped_run('cifar10')).trace.read() if 'weights' in row]
 a = torch.randn(512, 512)

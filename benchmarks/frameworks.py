@@ -18,7 +18,7 @@ from degas_nb.gan.frameworks import FRAMEWORKS
 from degas_nb.gan.training import GANConfig, GANTraining
 from degas_nb.space.genotype import Genotype
 from degas_nb.judge.metrics import describe_images, frechet_distance
-from degas_nb.ground.runs import write_json
+from degas_nb.ground.folders import write_json
 
 HERE = Path(__file__).parent
 TABLE = HERE/'frameworks.json'

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from degas_nb.app import cli
-from degas_nb.ground.runs import Trace
+from degas_nb.ground.folders import Trace
 
 TINY = ['--limit', '96', '--batch-size', '32', '--width', '4', '--z-dim', '16']
 FEW = TINY[2:]  # for folders, which are small anyway

@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from degas_nb.gan.training import GANConfig
-from degas_nb.ground.runs import RunFolder
+from degas_nb.ground.folders import RunFolder
 from lab import FAINT, PALE, ROOT, Lab, lab_setting, shoot, write_notebook
 from toys import recorded
 
@@ -523,7 +523,7 @@ def test_a_function_that_breaks_and_a_kernel_that_is_restarted(bad):
 
 # name of the picture -> function, lesson
 EXPLORERS = dict(explore_pyramid=('explore_pyramid', 'search/01_pyramid'), explore_mixture=('explore_mixture', 'search/03_mixed'), explore_merged=('explore_mixture', 'search/04_merged'),
-                 explore_prune=('explore_prune', 'search/07_prune'), edit_genotype=('edit_genotype', 'space/03_generator'), explore_latents=('explore_latents', 'search/02_glo'),
+                 explore_prune=('explore_prune', 'search/08_prune'), edit_genotype=('edit_genotype', 'space/03_generator'), explore_latents=('explore_latents', 'search/02_glo'),
                  explore_penalty=('explore_penalty', 'gan/02_frameworks'), explore_frechet=('explore_frechet', 'judge/02_metrics'))
 
 
@@ -552,7 +552,7 @@ def lesson_cells(lesson, mark):
 
 
 # lesson -> what its live cell holds
-LIVE = {'views/05_live': 'live(run, Dashboard(), pictures=pictures, paused=True)', 'search/06_alternating': 'live(search, Dashboard(), pictures=pictures, paused=True)', 'gan/03_training': 'live(run, pictures=drawn, paused=True)'}
+LIVE = {'views/05_live': 'live(run, Dashboard(), pictures=pictures, paused=True)', 'search/07_alternating': 'live(search, Dashboard(), pictures=pictures, paused=True)', 'gan/03_training': 'live(run, pictures=drawn, paused=True)'}
 
 
 @pytest.fixture(scope='module')
@@ -769,7 +769,7 @@ ROOM = '''v => [v, ...v.querySelectorAll(".dg-figure")].map(f => { const a = v.g
 
 
 @pytest.mark.timeout(120)
-@pytest.mark.parametrize('lesson', ['views/04_dashboard', 'views/06_replay', 'search/07_prune'])
+@pytest.mark.parametrize('lesson', ['views/04_dashboard', 'views/06_replay', 'search/08_prune'])
 def test_what_is_stored_fits_its_cell_and_says_how_to_get_the_controls(lab, browser, lesson):
     "A notebook that was only opened, in two widths."
     (lab[2] / f'{lesson}.ipynb').write_text((ROOT / f'nbs/{lesson}.ipynb').read_text())
@@ -813,7 +813,7 @@ def test_the_live_cell_of_a_lesson(explorers, lesson):
     assert board.root.evaluate(ROOM) == before, 'the first step makes the page jump'
     top, bottom = board.root.evaluate('v => [v.querySelector(".dg-buttons").getBoundingClientRect().top, v.querySelector(".dg-curves").getBoundingClientRect().bottom]')
     assert bottom - top < 400, f'the losses are {bottom - top:.0f} pixels below the buttons'
-    for action in {'gan/03_training': ['stop'], 'search/06_alternating': ['step'] * 5}.get(lesson, ['continue']): board.press(action)   # steps that are in flight when the next cell starts
+    for action in {'gan/03_training': ['stop'], 'search/07_alternating': ['step'] * 5}.get(lesson, ['continue']): board.press(action)   # steps that are in flight when the next cell starts
     it.run(i + 2)
     errors = [o for k in range(3) for o in it.outputs(i + k) if o['output_type'] == 'error']
     assert not errors, '\n'.join(errors[0]['traceback'])

@@ -11,7 +11,7 @@ from PIL import Image
 from degas_nb.app import cli
 from degas_nb.gan.frameworks import FRAMEWORKS
 from degas_nb.space.genotype import DEGAS, Genotype
-from degas_nb.ground.runs import RunFolder
+from degas_nb.ground.folders import RunFolder
 
 from commands import EPOCHS, FEW, FILES, PER_EPOCH, STEPS, as_undisturbed, copy, degas, on_small_disk, pictures, process, search_argv, signalled, snapshot, state, trace, train_argv, with_state
 

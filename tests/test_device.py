@@ -17,7 +17,8 @@ from degas_nb.space.genotype import Genotype
 from degas_nb.search.glo import Latents, pca_init
 from degas_nb.views.live import live
 from degas_nb.ground.ranks import Ranks, find_device
-from degas_nb.ground.runs import Randoms, RunFolder, Unread, fetched
+from degas_nb.ground.folders import RunFolder
+from degas_nb.ground.runs import Randoms, Unread, fetched
 from degas_nb.search.alternating import Search, SearchConfig
 from degas_nb.ground.errors import UserError
 from degas_nb.ground.show import compact_tensor, save_grid

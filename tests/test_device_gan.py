@@ -12,7 +12,7 @@ from degas_nb.gan.training import GANConfig, GANTraining, draw_images, trained_g
 from degas_nb.space.baselines import BASELINES, INITS, STATISTICS, build_generator, recalibrated
 from degas_nb.space.genotype import Genotype
 from degas_nb.gan.critic import Dropout
-from degas_nb.ground.runs import RunFolder
+from degas_nb.ground.folders import RunFolder
 from sim_device import crossings, of_device, total
 
 TINY = dict(steps=3, batch_size=6, width=4, z_dim=8, n_critic=2)

@@ -12,7 +12,7 @@ from degas_nb.views.live import live
 from degas_nb.judge.metrics import Statistics
 from degas_nb.views.replay import replay, watch
 from degas_nb.app.report import toy_runs
-from degas_nb.ground.runs import Diverged, RunFolder, RunWarning
+from degas_nb.ground.folders import Diverged, RunFolder, RunWarning
 from degas_nb.search.alternating import Search, SearchConfig
 from degas_nb.gan.training import GANConfig, GANTraining, trained_generator
 from degas_nb.ground.errors import UserError, user_path

@@ -18,7 +18,7 @@ from degas_nb.space.baselines import BASELINES, STATISTICS, build_generator, lay
 from degas_nb.space.generator import n_params
 from degas_nb.space.genotype import Genotype
 from degas_nb.judge.metrics import score_images
-from degas_nb.ground.runs import RunFolder
+from degas_nb.ground.folders import RunFolder
 from degas_nb.search.alternating import Search, SearchConfig, cosine
 from degas_nb.ground.errors import UserError
 

@@ -9,7 +9,7 @@ from degas_nb.app import cli
 from degas_nb.ground.data import load
 from degas_nb.gan.training import GANTraining
 from degas_nb.space.genotype import Genotype
-from degas_nb.ground.runs import RunFolder
+from degas_nb.ground.folders import RunFolder
 from degas_nb.search.alternating import Search
 from commands import FEW, as_undisturbed, copy, degas, pictures, same, search_argv, signalled, snapshot, state, trace, train_argv, with_state
 

@@ -343,7 +343,7 @@ def test_zips_that_are_not_understood(at, value, tmp_path):
 
 @pytest.mark.parametrize('kind', ['search', 'gan'])
 def test_the_folder_of_a_run_is_no_folder_of_images(kind, tmp_path):
-    from degas_nb.ground.runs import RunFolder
+    from degas_nb.ground.folders import RunFolder
     run = RunFolder.create(tmp_path/'run', kind, {}, {})
     write(run.samples/'samples_000001.png', png())
     refused('folder of a run', what=tmp_path/'run')

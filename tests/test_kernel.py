@@ -6,7 +6,7 @@ import time
 import pytest
 from jupyter_client.manager import start_new_kernel
 
-from degas_nb.ground.runs import RunFolder
+from degas_nb.ground.folders import RunFolder
 from lab import ROOT
 
 SEARCH = '''from degas_nb.ground.data import load

@@ -16,7 +16,7 @@ from degas_nb.views import widgets
 from degas_nb.views.dashboard import Dashboard
 from degas_nb.views.live import live, stop_all
 from degas_nb.views.replay import replay, watch
-from degas_nb.ground.runs import RunFolder
+from degas_nb.ground.folders import RunFolder
 from degas_nb.ground.errors import UserError
 from toys import NAN, Kept, Run, Step, recorded, until, weights
 

@@ -12,7 +12,7 @@ import pytest
 
 from degas_nb.views.dashboard import best_of_each
 from degas_nb.views.replay import Tail, player, replay, row_losses, scrub, thinned, watch
-from degas_nb.ground.runs import RunFolder
+from degas_nb.ground.folders import RunFolder
 from degas_nb.ground.errors import UserError
 from toys import NAN, recorded, until, weights
 

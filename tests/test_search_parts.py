@@ -24,7 +24,7 @@ from degas_nb.search.mixed import MixedOp, candidates
 from degas_nb.space.ops import batch_norm
 from degas_nb.search.prune import PRUNING_RULES, mixing_weights, prune
 from degas_nb.search.pyramid import KERNELS, collapse, laplacian_pyramid, lap1, reconstruction_loss
-from degas_nb.ground.runs import RunFolder, shipped_run
+from degas_nb.ground.folders import RunFolder, shipped_run
 from degas_nb.search.alternating import Search, SearchConfig, bf16_on_cpu
 from degas_nb.ground.errors import UserError
 

@@ -26,7 +26,7 @@ from tornado.web import HTTPError
 
 from degas_nb.app import cli
 from degas_nb.gan.training import GANConfig
-from degas_nb.ground.runs import RunFolder
+from degas_nb.ground.folders import RunFolder
 from degas_nb.search.alternating import SearchConfig
 from lab import FAINT, ROOT, Watched, shoot
 

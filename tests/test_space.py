@@ -18,7 +18,7 @@ from degas_nb.search.mixed import candidates
 from degas_nb.space.ops import KINDS, Conv, Op, SepConv, UpConv, batch_norm, batch_statistics, build_op, register_op
 from degas_nb.search.prune import explain_in, explain_prune, prune
 from degas_nb.views.replay import replay
-from degas_nb.ground.runs import RunFolder, shipped_run
+from degas_nb.ground.folders import RunFolder, shipped_run
 from degas_nb.search.alternating import Search, SearchConfig
 from degas_nb.ground.errors import UserError
 from degas_nb.search.supernet import SuperGenerator, by_name

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from degas_nb.views.live import ALIVE
-from degas_nb.ground.runs import RunFolder
+from degas_nb.ground.folders import RunFolder
 
 NAN = float('nan')
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from degas_nb.space.genotype import Genotype
 from degas_nb.search.prune import prune
-from degas_nb.ground.runs import RunFolder, write_json
+from degas_nb.ground.folders import RunFolder, write_json
 
 BUILTIN = Path(__file__).parents[1]/'degas_nb/builtin'
 

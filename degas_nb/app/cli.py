@@ -45,7 +45,8 @@ from ..judge.metrics import Statistics, check_kind, check_npz, describe_images, 
 from ..search.prune import explain_prune, prune
 from ..ground.ranks import RankLost, Ranks, exit_at_once, find_device
 from .report import demo_report, run_report
-from ..ground.runs import FULL, Diverged, RunFolder, RunWarning, Unread, atomic_write, check_free, checked_fields, differences, read_json, room_for, write_json
+from ..ground.folders import FULL, Diverged, RunFolder, RunWarning, atomic_write, check_free, read_json, room_for, write_json
+from ..ground.runs import Unread, checked_fields, differences
 from ..search.alternating import Search, SearchConfig, plain_settings, search_settings
 from ..ground.errors import UserError, user_path
 from ..ground.show import image_grid, save_grid

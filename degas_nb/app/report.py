@@ -25,7 +25,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from ..space.genotype import Genotype, svg
-from ..ground.runs import RunFolder, atomic_write, read_json
+from ..ground.folders import RunFolder, atomic_write, read_json
 from ..ground.errors import user_path, UserError
 from ..views.widgets import best_op, static_text
 

@@ -28,7 +28,8 @@ from ..space.genotype import Genotype
 from ..ground.graphs import Recorded, load_optimiser_, optimiser_state, ready_, set_rate_
 from ..space.ops import batch_statistics
 from ..ground.ranks import Ranks, check_tf32, deterministic, float32_products
-from ..ground.runs import Diverged, Planned, Randoms, RunFolder, check_least, checked_history, epoch_permutation, other_plan, stream_seed
+from ..ground.folders import Diverged, RunFolder
+from ..ground.runs import Planned, Randoms, check_least, checked_history, epoch_permutation, other_plan, stream_seed
 from ..ground.errors import UserError, renamed, user_path
 
 # %% ../../nbs/gan/03_training.ipynb #0ef57997

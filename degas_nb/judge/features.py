@@ -35,7 +35,8 @@ from torch import Generator, Tensor, nn
 
 from ..ground.data import DATASETS, Images, ManySizes, Source, cache_place, decode, fetched, in_order, load, named_source, path_source, spread, to_uint8
 from ..ground.ranks import find_device, float32_products
-from ..ground.runs import atomic_write, stream_seed
+from ..ground.folders import atomic_write
+from ..ground.runs import stream_seed
 from ..ground.errors import UserError, user_path
 
 # %% ../../nbs/judge/01_features.ipynb #e779f762

@@ -26,7 +26,7 @@ from torch import Generator, Tensor
 
 from ..ground.data import Images
 from .features import Extractor, Features, FIDInception, Mixed, extract
-from ..ground.runs import atomic_write
+from ..ground.folders import atomic_write
 from ..ground.errors import UserError, renamed, user_path
 
 # %% ../../nbs/judge/02_metrics.ipynb #b825fc82

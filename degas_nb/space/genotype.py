@@ -16,7 +16,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from .ops import KINDS, SCALES, usable_name
-from ..ground.runs import RunFolder, read_json, write_json
+from ..ground.folders import RunFolder, read_json, write_json
 from ..ground.errors import UserError, user_path
 from ..ground.show import op_colour
 

@@ -27,7 +27,7 @@ from IPython.display import display
 
 from .dashboard import Dashboard, best_of_each
 from .live import Background, end_former
-from ..ground.runs import RunFolder
+from ..ground.folders import RunFolder
 from ..ground.errors import UserError
 from .widgets import BEST, LINES, REST, SOFT, Curve, Explorer, static_text
 
