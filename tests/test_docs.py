@@ -1,4 +1,5 @@
 """The site: a page for every notebook, links that lead somewhere, formulas, figures and search alive, nothing asked from outside."""
+import ast
 import functools
 import http.server
 import json
@@ -70,10 +71,12 @@ def test_every_notebook_has_a_page(site, pages):
 
 
 def test_exported_names_are_documented(site):
+    "Those of `__all__`: what other modules need and no reader meets stays out of the pages."
     for module in sorted((ROOT / 'degas_nb').rglob('[a-z]*.py')):
         page = site[0] / module.relative_to(ROOT / 'degas_nb').with_suffix('.html')
         if not page.exists(): continue
-        names = re.findall(r'^(?:def|class) ([a-zA-Z]\w*)', module.read_text(), re.M)
+        public = next(ast.literal_eval(node.value) for node in ast.parse(module.read_text()).body if isinstance(node, ast.Assign) and node.targets[0].id == '__all__')
+        names = [n for n in re.findall(r'^(?:def|class) ([a-zA-Z]\w*)', module.read_text(), re.M) if n in public]
         missing = [n for n in names if f'>{n}<' not in page.read_text()]
         assert page.read_text().count('href="../source/') >= len(names)
         assert not missing, f'{module.stem}: {missing}'
