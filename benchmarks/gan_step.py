@@ -3,7 +3,8 @@ from baselines_gan import PlainCritic, PlainCriticStep, same_critic
 from measure import in_turns
 
 from degas_nb.ground.data import load
-from degas_nb.gan.training import GANConfig, GANTraining, descend
+from degas_nb.gan.steps import descend
+from degas_nb.gan.training import GANConfig, GANTraining
 from degas_nb.space.genotype import Genotype
 
 

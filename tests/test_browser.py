@@ -552,7 +552,7 @@ def lesson_cells(lesson, mark):
 
 
 # lesson -> what its live cell holds
-LIVE = {'views/05_live': 'live(run, Dashboard(), pictures=pictures, paused=True)', 'search/07_alternating': 'live(search, Dashboard(), pictures=pictures, paused=True)', 'gan/03_training': 'live(run, pictures=drawn, paused=True)'}
+LIVE = {'views/05_live': 'live(run, Dashboard(), pictures=pictures, paused=True)', 'search/07_alternating': 'live(search, Dashboard(), pictures=pictures, paused=True)', 'gan/04_training': 'live(run, pictures=drawn, paused=True)'}
 
 
 @pytest.fixture(scope='module')
@@ -813,7 +813,7 @@ def test_the_live_cell_of_a_lesson(explorers, lesson):
     assert board.root.evaluate(ROOM) == before, 'the first step makes the page jump'
     top, bottom = board.root.evaluate('v => [v.querySelector(".dg-buttons").getBoundingClientRect().top, v.querySelector(".dg-curves").getBoundingClientRect().bottom]')
     assert bottom - top < 400, f'the losses are {bottom - top:.0f} pixels below the buttons'
-    for action in {'gan/03_training': ['stop'], 'search/07_alternating': ['step'] * 5}.get(lesson, ['continue']): board.press(action)   # steps that are in flight when the next cell starts
+    for action in {'gan/04_training': ['stop'], 'search/07_alternating': ['step'] * 5}.get(lesson, ['continue']): board.press(action)   # steps that are in flight when the next cell starts
     it.run(i + 2)
     errors = [o for k in range(3) for o in it.outputs(i + k) if o['output_type'] == 'error']
     assert not errors, '\n'.join(errors[0]['traceback'])

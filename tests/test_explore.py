@@ -334,7 +334,7 @@ def of_the_reader(path):
 def test_what_moves_keeps_what_it_needs():
     "A cell that is run again, or another one that takes the name, must not change what a slider computes: what it needs is a default or a closure."
     handed = {path.stem: list(of_the_reader(path)) for path in sorted((ROOT/'nbs').glob('*.ipynb'))}
-    for lesson in ('views/01_widgets', 'views/02_explore', 'views/03_planes', 'space/03_generator', 'search/01_pyramid', 'search/03_mixed', 'search/04_merged', 'search/02_glo', 'search/07_alternating', 'search/08_prune', 'gan/02_frameworks', 'gan/03_training', 'judge/02_metrics', 'live_lessons'):
+    for lesson in ('views/01_widgets', 'views/02_explore', 'views/03_planes', 'space/03_generator', 'search/01_pyramid', 'search/03_mixed', 'search/04_merged', 'search/02_glo', 'search/07_alternating', 'search/08_prune', 'gan/02_frameworks', 'gan/04_training', 'judge/02_metrics', 'live_lessons'):
         assert handed[lesson], lesson
     stale = {f'{lesson}: {name}': reads for lesson, found in handed.items() for name, reads in found if reads}
     assert not stale, stale

@@ -13,7 +13,8 @@ from degas_nb.gan.critic import ConvMeanPool, ResNetCritic, Scores
 from degas_nb.ground.data import Images
 from degas_nb.judge.features import Recipe, SmallFeatures, small_features
 from degas_nb.gan.frameworks import FRAMEWORKS, consistency, find_framework, score_together
-from degas_nb.gan.training import GANConfig, GANTraining, descend, draw_images, trained_generator
+from degas_nb.gan.steps import descend
+from degas_nb.gan.training import GANConfig, GANTraining, draw_images, trained_generator
 from degas_nb.space.baselines import BASELINES, STATISTICS, build_generator, layers, match_params
 from degas_nb.space.generator import n_params
 from degas_nb.space.genotype import Genotype
