@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from degas_nb.app import cli
+from degas_nb.app.main import main
 from degas_nb.ground.folders import Trace
 
 TINY = ['--limit', '96', '--batch-size', '32', '--width', '4', '--z-dim', '16']
@@ -29,7 +29,7 @@ def quiet_machine(tmp_path_factory):
 
 def process(*argv):
     "The real `degas` in a process of its own."
-    return subprocess.run([sys.executable, '-m', 'degas_nb.app.cli', *map(str, argv)], capture_output=True, text=True, timeout=100)
+    return subprocess.run([sys.executable, '-m', 'degas_nb.app.main', *map(str, argv)], capture_output=True, text=True, timeout=100)
 
 
 class Done(NamedTuple):
@@ -70,7 +70,7 @@ def signalled(step, signals, *argv):
         for s in signals if record['step'] == step else (): signal.raise_signal(s)  # to this thread; another one may get `os.kill`'s late, and two signals become one
     def work():
         Trace.append = append_and_signal
-        cli.main([*map(str, argv)])
+        main([*map(str, argv)])
     return forked(work)
 
 
@@ -78,13 +78,13 @@ def on_small_disk(kb, *argv):
     "`degas` where no file may be larger than `kb`: the system's answer is that of a full disk."
     def work():
         resource.setrlimit(resource.RLIMIT_FSIZE, (kb*1024, kb*1024))
-        cli.main([*map(str, argv)])
+        main([*map(str, argv)])
     return forked(work)
 
 
 def degas(*argv):
     "In this process, which is 3 seconds faster: the exit code."
-    try: cli.main([*map(str, argv)])
+    try: main([*map(str, argv)])
     except SystemExit as e: return e.code or 0
     return 0
 

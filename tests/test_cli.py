@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from degas_nb.app import cli
+from degas_nb.app.main import COMMANDS
 from degas_nb.gan.frameworks import FRAMEWORKS
 from degas_nb.space.genotype import DEGAS, Genotype
 from degas_nb.ground.folders import RunFolder
@@ -210,7 +210,7 @@ def test_stdout_is_for_results(found, tmp_path):
     assert done.returncode == 0 and done.stdout.splitlines()[0].startswith('s1 = ') and 'Traceback' not in done.stderr
 
 
-@pytest.mark.parametrize('argv', [['--help'], [], *[[name, '--help'] for name in cli.COMMANDS], ['search', '--resume', '--help']])
+@pytest.mark.parametrize('argv', [['--help'], [], *[[name, '--help'] for name in COMMANDS], ['search', '--resume', '--help']])
 def test_help(argv, capsys):
     assert degas(*argv) == 0
     assert 'degas' in capsys.readouterr().out

@@ -9,7 +9,8 @@ from dataclasses import dataclass, replace
 import pytest
 import torch
 
-from degas_nb.app import cli
+from degas_nb.app.driving import drive
+from degas_nb.app.main import main
 from degas_nb.ground.data import Images
 from degas_nb.judge.features import small_features
 from degas_nb.gan.training import GANConfig, GANTraining
@@ -325,7 +326,7 @@ def test_a_tensor_is_described_wherever_it_lies(simgpu):
 
 def degas(*argv):
     "The exit code of a command in this process."
-    try: cli.main([str(a) for a in argv])
+    try: main([str(a) for a in argv])
     except SystemExit as e: return e.code
     return 0
 
@@ -419,7 +420,7 @@ def driven(run, folder, every=60., often=100):
     "The run's folder after a drive, and what it raised."
     folder = RunFolder.create(folder, 'search', {}, {})
     looked = []
-    try: cli.drive(run, folder, 'test', lambda s: s.losses, lambda s: s.record(), lambda s: looked.append(s.n), lambda s: s.n % often == 0, every)
+    try: drive(run, folder, 'test', lambda s: s.losses, lambda s: s.record(), lambda s: looked.append(s.n), lambda s: s.n % often == 0, every)
     except (UserError, RuntimeError) as e: return folder, [r['step'] for r in folder.trace.read()], looked, str(e)
     return folder, [r['step'] for r in folder.trace.read()], looked, None
 

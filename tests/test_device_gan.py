@@ -207,7 +207,7 @@ def test_a_step_is_float32_whatever_the_process_allows(simgpu, monkeypatch):
 
 @pytest.fixture
 def degas(simgpu, tmp_path, monkeypatch):
-    from degas_nb.app.cli import main
+    from degas_nb.app.main import main
     monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path/'cache'))
     monkeypatch.chdir(tmp_path)
     pixels = torch.randint(0, 90, (66, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(1)) + 80*(torch.arange(66, dtype=torch.uint8) % 3)[:, None, None, None]
@@ -236,9 +236,9 @@ def test_degas_train_sample_and_score_on_the_device(framework, conditional, dega
 
 @pytest.mark.parametrize('home', ['cpu', 'simgpu'])
 def test_degas_train_goes_on_elsewhere_and_says_what_begins_anew(home, degas, capsys):
-    from degas_nb.app.cli import Source
+    from degas_nb.app.driving import ImageSource
     other = 'simgpu' if home == 'cpu' else 'cpu'
-    source = Source('pictures')
+    source = ImageSource('pictures')
     pictures = source.load(16)
     run = GANTraining.from_config('resnet', pictures, GANConfig(**TINY | dict(conditional=True)), home)
     folder = RunFolder.create('run', 'gan', run.settings(), source.about(pictures))

@@ -203,11 +203,11 @@ def windows(code, *argv):
 
 
 def test_commands_without_what_windows_lacks(tmp_path):
-    done = windows('from degas_nb.app.cli import main; main()', *search_argv(tmp_path/'run', epochs=1))
+    done = windows('from degas_nb.app.main import main; main()', *search_argv(tmp_path/'run', epochs=1))
     assert done.returncode == 0 and done.stderr.count('cannot be locked') == 1 and 'Traceback' not in done.stderr, done.stderr
     assert {'checkpoint.pt', 'genotype.json', 'report.html'} <= {p.name for p in (tmp_path/'run').iterdir()}
     for argv in ['search', '--resume', '--out', tmp_path/'run'], train_argv(tmp_path/'gan', genotype=tmp_path/'run'), ['sample', tmp_path/'gan', '--n', 4, '--out', tmp_path/'x.png']:
-        done = windows('from degas_nb.app.cli import main; main()', *argv)
+        done = windows('from degas_nb.app.main import main; main()', *argv)
         assert done.returncode == 0 and 'Traceback' not in done.stderr, done.stderr
 
 

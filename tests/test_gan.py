@@ -8,7 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from degas_nb.app.cli import checked_run
+from degas_nb.app.driving import checked_run
 from degas_nb.gan.critic import ConvMeanPool, ResNetCritic, Scores
 from degas_nb.ground.data import Images
 from degas_nb.judge.features import Recipe, SmallFeatures, small_features

@@ -5,7 +5,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from degas_nb.app import cli
+import degas_nb
+from degas_nb.app.driving import command_lines
+from degas_nb.app.main import COMMANDS, flags_of
 from degas_nb.ground.data import load
 from degas_nb.gan.training import GANTraining
 from degas_nb.space.genotype import Genotype
@@ -41,7 +43,7 @@ def test_a_finished_search_is_made_longer(found, tmp_path):
     assert [s.lr for s in steps] == [r['lr'] for r in rows[12:]] and same(by_hand.net.state_dict(), state(out)['net'])
     assert config(out)['config']['epochs'] == 6 and config(out)['history'] == by_hand.history
     assert Genotype.load(out).meta['epochs'] == 6
-    lines = cli.command_lines(RunFolder.open(out))
+    lines = command_lines(RunFolder.open(out))
     assert '--epochs 4' in lines[0] and '--resume --epochs 6' in lines[1] and 'step 12' in lines[1] and all(words in (out/'report.html').read_text() for words in ('--epochs 4', '--resume --epochs 6'))
 
 
@@ -73,7 +75,7 @@ def test_what_a_run_writes_is_among_its_settings(tmp_path):
     assert signalled(3, [15], *train_argv(out, '--sample-every', 2, '--save-every', 30)).returncode == 143
     assert degas('train', '--resume', '--out', out) == 0
     assert {f'samples_{n:06d}.png' for n in (0, 2, 4, 6)} == {p.name for p in (out/'samples').iterdir()}
-    assert '--sample-every 2' in cli.command_lines(RunFolder.open(out))[0]
+    assert '--sample-every 2' in command_lines(RunFolder.open(out))[0]
     assert degas('train', '--resume', '--steps', 10, '--sample-every', 3, '--out', out) == 0
     assert {f'samples_{n:06d}.png' for n in (9, 10)} < {p.name for p in (out/'samples').iterdir()} and not (out/'samples'/'samples_000008.png').exists()
 
@@ -196,7 +198,7 @@ def test_init_keep_goes_on_from_the_weights_of_a_run(drawn, found, tmp_path, lin
     assert signalled(1, [9], *argv(out)).returncode == -9 and state(out)['step'] == 0  # what it began with is kept from the first moment
     assert degas('train', '--resume', '--out', out) == 0
     as_undisturbed(out, whole)
-    assert config(out)['start'] == str(drawn) and f'--genotype {drawn}' in cli.command_lines(RunFolder.open(out))[0] and '--init keep' in cli.command_lines(RunFolder.open(out))[0]
+    assert config(out)['start'] == str(drawn) and f'--genotype {drawn}' in command_lines(RunFolder.open(out))[0] and '--init keep' in command_lines(RunFolder.open(out))[0]
     assert 'began with the weights' in line('score', out, '--untrained', '--n', 20)
     before = snapshot(tmp_path)
     assert 'gan run is needed' in line(*train_argv(tmp_path/'x', '--init', 'keep', genotype=found))
@@ -206,7 +208,7 @@ def test_init_keep_goes_on_from_the_weights_of_a_run(drawn, found, tmp_path, lin
 
 # ---------------------------------------------------------------- advice
 
-RAISED_BY = {'data.py': {'search', 'train', 'score', 'demo'}, 'search.py': {'search'}, 'glo.py': {'search'}, 'gan.py': {'train'}, 'metrics.py': {'score'}, 'features.py': {'score'}}  # commands that can meet every message of a module
+RAISED_BY = dict(search={'search', 'prune'}, gan={'train'}, judge={'score'})  # commands that can meet the messages of a room
 
 
 def advised(path):
@@ -214,19 +216,19 @@ def advised(path):
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Call) and getattr(node.func, 'id', getattr(node.func, 'attr', '')) in ('UserError', 'Diverged', 'RankLost', 'warn', 'say'):
             texts = [part.value for arg in node.args for part in ast.walk(arg) if isinstance(part, ast.Constant) and isinstance(part.value, str)]
-            named = [name for text in texts for name in re.findall(r'degas ([a-z]+)', text) if name in cli.COMMANDS]  # of another command, which is named
-            yield from ((flag, text) for text in texts for flag in re.findall(r'--[a-z][a-z-]*[a-z]', text) if not any(flag in cli.flags_of(cli.COMMANDS[name]) for name in named))
+            named = [name for text in texts for name in re.findall(r'degas ([a-z]+)', text) if name in COMMANDS]  # of another command, which is named
+            yield from ((flag, text) for text in texts for flag in re.findall(r'--[a-z][a-z-]*[a-z]', text) if not any(flag in flags_of(COMMANDS[name]) for name in named))
 
 
 def test_no_error_advises_a_flag_that_its_command_lacks():
-    flags = {name: cli.flags_of(command) | {'--help', '--version'} for name, command in cli.COMMANDS.items()}
+    flags = {name: flags_of(command) | {'--help', '--version'} for name, command in COMMANDS.items()}
     seen = 0
-    for path in sorted(Path(cli.__file__).parent.glob('*.py')):
+    for path in sorted(Path(degas_nb.__file__).parent.rglob('*.py')):
         for flag, text in advised(path):
             seen += 1
             assert any(flag in known for known in flags.values()), (path.name, flag, text)
-            if path.name == 'data.py': assert all(flag in flags[name] for name in RAISED_BY['data.py']), (path.name, flag, text)
-            elif path.name in RAISED_BY: assert any(flag in flags[name] for name in RAISED_BY[path.name]), (path.name, flag, text)
+            if path.name == 'data.py': assert all(flag in flags[name] for name in ('search', 'train', 'score', 'demo')), (path.name, flag, text)
+            elif path.parent.name in RAISED_BY: assert any(flag in flags[name] for name in RAISED_BY[path.parent.name]), (path.name, flag, text)
     assert seen > 50
 
 
@@ -243,12 +245,12 @@ def test_images_that_cannot_be_read_can_be_skipped_where_that_is_advised(command
 
 def test_advice_for_little_memory_names_flags_that_are_there(monkeypatch, capsys):
     def full(self): raise MemoryError
-    for name, command in cli.COMMANDS.items():
+    for name, command in COMMANDS.items():
         monkeypatch.setattr(command, 'run', full)
         argv = dict(demo=[], search=['--data', 'x', '--out', 'y'], train=['--genotype', 'dcgan', '--data', 'x', '--out', 'y'], sample=['x', '--out', 'y'], draw=['x', '--out', 'y']).get(name, ['x'])
         assert degas(name, *argv) == 2
         said = capsys.readouterr().err
-        assert 'not enough memory' in said and set(re.findall('--[a-z-]+', said)) <= cli.flags_of(command), said
+        assert 'not enough memory' in said and set(re.findall('--[a-z-]+', said)) <= flags_of(command), said
 
 
 @pytest.mark.parametrize('spec', ['resnet', 'dcgan'])

@@ -134,9 +134,9 @@ def test_what_lies_beside_splits_is_said(made):
 
 
 def test_classes_reach_the_record_of_a_run(tmp_path):
-    from degas_nb.app.cli import Source
+    from degas_nb.app.driving import ImageSource
     where = folder_of(tmp_path/'set', pictures('Train/a', 'Train/b', 'Valid/a', 'Valid/b'))
-    source = Source(str(where))
+    source = ImageSource(str(where))
     about = json.loads(json.dumps(source.about(source.load(32))))
     assert about['classes'] == ['a', 'b'] and '2 classes from folders: a, b; splits Train, Valid' in about['notes'] and about['prepared']
 
@@ -391,5 +391,5 @@ def test_what_is_no_name_and_no_size(wrong): refused(**wrong)
 
 def test_what_was_understood_is_printed_by_the_command(tmp_path):
     where = folder_of(tmp_path/'set', pictures('train/a', 'train/b', 'val/a', 'val/b'))
-    done = subprocess.run([sys.executable, '-c', 'from degas_nb.app.cli import main; main()', 'score', str(where), str(where), '--n', '10'], capture_output=True, text=True)
+    done = subprocess.run([sys.executable, '-c', 'from degas_nb.app.main import main; main()', 'score', str(where), str(where), '--n', '10'], capture_output=True, text=True)
     assert '2 classes from folders: a, b; splits train, val' in done.stderr, done.stderr

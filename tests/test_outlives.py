@@ -7,7 +7,7 @@ from commands import as_undisturbed, degas, pictures, search_argv, signalled, st
 
 pytestmark = pytest.mark.usefixtures('quiet_machine')
 
-COMMAND = [sys.executable, '-m', 'degas_nb.app.cli']
+COMMAND = [sys.executable, '-m', 'degas_nb.app.main']
 
 
 def with_streams(argv, stdout='', stderr=''):
@@ -71,7 +71,7 @@ def test_a_score_is_kept_before_it_is_printed(tmp_path):
 
 def test_a_file_never_gets_the_number_of_a_closed_stream(tmp_path):
     "Where stderr is closed, the next file that is opened would be file 2, and what a library complains about would end in it."
-    code = "import os, sys; sys.path.insert(0, 'tests')\nfrom degas_nb.app.cli import manners\nwith manners():\n  with open(sys.argv[1], 'wb') as f: f.write(str(f.fileno()).encode())"
+    code = "import os, sys; sys.path.insert(0, 'tests')\nfrom degas_nb.app.main import manners\nwith manners():\n  with open(sys.argv[1], 'wb') as f: f.write(str(f.fileno()).encode())"
     words = f"'{sys.executable}' -c \"{code}\" '{tmp_path}/x'"
     subprocess.run(['bash', '-c', f'{words} >&- 2>&- <&-'], timeout=100, check=True)
     assert int((tmp_path/'x').read_text()) > 2

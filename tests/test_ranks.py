@@ -123,7 +123,7 @@ def test_commands_on_two_ranks(tmp_path):
     "One folder, one trace, one voice; stopped by a signal to one rank and taken up alone."
     out, gan = tmp_path/'search', tmp_path/'gan'
     flags = ['--data', 'emoji', '--limit', '96', '--batch-size', '32', '--width', '4', '--z-dim', '16']
-    launch = [sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc_per_node', '2', '-m', 'degas_nb.app.cli']
+    launch = [sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc_per_node', '2', '-m', 'degas_nb.app.main']
     env = dict(os.environ, OMP_NUM_THREADS='1')
     done = subprocess.run([*launch, 'search', '--epochs', '2', *flags, '--out', str(out)], capture_output=True, text=True, timeout=120, env=env)
     assert done.returncode == 0, done.stderr[-2000:]
@@ -139,7 +139,7 @@ def test_commands_on_two_ranks(tmp_path):
 
 # ---------------------------------------------------------------- a rank, or the launcher, is killed
 
-LAUNCH = [sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc_per_node', '2', '-m', 'degas_nb.app.cli']
+LAUNCH = [sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc_per_node', '2', '-m', 'degas_nb.app.main']
 FLAGS = ['--data', 'emoji', '--limit', '96', '--batch-size', '32', '--width', '4', '--z-dim', '16']
 LONG = {'search': ['search', '--epochs', '10000', *FLAGS, '--save-every', '0'], 'train': ['train', '--genotype', 'dcgan', '--steps', '30000', *FLAGS, '--save-every', '0']}
 
@@ -189,7 +189,7 @@ def test_a_killed_rank_ends_the_others_with_one_line(command, victim, tmp_path):
     assert ours.count('another process of this run has ended') == 1 and f'degas {command} --resume --out {out}' in ours, ours[-3000:]
     assert 'all_reduce' not in ours and 'Connection closed by peer' not in ours
     step = torch.load(out/'checkpoint.pt', weights_only=True)['step']
-    done = subprocess.run([sys.executable, '-m', 'degas_nb.app.cli', command, '--resume', *(['--epochs', str(-(-step//3))] if command == 'search' else ['--steps', str(step + 1)]), '--out', str(out)], capture_output=True, text=True, timeout=100)
+    done = subprocess.run([sys.executable, '-m', 'degas_nb.app.main', command, '--resume', *(['--epochs', str(-(-step//3))] if command == 'search' else ['--steps', str(step + 1)]), '--out', str(out)], capture_output=True, text=True, timeout=100)
     assert done.returncode == 0, done.stderr[-2000:]  # the folder is free, and the run goes on
 
 

@@ -6,7 +6,8 @@ import pytest
 import torch
 from PIL import Image
 
-from degas_nb.app import cli
+from degas_nb.app import commands, driving
+from degas_nb.app.main import main
 from degas_nb.judge import features
 from degas_nb.ground.data import Images
 from degas_nb.judge.features import InceptionFeatures, Mixed, as_they_are, eye, inception_net, of_size, small_features, squared
@@ -44,7 +45,7 @@ def taught(tmp_path_factory):
 
 
 def degas(*argv):
-    try: cli.main([*map(str, argv)])
+    try: main([*map(str, argv)])
     except SystemExit as e: return e.code or 0
     return 0
 
@@ -134,8 +135,8 @@ def test_the_small_classifier_looks_at_squares_of_16_to_64(w, h, side, tmp_path,
     "What it learns from is brought to them as what it judges: whole."
     for c in 'ab': folder(tmp_path/'real'/c, [(w, h)], 6)
     def found(name, weights, labelled, *more): raise UserError(f'learns from {tuple(labelled.pixels.shape)}, {labelled.prepared}')
-    monkeypatch.setattr(cli, 'find_extractor', found)
-    with pytest.raises(UserError, match=rf'\(12, 3, {side}, {side}\)'): cli.ScoreCommand(str(tmp_path/'real'), str(tmp_path/'real')).run()
+    monkeypatch.setattr(commands, 'find_extractor', found)
+    with pytest.raises(UserError, match=rf'\(12, 3, {side}, {side}\)'): commands.ScoreCommand(str(tmp_path/'real'), str(tmp_path/'real')).run()
 
 
 @pytest.mark.parametrize('write', [lambda p, x: np.savez(p.with_suffix('.npz'), x), lambda p, x: np.savez_compressed(p.with_suffix('.npz'), images=x.transpose(0, 3, 1, 2)), lambda p, x: np.save(p.with_suffix('.npy'), x)])
@@ -169,7 +170,7 @@ def test_statistics_know_what_they_are_of(tmp_path, scored, taught):
 def no_work(monkeypatch):
     "Whoever decodes, trains or draws has begun too early."
     def begun(*a, **k): raise AssertionError('the work has begun')
-    for module, name in ((cli, 'load'), (cli, 'as_they_are'), (cli, 'draw_images'), (features, 'train_classifier')): monkeypatch.setattr(module, name, begun)
+    for module, name in ((driving, 'load'), (driving, 'as_they_are'), (commands, 'draw_images'), (features, 'train_classifier')): monkeypatch.setattr(module, name, begun)
 
 
 @pytest.mark.parametrize('flags, words', [
@@ -224,7 +225,7 @@ def test_a_result_is_printed_before_it_is_saved(tmp_path, monkeypatch, capsys, t
 
 
 def test_few_images_are_said_before_the_training(tmp_path, taught, refused, monkeypatch):
-    monkeypatch.setattr(cli, 'find_extractor', lambda *a: 1/0)
+    monkeypatch.setattr(commands, 'find_extractor', lambda *a: 1/0)
     assert 'holds 3 images' in refused(folder(tmp_path/'a', ONE_SIZE, 3), taught)
     assert 'holds 1 image:' in refused(taught, folder(tmp_path/'b', ONE_SIZE, 1), '--features', taught)
 

@@ -24,7 +24,8 @@ from jupyter_server.services.kernels.kernelmanager import ServerKernelManager
 from tornado.iostream import StreamClosedError
 from tornado.web import HTTPError
 
-from degas_nb.app import cli
+from degas_nb.app.main import main
+from degas_nb.app.page import dashboard_page, free_port, in_a_line, page_kernels
 from degas_nb.gan.training import GANConfig
 from degas_nb.ground.folders import RunFolder
 from degas_nb.search.alternating import SearchConfig
@@ -36,7 +37,7 @@ TINY = '--limit 96 --batch-size 32 --width 4 --z-dim 16 --epochs 4'.split()
 def degas(*words, **kw):
     "The command in a process of its own, not waited for."
     env = os.environ | dict(OMP_NUM_THREADS='1', PYTHONPATH=str(ROOT), PYTHONSAFEPATH='1') | kw.pop('env', {})
-    return subprocess.Popen([sys.executable, '-m', 'degas_nb.app.cli', *map(str, words)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env, **kw)
+    return subprocess.Popen([sys.executable, '-m', 'degas_nb.app.main', *map(str, words)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env, **kw)
 
 
 @pytest.fixture(scope='module')
@@ -83,10 +84,10 @@ def serve(tmp_path):
 @pytest.fixture
 def refusal(monkeypatch, capsys):
     "What the command says before it ends with 2, having printed nothing else."
-    monkeypatch.setattr(cli, 'exit_at_once', lambda code=0: None)
+    monkeypatch.setattr('degas_nb.app.main.exit_at_once', lambda code=0: None)
 
     def refused(*words):
-        with pytest.raises(SystemExit) as left: cli.main(['dashboard', *map(str, words)])
+        with pytest.raises(SystemExit) as left: main(['dashboard', *map(str, words)])
         out, err = capsys.readouterr()
         assert (left.value.code, out, len(err.splitlines())) == (2, '', 1), err
         return err
@@ -114,7 +115,7 @@ def test_refusals(searched, tmp_path, refusal):
 
 
 def test_voila_missing(searched, monkeypatch, refusal):
-    monkeypatch.setattr(cli, 'find_spec', lambda name: None)
+    monkeypatch.setattr('degas_nb.app.page.find_spec', lambda name: None)
     assert refusal(searched).strip() == "degas: degas dashboard needs Voila: pip install 'degas_nb[lab]'"
 
 
@@ -163,7 +164,7 @@ def test_only_with_the_token_and_only_here(searched, serve, tmp_path):
 
 def test_a_kernel_without_a_page_is_ended():
     "8 looks after its page has gone, 60 when none ever came; one that starts or ends at the moment is left alone, one that died is not."
-    manager, ended = cli.page_kernels(), []
+    manager, ended = page_kernels(), []
 
     async def alive(): return True
 
@@ -190,7 +191,7 @@ def test_a_kernel_without_a_page_is_ended():
 
 
 def manager_of(kernel):
-    manager = cli.page_kernels()(kernel_manager_class='jupyter_server.services.kernels.kernelmanager.ServerKernelManager')
+    manager = page_kernels()(kernel_manager_class='jupyter_server.services.kernels.kernelmanager.ServerKernelManager')
     manager._kernels['k'] = kernel
     return manager
 
@@ -210,7 +211,7 @@ def test_a_kernel_that_starts_or_ends_raises_nothing(kernel):
 @pytest.mark.parametrize('error', [ValueError('two\nlines'), KeyError('x'), RuntimeError()])
 def test_the_server_says_what_goes_wrong_in_a_line(error, caplog):
     log = logging.getLogger('degas.test')
-    log.addFilter(cli.in_a_line)
+    log.addFilter(in_a_line)
     try: raise error
     except Exception: log.error('Uncaught exception GET %s\nand more', '/x', exc_info=True)
     said = caplog.records[-1]
@@ -282,7 +283,7 @@ def moves(page, key):
 
 @pytest.mark.timeout(180)
 def test_a_finished_search(searched, serve, browser, tmp_path):
-    before, port = {p: p.read_bytes() for p in searched.rglob('*') if p.is_file()}, cli.free_port(0)
+    before, port = {p: p.read_bytes() for p in searched.rglob('*') if p.is_file()}, free_port(0)
     served = serve(searched, '--port', port)
     assert served.base == f'http://127.0.0.1:{port}'
     seen = open_page(browser, served)
@@ -361,12 +362,12 @@ def test_what_is_said_of_a_damaged_run(searched, tmp_path):
     shutil.copytree(searched, run)
     for text in ('{"format": ', '{"format": "degas-run/1", "kind": "search", "config": {"epochs": "x"}, "data": {}}'):
         (run / 'config.json').write_text(text)
-        page = cli.dashboard_page(run)
+        page = dashboard_page(run)
         assert [c['cell_type'] for c in page['cells']] == ['markdown'] * 2
         assert 'config.json' in page['cells'][1]['source'] and '<i>run' not in page['cells'][1]['source']
 
 
 def test_the_page_of_a_training_has_nothing_to_replay(searched, tmp_path):
-    source = lambda run: ' '.join(c['source'] for c in cli.dashboard_page(run.path)['cells'])
+    source = lambda run: ' '.join(c['source'] for c in dashboard_page(run.path)['cells'])
     training = RunFolder.create(tmp_path / 'gan', 'gan', GANConfig().to_dict(), dict(name='emoji'))
     assert 'scrub(' in source(RunFolder.open(searched)) and 'scrub(' not in source(training) and 'watch(' in source(training)

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from degas_nb.app.cli import main
+from degas_nb.app.main import main
 from degas_nb.ground.data import load
 from degas_nb.space.generator import Generator
 from degas_nb.space.genotype import DEGAS, Genotype, SearchSpace, SpaceEdge, space_of
