@@ -1,4 +1,5 @@
 """A real JupyterLab and a real browser for tests: fixtures `chromium`, `lab` and `browser` (conftest.py hands them out), and `Lab`, one open notebook."""
+import io
 import json
 import os
 import re
@@ -14,8 +15,10 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[1]
+PICTURES = os.environ.get('DEGAS_PICTURES')
 CHROMIUM = next((p for p in [os.environ.get('CHROMIUM'), shutil.which('chromium'), shutil.which('chromium-browser'), shutil.which('google-chrome')] if p), None)
 FLAGS = '--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update --disable-sync'.split()
 SETTINGS = {
@@ -71,6 +74,7 @@ def chromium():
 def lab(chromium, tmp_path_factory):
     "A JupyterLab of our own: loopback, random token, its configuration in a temporary folder. (url, token, root)"
     home, root, port, token = tmp_path_factory.mktemp('lab'), tmp_path_factory.mktemp('nbs'), free_port(), secrets.token_hex(16)
+    shutil.copytree(ROOT / 'nbs/pictures', root / 'pictures')          # lessons show some, as `../pictures/...`
     for name, value in SETTINGS.items():
         path = home / 'settings/@jupyterlab' / f'{name}.jupyterlab-settings'
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -183,6 +187,20 @@ def shoot(page, name, **kw):
     folder = ROOT / 'tests/shots'
     folder.mkdir(exist_ok=True)
     page.screenshot(path=folder / f'{name}.png', **kw)
+
+
+def picture(place, name):
+    "A screenshot of an element for the documentation, small, where DEGAS_PICTURES says; else for people, in tests/shots."
+    if not PICTURES: return shoot(place, name)
+    image = Image.open(io.BytesIO(place.screenshot())).convert('RGB')
+    assert len(image.getcolors(1 << 24)) > 8, f'{name} is blank'
+    for image in (image, image.quantize(256, dither=0), image.quantize(48, dither=0)):
+        file = io.BytesIO()
+        image.save(file, 'PNG', optimize=True)
+        if len(file.getvalue()) < 150_000: break
+    assert len(file.getvalue()) < 150_000, f'{name}: {len(file.getvalue())} bytes'
+    (ROOT / PICTURES).mkdir(exist_ok=True)
+    (ROOT / PICTURES / f'{name}.png').write_bytes(file.getvalue())
 
 
 def contrast(a, b):

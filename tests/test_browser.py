@@ -4,37 +4,17 @@ DEGAS_PICTURES=nbs/pictures makes the pictures of the page `live_lessons` on the
 """
 import ast
 import builtins
-import io
 import json
-import os
 import re
 import time
 
 import nbformat
 import pytest
-from PIL import Image
 
 from degas_nb.gan.training import GANConfig
 from degas_nb.ground.folders import RunFolder
-from lab import FAINT, PALE, ROOT, Lab, lab_setting, shoot, write_notebook
+from lab import FAINT, PALE, PICTURES, ROOT, Lab, lab_setting, picture, shoot, write_notebook
 from toys import recorded
-
-PICTURES = os.environ.get('DEGAS_PICTURES')
-
-
-def picture(place, name):
-    "A screenshot of an element for the documentation, small, where DEGAS_PICTURES says; else for people, in tests/shots."
-    if not PICTURES: return shoot(place, name)
-    image = Image.open(io.BytesIO(place.screenshot())).convert('RGB')
-    assert len(image.getcolors(1 << 24)) > 8, f'{name} is blank'
-    for image in (image, image.quantize(256, dither=0), image.quantize(48, dither=0)):
-        file = io.BytesIO()
-        image.save(file, 'PNG', optimize=True)
-        if len(file.getvalue()) < 150_000: break
-    assert len(file.getvalue()) < 150_000, f'{name}: {len(file.getvalue())} bytes'
-    (ROOT / PICTURES).mkdir(exist_ok=True)
-    (ROOT / PICTURES / f'{name}.png').write_bytes(file.getvalue())
-
 
 # ---- a search with its dashboard
 
@@ -542,7 +522,7 @@ def bound_and_used(source):
 
 def lesson_cells(lesson, mark):
     "The first cell of a lesson that holds `mark`; in front of it the cells that it needs, in one; behind it the next one."
-    code = [c.source for c in nbformat.read(ROOT / f'nbs/{lesson}.ipynb', 4).cells if c.cell_type == 'code' and not c.source.startswith('%%')]
+    code = [c.source for c in nbformat.read(ROOT / f'nbs/{lesson}.ipynb', 4).cells if c.cell_type == 'code' and not re.match(r'%%|#\| (exercise|check)', c.source)]
     at = next(i for i, source in enumerate(code) if mark in source)
     needed, wanted = set(), bound_and_used(code[at])[1] - set(dir(builtins))
     for i in reversed(range(at)):
@@ -772,6 +752,7 @@ ROOM = '''v => [v, ...v.querySelectorAll(".dg-figure")].map(f => { const a = v.g
 @pytest.mark.parametrize('lesson', ['views/04_dashboard', 'views/06_replay', 'search/08_prune'])
 def test_what_is_stored_fits_its_cell_and_says_how_to_get_the_controls(lab, browser, lesson):
     "A notebook that was only opened, in two widths."
+    (lab[2] / lesson).parent.mkdir(exist_ok=True)
     (lab[2] / f'{lesson}.ipynb').write_text((ROOT / f'nbs/{lesson}.ipynb').read_text())
     it = Lab(browser.new_page(viewport=dict(width=1300, height=1000)), lab, f'{lesson}.ipynb', attach=True)
     try:

@@ -333,8 +333,8 @@ def of_the_reader(path):
 
 def test_what_moves_keeps_what_it_needs():
     "A cell that is run again, or another one that takes the name, must not change what a slider computes: what it needs is a default or a closure."
-    handed = {path.stem: list(of_the_reader(path)) for path in sorted((ROOT/'nbs').glob('*.ipynb'))}
-    for lesson in ('views/01_widgets', 'views/02_explore', 'views/03_planes', 'space/03_generator', 'search/01_pyramid', 'search/03_mixed', 'search/04_merged', 'search/02_glo', 'search/07_alternating', 'search/08_prune', 'gan/02_frameworks', 'gan/04_training', 'judge/02_metrics', 'live_lessons'):
+    handed = {re.sub(r'\d\d_', '', path.relative_to(ROOT/'nbs').with_suffix('').as_posix()): list(of_the_reader(path)) for path in sorted((ROOT/'nbs').rglob('*.ipynb')) if '.ipynb_checkpoints' not in path.parts}
+    for lesson in ('views/widgets', 'views/explore', 'views/planes', 'space/generator', 'search/pyramid', 'search/mixed', 'search/merged', 'search/glo', 'search/alternating', 'search/prune', 'gan/frameworks', 'gan/training', 'judge/metrics', 'guides/live_lessons'):
         assert handed[lesson], lesson
     stale = {f'{lesson}: {name}': reads for lesson, found in handed.items() for name, reads in found if reads}
     assert not stale, stale
@@ -348,7 +348,7 @@ def test_it_is_seen_when_one_does_not(tmp_path, source, reads):
 
 def test_the_thing_to_play_with_stands_above_its_checks():
     "A student sees a widget first; what is asserted about it stands in a cell below."
-    for path in sorted((ROOT/'nbs').glob('*.ipynb')):
+    for path in sorted((ROOT/'nbs').rglob('*.ipynb')):
         for cell in nbformat.read(path, 4).cells:
             shows = [o for o in cell.get('outputs', []) if 'application/vnd.plotly.v1+json' in o.get('data', {}) or re.match('(Explorer|Dashboard|AlphaView)[(]', str(o.get('data', {}).get('text/plain', '')))]
             if shows: assert not re.search(r'^\s*(assert |test_eq|test_close|with ExceptionExpected)', cell.source, re.M), f'{path.name} {cell.id}'

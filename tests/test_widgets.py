@@ -1,4 +1,5 @@
 """The live view in a real JupyterLab and a real browser: bars move and the canvas changes while a cell is running."""
+import re
 import time
 
 import nbformat
@@ -6,7 +7,7 @@ import numpy as np
 import pytest
 
 from degas_nb.views.widgets import AlphaView, Board, Curve, best_op, board_picture, pack_curves, pack_weights
-from lab import ROOT, Lab, contrast, shoot
+from lab import ROOT, Lab, contrast, picture, shoot
 
 # ---- the board, without a browser
 
@@ -56,9 +57,10 @@ def lesson(lab, browser):
     nb = nbformat.read(ROOT / 'nbs/views/01_widgets.ipynb', 4)
     first = len(nb.cells)
     nb.cells += [nbformat.v4.new_code_cell(source) for source in CELLS]
-    nbformat.write(nb, lab[2] / 'lesson.ipynb')
+    (lab[2] / 'views').mkdir(exist_ok=True)
+    nbformat.write(nb, lab[2] / 'views/lesson.ipynb')
     page = browser.new_page(viewport=dict(width=1500, height=1000))
-    yield Lab(page, lab, 'lesson.ipynb'), nb.cells, first
+    yield Lab(page, lab, 'views/lesson.ipynb'), nb.cells, first
     page.close()
 
 
@@ -102,7 +104,7 @@ def test_alpha_view_lives_during_a_blocking_loop(lesson):
     assert len(bars) >= 8 and len(pixels) >= 8 and len(lines) >= 8
     label = view.locator('.dg-bars [role=img]').get_attribute('aria-label')
     assert 'step 39' in label and 's0-s1: ' in label
-    shoot(it.page, 'alpha_view')
+    shoot(view, 'alpha_view_loop')
     check_colours(it)
     it.run(first + 2)
     it.page.wait_for_function('() => [...document.querySelectorAll(".dg-view")].at(-1).dataset.step === "1100"', timeout=15_000)
@@ -139,12 +141,14 @@ def check_colours(it):
 @pytest.mark.timeout(180)
 def test_the_lesson_runs_and_leaves_its_picture(lesson):
     it, cells, first = lesson
-    code = [i for i, c in enumerate(cells[:first]) if c.cell_type == 'code']
+    code = [i for i, c in enumerate(cells[:first]) if c.cell_type == 'code' and not re.match(r'#\| (exercise|check)', c.source)]
     for i in code: it.run(i)
     loop = next(i for i in code if 'with AlphaView() as view' in cells[i].source)
     assert not [o for i in code for o in it.outputs(i) if o['output_type'] == 'error']
     it.page.wait_for_function('() => [...document.querySelectorAll(".dg-view")].some(v => v.dataset.step === "60")', timeout=20_000)
     data = it.outputs(loop)[0]['data']
     assert {'image/png', 'application/vnd.jupyter.widget-view+json'} <= set(data) and 'step 60' in data['text/plain']
+    it.theme('JupyterLab Light')
+    picture(it.page.locator('.dg-view[data-step="60"]').first, 'alpha_view')
     shoot(it.page, 'widgets_lesson')
     it.was_quiet()
