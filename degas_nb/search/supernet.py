@@ -17,6 +17,24 @@ from .mixed import RELAXATIONS, candidates
 from ..space.ops import batch_norm
 from ..ground.errors import UserError, renamed
 
+# %% ../../nbs/search/05_supernet.ipynb #838bd240
+def _start_alpha(
+    space:SearchSpace,                                   # whose edges
+)->tuple[nn.ParameterDict, dict[str, tuple[str, int]]]:  # group -> (edges, ops), and where each edge's row is
+    "One matrix for the edges of a kind with one menu: 0.001 times a normal number, DARTS' start."
+    alpha, row = nn.ParameterDict(), {}
+    for group, edges in space.groups().items():
+        alpha[group] = nn.Parameter(1e-3*torch.randn(len(edges), len(space.ops(edges[0]))))
+        row |= {e.name: (group, i) for i, e in enumerate(edges)}
+    return alpha, row
+
+
+def _check_choices(z_dim:int, width:int, impl:str, relaxation:str)->None:
+    "What can be said before anything is built."
+    if z_dim < 1 or width < 1: raise UserError(f"z_dim {z_dim} and width {width} must be 1 or more")
+    if impl not in IMPLS: raise UserError(f"unknown impl {impl!r}; there are {', '.join(IMPLS)}")
+    if relaxation not in RELAXATIONS: raise UserError(f"unknown relaxation {relaxation!r}; there are {', '.join(RELAXATIONS)}")
+
 # %% ../../nbs/search/05_supernet.ipynb #40bb0d31
 class SuperGenerator(nn.Module):
     "A `SearchSpace` with a mixed operation on every edge, and the alphas (DEGAS Figure 2)."
@@ -30,20 +48,18 @@ class SuperGenerator(nn.Module):
         relaxation:str='softmax',  # from alpha to weights: a name of `RELAXATIONS`
     ):
         super().__init__()
-        if z_dim < 1 or width < 1: raise UserError(f"z_dim {z_dim} and width {width} must be 1 or more")
-        if impl not in IMPLS: raise UserError(f"unknown impl {impl!r}; there are {', '.join(IMPLS)}")
-        if relaxation not in RELAXATIONS: raise UserError(f"unknown relaxation {relaxation!r}; there are {', '.join(RELAXATIONS)}")
+        _check_choices(z_dim, width, impl, relaxation)
         check_is_space(space)
         check_registered(space)
         self.space = space = space.fixed()  # what is registered later, or what `ops` says then, is of another network
         self.img_size, self.z_dim, self.width, self.relaxation = img_size, z_dim, width, relaxation
         plain = batch_norm(affine=False)
+        def mixture(e): return IMPLS[impl](candidates(e.kind, width, plain, e.scale, space.ops(e)))
         self.head = Head(z_dim, width, start_size(img_size, space.scales[space.nodes[-1]]))
         self.norms = nn.ModuleDict({n: plain(width) for n in space.nodes[:-1]})
-        self.edges = nn.ModuleDict({e.name: IMPLS[impl](candidates(e.kind, width, plain, e.scale, space.ops(e))) for e in space.edges})
+        self.edges = nn.ModuleDict({e.name: mixture(e) for e in space.edges})
         self.tail = Tail(width, plain)
-        self.alpha = nn.ParameterDict({group: 1e-3*torch.randn(len(edges), len(space.ops(edges[0]))) for group, edges in space.groups().items()})  # DARTS' start
-        self.row = {e.name: (group, i) for group, edges in space.groups().items() for i, e in enumerate(edges)}
+        self.alpha, self.row = _start_alpha(space)
         self.to(memory_format=torch.channels_last)
 
     def mixing(self,
@@ -67,13 +83,13 @@ class SuperGenerator(nn.Module):
         y:Tensor|None=None,  # (n,) labels
     )->Tensor:               # (n, 3, img_size, img_size) in [-1, 1]
         "Images."
-        first, *others = self.space.nodes
-        weights, maps, active = self.weights(), {first: self.head(z)}, {}
-        for node in others:
-            last = self.space.nodes[self.space.nodes.index(node) - 1]
+        nodes, weights = self.space.nodes, self.weights()
+        maps, active = {nodes[0]: self.head(z)}, {}
+        for last, node in zip(nodes, nodes[1:]):
             active[last] = F.relu(self.norms[last](maps[last], y), inplace=True)
-            maps[node] = node_sum([(self.edges[e.name], maps[e.src], active[e.src], self.mixing(e, weights)) for e in self.space.incoming(node)], y)
-        return self.tail(maps[self.space.nodes[-1]], y)
+            into = self.space.incoming(node)
+            maps[node] = node_sum([(self.edges[e.name], maps[e.src], active[e.src], self.mixing(e, weights)) for e in into], y)
+        return self.tail(maps[nodes[-1]], y)
 
     def weight_parameters(self)->list[nn.Parameter]:
         "What the weight step trains: everything but alpha."
@@ -83,7 +99,7 @@ class SuperGenerator(nn.Module):
         "What the alpha step trains."
         return list(self.alpha.values())
 
-
+# %% ../../nbs/search/05_supernet.ipynb #af708ea8
 def by_name(
     space:SearchSpace,           # whose alphas
     values:dict[str, Tensor],    # group -> (edges, ops)
@@ -92,6 +108,7 @@ def by_name(
     check_is_space(space)
     groups = space.groups()
     shapes = {group: (len(edges), len(space.ops(edges[0]))) for group, edges in groups.items()}
-    if not isinstance(values, dict) or {group: tuple(v.shape) for group, v in values.items()} != shapes: raise UserError(f"these alphas are of another space than {space.name}, which has {shapes}")
+    if not isinstance(values, dict) or {group: tuple(v.shape) for group, v in values.items()} != shapes:
+        raise UserError(f"these alphas are of another space than {space.name}, which has {shapes}")
     named = {e.name: dict(zip(space.ops(e), row)) for group, edges in groups.items() for e, row in zip(edges, values[group].tolist())}
     return {e.name: named[e.name] for e in space.edges}
