@@ -4,7 +4,7 @@
     tools/docs.py --sidebar   write the sidebar of _quarto.yml anew, from the notebooks that exist
 
 Formulas need KaTeX: the npm package `katex`, fetched once into node_modules/ when npm is there.
-_quarto.yml stays valid for Quarto itself: `nbdev_docs` makes the same pages for who has it.
+_quarto.yml stays valid for Quarto itself: `nbdev_docs` makes the same pages for who has it, but for the line "Needs" under each title.
 """
 import json
 import os
@@ -92,6 +92,7 @@ def fix_outputs(nb):
 
 
 DOC_ENTRY = re.compile(r'\[source\]\([^)]*?/(\w+)\.py#L(\d+)\)')
+LINK = re.compile(r'\]\(([\w./-]+\.ipynb)')
 CODE_LINK = re.compile(r'\[`([^`\]]+)`\]\(https?:[^)\s]*\)')
 
 
@@ -149,7 +150,9 @@ def follow(cache, page, names):
         return '](' + posixpath.relpath(names.get(target, target), here or '.')
     nb = json.loads(path.read_text())
     for cell in nb['cells']:
-        if cell['cell_type'] == 'markdown': cell['source'] = re.sub(r'\]\(([\w./-]+\.ipynb)', led, ''.join(cell['source']))
+        if cell['cell_type'] == 'markdown': cell['source'] = re.sub(LINK, led, ''.join(cell['source']))
+        for data in (o.get('data', {}) for o in cell.get('outputs', [])):
+            if 'text/markdown' in data: data['text/markdown'] = re.sub(LINK, led, ''.join(data['text/markdown']))
     path.write_text(json.dumps(nb))
 
 
@@ -218,10 +221,18 @@ def copy_project(to):
     for name in ('settings.ini', '_quarto.yml', 'README.md'): shutil.copy(ROOT / name, to)
 
 
+def title_alone(cells):
+    "What stands under the title gets a cell of its own: nbdev takes the title's cell away, with all that is in it."
+    parts = ''.join(cells[0]['source']).split('\n\n', 2)
+    if len(parts) < 3 or not parts[0].startswith('# '): return
+    cells[:1] = [dict(cells[0], source='\n\n'.join(parts[:2])), dict(cells[0], id='below-title', source=parts[2])]
+
+
 def import_instead(nbs):
     "Let nbdev take the names that the API pages need from the modules: it would run exported cells, and lesson cells with an import, as `__main__`."
     for path in nbs.rglob('*.ipynb'):
         nb = json.loads(path.read_text())
+        title_alone(nb['cells'])
         code = [c for c in nb['cells'] if c['cell_type'] == 'code']
         for cell in code: cell['source'] = '#| eval: false\n' + ''.join(cell['source'])
         module = re.search(r'^#\|\s*default_exp\s+(\S+)', '\n'.join(c['source'] for c in code), re.M)

@@ -75,7 +75,7 @@ def readme(path, host):
     text = re.sub(r'\{target="_blank"[^}]*\}', '', text)
     text = re.sub(r':::\s*\{\.callout-(\w+)[^}]*\}\n(.*?)\n:::', callout, text, flags=re.S)
     text = re.sub(r'\[(`[^`\]]+`)\]\(' + re.escape(host) + r'[^)]*\)', r'\1', text)        # there is no site to link to yet
-    text = text.replace('](pictures/', '](nbs/pictures/')                                 # README.md stands a folder higher
+    text = re.sub(r'\]\((pictures/|(?:\w+/)?\w+\.ipynb)', r'](nbs/\1', text)               # README.md stands a folder higher
     return re.sub(r'\n{3,}', '\n\n', text).strip() + '\n', resources['outputs']
 
 
