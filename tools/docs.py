@@ -228,13 +228,20 @@ def title_alone(cells):
     cells[:1] = [dict(cells[0], source='\n\n'.join(parts[:2])), dict(cells[0], id='below-title', source=parts[2])]
 
 
+def marked(source):
+    "What a student edits, and the check below it, say so on the page: nbdev takes directives away."
+    for mark, says in dict(exercise='yours to write', check='fails until it is right').items():
+        source = re.sub(rf'^#\|\s*{mark}\b.*\n', f'# {says}\n', source)
+    return source
+
+
 def import_instead(nbs):
     "Let nbdev take the names that the API pages need from the modules: it would run exported cells, and lesson cells with an import, as `__main__`."
     for path in nbs.rglob('*.ipynb'):
         nb = json.loads(path.read_text())
         title_alone(nb['cells'])
         code = [c for c in nb['cells'] if c['cell_type'] == 'code']
-        for cell in code: cell['source'] = '#| eval: false\n' + ''.join(cell['source'])
+        for cell in code: cell['source'] = '#| eval: false\n' + marked(''.join(cell['source']))
         module = re.search(r'^#\|\s*default_exp\s+(\S+)', '\n'.join(c['source'] for c in code), re.M)
         if module: nb['cells'].insert(1, dict(code[0], id='names', outputs=[], source=NAMES.format(module[1])))
         path.write_text(json.dumps(nb))
