@@ -55,7 +55,7 @@ def test_what_is_long_comes_four_times_a_second_and_always_in_the_end():
 def test_one_message_holds_everything():
     view = Counted()
     view.flush()
-    view.sent, view._sent = 0, -math.inf
+    view.sent, view.post.sent = 0, -math.inf
     view.push(1, weights(1), dict(made=np.zeros((4, 4, 3), np.uint8)), dict(mse=1.), 10)
     assert view.sent == 1 and {'plan', 'network', 'heat'} <= set(view.get_state()) and view.network['nodes']
 
