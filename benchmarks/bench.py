@@ -19,7 +19,8 @@ import scores
 from measure import ConvolutionFlops, ROUNDS, best_matmul, in_turns, kept_bytes, machine
 
 from degas_nb.ground.data import load
-from degas_nb.search.alternating import Search, SearchConfig, bf16_on_cpu
+from degas_nb.search.alternating import Search, SearchConfig
+from degas_nb.search.steps import bf16_on_cpu, reconstruction
 
 
 def a_search(width, batch, **kw):
@@ -63,7 +64,7 @@ def strong_baseline(width, batch):
 def memory(width, batch):
     ours, plain = a_search(width, batch)
     index = torch.arange(batch)
-    less, more = kept_bytes(lambda: sum(ours.per_image_loss(ours.latents.gather(index), index).values()).mean()), kept_bytes(lambda: plain.loss(plain.z.clone().requires_grad_()))
+    less, more = kept_bytes(lambda: sum(reconstruction(ours.net, ours.latents, ours.images, index)[1].values()).mean()), kept_bytes(lambda: plain.loss(plain.z.clone().requires_grad_()))
     return dict(name=f'bytes kept for the backward pass of the weight step, C={width}, batch {batch}', against='plain sum', baseline=more, ours=less, ratio=less/more)
 
 

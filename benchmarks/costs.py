@@ -23,6 +23,7 @@ from measure import ConvolutionFlops, best_matmul, kept_bytes, machine
 
 from degas_nb.ground.data import Images, load
 from degas_nb.search.alternating import Search, SearchConfig
+from degas_nb.search.steps import reconstruction
 
 HERE = Path(__file__).parent
 CIFAR10 = HERE.parents[1]/'shared/data/cifar10.zip'
@@ -46,7 +47,7 @@ def step_cost(**kw):
         next(search)
         times.append(time.perf_counter() - start)
     index = torch.arange(config.batch_size)
-    kept = kept_bytes(lambda: sum(search.per_image_loss(search.latents.gather(index), index).values()).mean())
+    kept = kept_bytes(lambda: sum(reconstruction(search.net, search.latents, search.images, index)[1].values()).mean())
     n_weights = sum(p.numel() for p in search.weights)
     settings = {name: getattr(config, name) for name in ('width', 'batch_size', 'img_size', 'z_dim', 'joint')}
     return dict(**settings, seconds=statistics.median(times), flops=counted.flops, kept=kept, n_weights=n_weights, sent=4*(n_weights + 59 + 4))

@@ -35,7 +35,8 @@ from degas_nb.gan.training import GANConfig, GANTraining
 from degas_nb.space.genotype import Genotype
 from degas_nb.ground.graphs import Recorded
 from degas_nb.judge.metrics import score_images
-from degas_nb.search.alternating import AMP, Search, SearchConfig, check_amp
+from degas_nb.search.alternating import Search, SearchConfig
+from degas_nb.search.steps import AMP, check_amp
 from degas_nb.ground.errors import UserError
 from degas_nb.search.supernet import SuperGenerator
 
@@ -155,7 +156,7 @@ def resumed(run, file:BytesIO):
 
 def recordings(run)->list[Recorded]:
     "The steps of a run that a device may record"
-    return [value for value in vars(run).values() if isinstance(value, Recorded)]
+    return [value for part in (run, getattr(run, 'machine', run)) for value in vars(part).values() if isinstance(value, Recorded)]
 
 
 def unrecorded(run):

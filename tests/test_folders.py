@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from degas_nb.ground import runs
+from degas_nb.ground import folders
 from degas_nb.ground.data import load
 from degas_nb.space.genotype import Genotype
 from degas_nb.views.live import live
@@ -99,7 +99,7 @@ def test_a_home_that_nobody_has(home, line):
 @pytest.mark.parametrize('code', [errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL])
 def test_a_file_system_without_locks_is_said_and_the_run_goes_on(code, tmp_path, monkeypatch):
     def flock(f, kind): raise OSError(code, os.strerror(code))
-    monkeypatch.setattr(runs.fcntl, 'flock', flock)
+    monkeypatch.setattr(folders.fcntl, 'flock', flock)
     run = RunFolder.open(a_run_unlocked(tmp_path/'run').path)
     with pytest.warns(RunWarning, match='cannot be locked'), run.lock(): run.save_checkpoint(dict(step=2))
     assert run.load_checkpoint()['step'] == 2 and not run.busy()
@@ -115,7 +115,7 @@ def a_run_unlocked(path):
 def test_a_lock_that_somebody_has_is_another_process(code, tmp_path, monkeypatch):
     run = a_run(tmp_path/'run')
     def flock(f, kind): raise OSError(code, os.strerror(code))
-    monkeypatch.setattr(runs.fcntl, 'flock', flock)
+    monkeypatch.setattr(folders.fcntl, 'flock', flock)
     with pytest.raises(UserError, match='another process'), run.lock(): pass
     assert run.busy()
 
@@ -123,7 +123,7 @@ def test_a_lock_that_somebody_has_is_another_process(code, tmp_path, monkeypatch
 def test_without_locks_a_command_says_so_once(tmp_path):
     def work():
         def flock(f, kind): raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
-        runs.fcntl.flock = flock
+        folders.fcntl.flock = flock
         degas(*search_argv(tmp_path/'run', epochs=1))
     done = forked(work)
     assert done.returncode == 0 and done.stderr.count('cannot be locked') == 1 and 'RunWarning' not in done.stderr and 'Traceback' not in done.stderr, done.stderr
@@ -212,6 +212,7 @@ def test_commands_without_what_windows_lacks(tmp_path):
 
 
 def test_every_module_imports_without_what_windows_lacks():
-    names = sorted(p.stem for p in Path(runs.__file__).parent.glob('*.py') if not p.stem.startswith('_'))
+    package = Path(folders.__file__).parents[1]
+    names = sorted('.'.join(p.relative_to(package).with_suffix('').parts) for p in package.rglob('*.py') if not p.stem.startswith('_'))
     done = windows('import importlib\nfor name in sys.argv[1:]: importlib.import_module("degas_nb." + name)', *names)
     assert done.returncode == 0, done.stderr

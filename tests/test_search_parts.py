@@ -25,7 +25,8 @@ from degas_nb.space.ops import batch_norm
 from degas_nb.search.prune import PRUNING_RULES, mixing_weights, prune
 from degas_nb.search.pyramid import KERNELS, collapse, laplacian_pyramid, lap1, reconstruction_loss
 from degas_nb.ground.folders import RunFolder, shipped_run
-from degas_nb.search.alternating import Search, SearchConfig, bf16_on_cpu
+from degas_nb.search.alternating import Search, SearchConfig
+from degas_nb.search.steps import bf16_on_cpu, reconstruction
 from degas_nb.ground.errors import UserError
 
 
@@ -247,7 +248,7 @@ def test_a_checkpoint_from_before_a_setting_existed_goes_on():
 
 
 def test_bf16_is_refused_where_it_would_be_emulated(monkeypatch):
-    monkeypatch.setattr('degas_nb.search.alternating.bf16_on_cpu', lambda: False)
+    monkeypatch.setattr('degas_nb.search.steps.bf16_on_cpu', lambda: False)
     with pytest.raises(UserError, match='leave it off'): toy_search(amp='bf16')
     with pytest.raises(UserError, match='--amp fp8 is unknown'): SearchConfig(amp='fp8')
 
@@ -255,7 +256,7 @@ def test_bf16_is_refused_where_it_would_be_emulated(monkeypatch):
 def test_merging_keeps_less_for_the_backward_pass():
     index = torch.arange(16)
     merged, summed = (toy_search(impl=impl) for impl in ('merged', 'sum'))
-    less, more = (kept_bytes(lambda s=s: s.per_image_loss(s.latents.gather(index), index)) for s in (merged, summed))
+    less, more = (kept_bytes(lambda s=s: reconstruction(s.net, s.latents, s.images, index)[1]) for s in (merged, summed))
     assert less < 0.55*more
 
 
