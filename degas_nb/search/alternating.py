@@ -24,7 +24,8 @@ from .merged import IMPLS
 from .mixed import RELAXATIONS
 from ..space.ops import batch_statistics
 from ..ground.ranks import Ranks, deterministic, float32_products
-from ..ground.runs import Randoms, Run, check_settings, checked_fields, epoch_permutation
+from ..ground.folders import Run, check_settings
+from ..ground.runs import Randoms, checked_fields, epoch_permutation
 from ..ground.errors import UserError
 from .steps import AMP, Machine, check_amp
 from .supernet import SuperGenerator, by_name
