@@ -40,6 +40,25 @@ def random_init(
     "A random direction for each image, where the generator draws."
     return torch.randn(n, z_dim, generator=rng, device=rng.device if rng else None)
 
+# %% ../../nbs/search/02_glo.ipynb #b48524db
+def _rows(
+    pixels:Tensor,            # (n, c, h, w) uint8, in any memory order
+    chosen:Tensor|None=None,  # (m,) int64, which images; None: all
+    batch_size:int=1000,      # images at a time
+)->Iterator[Tensor]:          # (b, c*h*w) floats of its own
+    "The images as rows of floats, a part at a time, so that nothing as large as all of them is made."
+    for part in pixels.split(batch_size) if chosen is None else (pixels[index] for index in chosen.split(batch_size)):
+        yield torch.empty(part.shape).copy_(part).flatten(1)
+
+def _mean_image(
+    pixels:Tensor,            # (n, c, h, w) uint8
+    chosen:Tensor|None=None,  # (m,) int64, which images count; None: all
+    batch_size:int=1000,      # images at a time
+)->Tensor:                    # (c*h*w,)
+    "The mean of every pixel value. Sums of whole numbers are exact, so parts may be of any size."
+    total = sum(rows.sum(0, dtype=torch.float64) for part in _rows(pixels, chosen, batch_size) for rows in part.split(50))
+    return total.div(len(pixels) if chosen is None else len(chosen)).float()
+
 # %% ../../nbs/search/02_glo.ipynb #1d3c4cbf
 def principal_axes(
     pixels:Tensor,            # (n, c, h, w) uint8
@@ -48,7 +67,7 @@ def principal_axes(
     batch_size:int=1000,      # images that are floats at a time
     chosen:Tensor|None=None,  # (m,) int64, which images count; None: all
 )->tuple[Tensor, Tensor]:     # mean (c*h*w,), axes (c*h*w, n_axes) orthonormal, widest first
-    "The directions in which the images differ most, by subspace iteration: neither a covariance matrix nor a copy of the images is ever held."
+    "The directions in which the images differ most, by subspace iteration: no covariance matrix is ever held."
     mean = _mean_image(pixels, chosen, batch_size)
     width = min(n_axes + 16, mean.numel())               # a few axes more make the last ones converge
     axes = torch.randn(mean.numel(), width, generator=torch.Generator().manual_seed(0))
@@ -64,24 +83,6 @@ def principal_axes(
     sign = axes.gather(0, axes.abs().argmax(0, keepdim=True)).sign()
     return mean, axes*sign
 
-def _mean_image(
-    pixels:Tensor,            # (n, c, h, w) uint8
-    chosen:Tensor|None=None,  # (m,) int64, which images count; None: all
-    batch_size:int=1000,      # images at a time
-)->Tensor:                    # (c*h*w,)
-    "The mean of every pixel value. Sums of whole numbers are exact, so parts may be of any size; as floats all images at once would be eight times their bytes."
-    total = sum(rows.sum(0, dtype=torch.float64) for part in _rows(pixels, chosen, batch_size) for rows in part.split(50))
-    return total.div(len(pixels) if chosen is None else len(chosen)).float()
-
-def _rows(
-    pixels:Tensor,            # (n, c, h, w) uint8, in any memory order
-    chosen:Tensor|None=None,  # (m,) int64, which images; None: all
-    batch_size:int=1000,      # images at a time
-)->Iterator[Tensor]:          # (b, c*h*w) floats of its own
-    "The images as rows of floats, a part at a time, so that nothing as large as all of them is made."
-    for part in pixels.split(batch_size) if chosen is None else (pixels[index] for index in chosen.split(batch_size)):
-        yield torch.empty(part.shape).copy_(part).flatten(1)
-
 # %% ../../nbs/search/02_glo.ipynb #c4a257f9
 def pca_init(
     images:Images|Tensor,           # the training images, or their uint8 pixels
@@ -91,7 +92,8 @@ def pca_init(
 )->Tensor:                          # (n, z_dim), not yet projected; mean length 1
     "The coordinates of each image on the principal axes: similar images start as neighbours."
     pixels = getattr(images, 'pixels', images)
-    if not isinstance(pixels, Tensor) or pixels.dim() != 4 or not len(pixels): raise UserError("the PCA start needs images: (n, c, h, w) uint8 pixels of one or more")
+    if not isinstance(pixels, Tensor) or pixels.dim() != 4 or not len(pixels):
+        raise UserError("the PCA start needs images: (n, c, h, w) uint8 pixels of one or more")
     if z_dim < 1: raise UserError(f"z_dim {z_dim} must be 1 or more")
     pixels = pixels.cpu()                                # wherever they lie, the same start
     n, n_values = len(pixels), pixels[0].numel()
@@ -146,27 +148,17 @@ class Latents:
         rng:torch.Generator|None=None,   # draws the start; a CPU generator for the same one everywhere
         device:str|torch.device='cpu',   # where the table lives: 50,000 x 128 floats are 26 MB
     ):
-        if surface not in SURFACES: raise UserError(f"unknown surface {surface!r}: choose one of {', '.join(SURFACES)}")
-        if init not in ('pca', 'random'): raise UserError(f"unknown start of the latents {init!r}: choose 'pca' or 'random'")
-        if n < 1 or z_dim < 1: raise UserError(f"{n} latents of {z_dim} numbers: both must be 1 or more")
-        if init == 'pca' and (images is None or len(images) != n):
-            raise UserError(f"init='pca' needs the {n} images; use init='random' without them")
         self.surface, self.init = surface, init
-        z = pca_init(images, z_dim, rng) if init == 'pca' else random_init(n, z_dim, rng)
-        self.z = SURFACES[surface](z).to(device)  # (n, z_dim)
+        self.z = _start(n, z_dim, init, images, surface, rng).to(device)  # (n, z_dim)
 
     def __len__(self)->int: return len(self.z)
     def __repr__(self)->str: return f"Latents({len(self.z)} x {self.z_dim}, init={self.init!r}, surface={self.surface!r})"
 
     @property
-    def z_dim(self)->int:
-        "Length of each z."
-        return self.z.shape[1]
+    def z_dim(self)->int: return self.z.shape[1]
 
     @property
-    def scale(self)->float:
-        "What a generator's input is multiplied with, so that it is as long as the noise of a GAN, sqrt(z_dim)."
-        return self.z_dim**0.5
+    def scale(self)->float: return self.z_dim**0.5  # a generator's input becomes as long as the noise of a GAN
 
     def gather(self,
         index:Tensor,  # (b,) int64, which images
@@ -184,16 +176,12 @@ class Latents:
         index = index.to(self.z.device)
         self.z[index] = SURFACES[self.surface](self.z[index] - lr*grad.to(self.z))
 
-    def fit_gaussian(self)->Gaussian:
-        "The normal distribution of the learned latents."
-        return Gaussian.fit(self.z, self.surface)
-
     def sample(self,
         n:int,                          # how many
         rng:torch.Generator|None=None,  # where the randomness comes from
     )->Tensor:                          # (n, z_dim), not yet scaled
-        "New latents, from the fitted normal distribution."
-        return self.fit_gaussian().sample(n, rng)
+        "New latents, from the normal distribution fitted to these."
+        return Gaussian.fit(self.z, self.surface).sample(n, rng)
 
     def state_dict(self)->dict:
         "What a checkpoint holds."
@@ -204,6 +192,17 @@ class Latents:
     )->None:
         "Go on where `state` was saved."
         if state['z'].shape != self.z.shape:
-            raise UserError(f"the checkpoint holds {tuple(state['z'].shape)} latents, this run has {tuple(self.z.shape)}: same images and z_dim?")
+            here, there = tuple(self.z.shape), tuple(state['z'].shape)
+            raise UserError(f"the checkpoint holds {there} latents, this run has {here}: same images and z_dim?")
         self.z.copy_(state['z'])
         self.surface, self.init = state['surface'], state['init']
+
+# %% ../../nbs/search/02_glo.ipynb #8bf706ae
+def _start(n:int, z_dim:int, init:str, images:Images|Tensor|None, surface:str, rng:torch.Generator|None)->Tensor:
+    "The first latents, on their surface; what cannot be made is named before anything is."
+    if surface not in SURFACES: raise UserError(f"unknown surface {surface!r}: choose one of {', '.join(SURFACES)}")
+    if init not in ('pca', 'random'): raise UserError(f"unknown start of the latents {init!r}: choose 'pca' or 'random'")
+    if n < 1 or z_dim < 1: raise UserError(f"{n} latents of {z_dim} numbers: both must be 1 or more")
+    if init == 'pca' and (images is None or len(images) != n):
+        raise UserError(f"init='pca' needs the {n} images; use init='random' without them")
+    return SURFACES[surface](pca_init(images, z_dim, rng) if init == 'pca' else random_init(n, z_dim, rng))

@@ -29,11 +29,14 @@ def _start_alpha(
     return alpha, row
 
 
-def _check_choices(z_dim:int, width:int, impl:str, relaxation:str)->None:
-    "What can be said before anything is built."
+def _checked(space:SearchSpace, z_dim:int, width:int, impl:str, relaxation:str)->SearchSpace:
+    "What can be said before anything is built; the space as it is now, whatever is registered later."
     if z_dim < 1 or width < 1: raise UserError(f"z_dim {z_dim} and width {width} must be 1 or more")
     if impl not in IMPLS: raise UserError(f"unknown impl {impl!r}; there are {', '.join(IMPLS)}")
     if relaxation not in RELAXATIONS: raise UserError(f"unknown relaxation {relaxation!r}; there are {', '.join(RELAXATIONS)}")
+    check_is_space(space)
+    check_registered(space)
+    return space.fixed()
 
 # %% ../../nbs/search/05_supernet.ipynb #40bb0d31
 class SuperGenerator(nn.Module):
@@ -48,10 +51,7 @@ class SuperGenerator(nn.Module):
         relaxation:str='softmax',  # from alpha to weights: a name of `RELAXATIONS`
     ):
         super().__init__()
-        _check_choices(z_dim, width, impl, relaxation)
-        check_is_space(space)
-        check_registered(space)
-        self.space = space = space.fixed()  # what is registered later, or what `ops` says then, is of another network
+        self.space = space = _checked(space, z_dim, width, impl, relaxation)
         self.img_size, self.z_dim, self.width, self.relaxation = img_size, z_dim, width, relaxation
         plain = batch_norm(affine=False)
         def mixture(e): return IMPLS[impl](candidates(e.kind, width, plain, e.scale, space.ops(e)))
