@@ -34,7 +34,8 @@ def find_device(
     if not n:
         look = f"python -c 'import torch; print(torch.{kind}.is_available())'"
         raise UserError(f"--device {name}: torch finds no {kind} here ({look}); --device cpu always works")
-    if (device.index or 0) >= n: raise UserError(f"--device {name}: there {'is' if n == 1 else 'are'} only {n} {kind}, counted from {kind}:0")
+    if (device.index or 0) >= n:
+        raise UserError(f"--device {name}: there {'is' if n == 1 else 'are'} only {n} {kind}, counted from {kind}:0")
     return str(device)
 
 
@@ -243,7 +244,8 @@ def _shared_kind(
 )->str:          # 'cuda' or 'cpu'
     "The kind of device of which each of several ranks takes its own."
     kind = device if device != 'auto' else 'cuda' if _how_many('cuda') else 'cpu'
-    if kind not in ('cuda', 'cpu'): raise UserError(f"--device {device} with several processes: give cuda, of which each takes its own, or cpu")
+    if kind not in ('cuda', 'cpu'):
+        raise UserError(f"--device {device} with several processes: give cuda, of which each takes its own, or cpu")
     here = _from_launcher('LOCAL_WORLD_SIZE')
     if find_device(kind) == 'cuda' and here > _how_many('cuda'):
         raise UserError(f"{here} processes on this machine, but {_how_many('cuda')} GPUs: start one process a GPU, or give --device cpu")
