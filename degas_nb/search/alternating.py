@@ -24,7 +24,7 @@ from .merged import IMPLS
 from .mixed import RELAXATIONS
 from ..space.ops import batch_statistics
 from ..ground.ranks import Ranks, deterministic, float32_products
-from ..ground.folders import Run, check_settings
+from ..ground.runs import Run, check_settings
 from ..ground.runs import Randoms, checked_fields, epoch_permutation
 from ..ground.errors import UserError
 from .steps import AMP, Machine, check_amp
