@@ -29,7 +29,7 @@ from baselines_gan import PlainCritic, PlainCriticStep, same_critic
 from measure import machine
 
 from degas_nb.ground.data import Images
-from degas_nb.judge.features import ModuleFeatures
+from degas_nb.judge.extractors import ModuleFeatures
 from degas_nb.gan.frameworks import FRAMEWORKS
 from degas_nb.gan.training import GANConfig, GANTraining
 from degas_nb.space.genotype import Genotype

@@ -445,7 +445,7 @@ def test_themes_can_be_read():
         for text in ('--dg-ink', '--dg-tick'): assert contrast(css(colours[text]), css(colours['--dg-node'])) >= 4.5
 
 
-@pytest.mark.parametrize('lesson', ['views/01_widgets', 'views/02_explore', 'views/03_planes', 'search/01_pyramid', 'search/03_mixed', 'search/04_merged', 'search/02_glo', 'search/08_prune', 'gan/02_frameworks', 'judge/02_metrics'])
+@pytest.mark.parametrize('lesson', ['views/01_widgets', 'views/02_explore', 'views/03_planes', 'search/01_pyramid', 'search/03_mixed', 'search/04_merged', 'search/02_glo', 'search/08_prune', 'gan/02_frameworks', 'judge/03_metrics'])
 def test_what_stays_is_dark_on_white_and_offers_no_upload(lesson):
     cells = nbformat.read(ROOT/f'nbs/{lesson}.ipynb', 4).cells
     kept = [o.data[PLOTLY] for c in cells for o in c.get('outputs', []) if 'data' in o and PLOTLY in o.data and 'Explorer(' in str(o.data.get('text/plain'))]

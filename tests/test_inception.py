@@ -6,9 +6,10 @@ import pytest
 import torch
 from torch import nn
 
-from degas_nb.judge import features
+from degas_nb.judge import extractors, features
 from degas_nb.ground.data import Images
-from degas_nb.judge.features import FID_FILE, FIDInception, ImageNetFeatures, InceptionFeatures, ModuleFeatures, find_extractor, inception_net, named_extractor, prepare_pytorch, prepare_tf1, resize_tf1, weights_hash
+from degas_nb.judge.extractors import FID_FILE, FIDInception, ImageNetFeatures, InceptionFeatures, ModuleFeatures, find_extractor, inception_net, named_extractor, prepare_pytorch, prepare_tf1, resize_tf1
+from degas_nb.judge.features import weights_hash
 from degas_nb.judge.metrics import score_images
 from degas_nb.ground.errors import UserError
 
@@ -100,7 +101,7 @@ def test_only_the_file_of_fid_is_fid(state, file, tmp_path, monkeypatch):
     assert others[0]['weights_hash'] == weights_hash(state) and others[0]['resize'] == 'tf1'
 
     digest = hashlib.sha256(file.read_bytes()).hexdigest()
-    monkeypatch.setattr(features, 'FID_SHA', digest[:8])   # as if this file were the one
+    monkeypatch.setattr(extractors, 'FID_SHA', digest[:8])   # as if this file were the one
     extractor = find_extractor('inception', weights=file, resize='pytorch')
     records = score_images(images, images, extractor, splits=2, rng=torch.Generator().manual_seed(0))
     assert [r['name'] for r in records] == ['FID', 'IS', 'KID']

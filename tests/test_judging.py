@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from sim_device import crossings, total
 from torch import nn
 
-from degas_nb.judge import features
+from degas_nb.judge import extractors, features
 from degas_nb.ground.data import Images
-from degas_nb.judge.features import (ModuleFeatures, Recipe, SmallClassifier, SmallFeatures, accuracy, at_chance, by_luck, check_labels, extract, find_extractor, fid_weights, jitter,
-                               small_features, split_images, start_classifier, train_classifier)
+from degas_nb.judge.extractors import ModuleFeatures, find_extractor, fid_weights
+from degas_nb.judge.features import Recipe, SmallClassifier, SmallFeatures, accuracy, at_chance, by_luck, check_labels, extract, jitter, small_features, split_images, start_classifier, train_classifier
 from degas_nb.judge.metrics import Statistics, describe_images, frechet_distance, inception_score, kid, score_images
 from degas_nb.ground.errors import UserError
 
@@ -198,8 +198,8 @@ MEAN = ModuleFeatures(Mean(), 'mean', 3)
     wrong(lambda: find_extractor(None), 'choose from'),
     wrong(lambda: find_extractor('small', weights='x'), 'belong to inception'),
     wrong(lambda: find_extractor('small', labelled=Images(BYTES)), 'has no labels'),
-    wrong(lambda: features.InceptionFeatures([]), "don't fit"),
-    wrong(lambda: features.InceptionFeatures({}, resize=None), 'no resize rule None'),
+    wrong(lambda: extractors.InceptionFeatures([]), "don't fit"),
+    wrong(lambda: extractors.InceptionFeatures({}, resize=None), 'no resize rule None'),
 ])
 def test_a_wrong_argument_is_one_line(call, words, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

@@ -10,7 +10,9 @@ from degas_nb.app import commands, driving
 from degas_nb.app.main import main
 from degas_nb.judge import features
 from degas_nb.ground.data import Images
-from degas_nb.judge.features import InceptionFeatures, Mixed, as_they_are, eye, inception_net, of_size, small_features, squared
+from degas_nb.ground.sizes import Mixed, as_they_are, of_size, squared
+from degas_nb.judge.extractors import InceptionFeatures, inception_net
+from degas_nb.judge.features import eye, small_features
 from degas_nb.judge.metrics import Statistics, describe_images, frechet_distance
 from degas_nb.ground.errors import UserError
 

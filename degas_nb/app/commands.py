@@ -35,7 +35,9 @@ from ..search.alternating import Search, SearchConfig, search_settings
 from ..search.prune import explain_prune, prune
 from ..search.supernet import by_name
 from ..gan.training import GANConfig, GANTraining, draw_images, drawing_generator
-from ..judge.features import EXTRACTORS, SMALL_DIM, Mixed, check_labels, eye, find_extractor, refuse_weights, small_features, squared
+from ..ground.sizes import Mixed, squared
+from ..judge.extractors import EXTRACTORS, find_extractor, refuse_weights
+from ..judge.features import SMALL_DIM, check_labels, eye, small_features
 from ..judge.metrics import Statistics, check_kind, check_npz, describe_images, prepared, score_images, size_of, unlike_sizes
 from .report import demo_report, run_report
 from .driving import (

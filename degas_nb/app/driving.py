@@ -26,7 +26,7 @@ from ..space.baselines import BASELINES
 from ..space.genotype import space_of
 from ..search.alternating import Search, SearchConfig, plain_settings
 from ..gan.training import GANConfig, GANTraining
-from ..judge.features import Mixed, as_they_are
+from ..ground.sizes import Mixed, as_they_are
 
 # %% ../../nbs/app/02_driving.ipynb #99ba29ca
 def say(
