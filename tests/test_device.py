@@ -468,4 +468,4 @@ def test_live_names_the_step_that_diverged_and_never_saves_it(bad, timeless, tmp
     run.save = lambda folder: folder.save_checkpoint(run.state_dict())
     handle = live(run, folder=tmp_path/'run', show=False)
     with pytest.raises(UserError, match=f'at step {bad}'): handle.wait(60)
-    assert [r['step'] for r in handle.home.trace.read()] == list(range(1, bad)) and not handle.home.has_checkpoint()
+    assert [r['step'] for r in handle.keeper.home.trace.read()] == list(range(1, bad)) and not handle.keeper.home.has_checkpoint()
