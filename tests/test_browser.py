@@ -440,6 +440,7 @@ def test_the_replay_keeps_its_curves_while_it_plays_and_rests(bad):
     it.page.wait_for_timeout(700)
     assert cell.evaluate(CURVES) == rests == [curves, rests[1]] and rests[1] != '60'
     cell.locator('.dg-sentence', has_text=f'step {rests[1]}:').wait_for(timeout=5000)
+    picture(cell.locator('.dg-explorer'), 'replay')
     it.was_quiet()
 
 
