@@ -192,7 +192,7 @@ def shoot(page, name, **kw):
 def picture(place, name):
     "A screenshot of an element for the documentation, small, where DEGAS_PICTURES says; else for people, in tests/shots."
     if not PICTURES: return shoot(place, name)
-    image = Image.open(io.BytesIO(place.screenshot())).convert('RGB')
+    image = Image.open(io.BytesIO(place.screenshot(style='.Toastify { display: none }'))).convert('RGB')
     assert len(image.getcolors(1 << 24)) > 8, f'{name} is blank'
     for image in (image, image.quantize(256, dither=0), image.quantize(48, dither=0)):
         file = io.BytesIO()
