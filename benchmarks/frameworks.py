@@ -27,7 +27,7 @@ N, EVERY = 1900, 50
 
 def record_of(config, images, extractor, real, folder=None):
     "Train once; the distance to the data every 50 steps, the terms of the last 20 steps."
-    training = GANTraining.from_config(Genotype.named('cifar10_paper'), images, config)
+    training = GANTraining.from_config(images, config, Genotype.named('cifar10_paper'))
     run = folder and training.folder(folder, overwrite=True)
 
     def distance(): return round(frechet_distance(describe_images(training.sample(N, torch.Generator().manual_seed(1)), extractor)[0], real), 2)

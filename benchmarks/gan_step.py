@@ -10,10 +10,10 @@ from degas_nb.space.genotype import Genotype
 
 def critic_step():
     "Width 32, batch 64; the same weights, the same images"
-    run = GANTraining.from_config(Genotype.named('cifar10_paper'), load('emoji', limit=640), GANConfig())
+    run = GANTraining.from_config(load('emoji', limit=640), GANConfig(), Genotype.named('cifar10_paper'))
     plain = PlainCritic(32, run.masks['dropout'])
     same_critic(plain, run.critic)
-    theirs, real, fake = PlainCriticStep(plain), run.real_batch(0), run.generator(run.noise(64)).detach()
+    theirs, real, fake = PlainCriticStep(plain), run.real(run.real_index(0)), run.generator(run.noise(64)).detach()
     contiguous = real.contiguous(), fake.contiguous()
     def ours(): descend(run.critic_optimiser, run.critic, sum(run.framework.critic_terms(run.critic, real, fake, run.randoms['penalty']).values()))
     slow, fast = in_turns(lambda: theirs.step(*contiguous), ours)

@@ -117,7 +117,7 @@ def a_search(device, width, batch=64, n=None, **kw):
 def a_training(device, width, framework='ctgan', batch=64, n=None, **kw):
     "A training of the paper's generator on random images"
     config = replace(GANConfig.teaching(framework), width=width, batch_size=batch, steps=100_000, **kw)
-    return GANTraining.from_config(Genotype.named('cifar10_paper'), noise(n or 16*batch), config, device)
+    return GANTraining.from_config(noise(n or 16*batch), config, Genotype.named('cifar10_paper'), device)
 
 
 class Luminance(nn.Module):
@@ -309,7 +309,7 @@ def plain_critic_time(device, small, width):
     run = a_training(device, width, 'ctgan', batch)
     plain = PlainCritic(width, run.masks['dropout']).to(device)
     same_critic(plain, run.critic)
-    step, real = PlainCriticStep(plain), run.real_batch(0).contiguous()
+    step, real = PlainCriticStep(plain), run.real(run.real_index(0)).contiguous()
     fake = torch.rand(real.shape, device=device)*2 - 1
     return dict(width=width, seconds=seconds(lambda: step.step(real, fake), device, 3 if small else 15))
 

@@ -307,7 +307,7 @@ else: assert False
 @pytest.mark.filterwarnings('ignore:the classifier of noise')
 @pytest.mark.parametrize('make', [
     lambda: toy(), lambda: toy('simgpu'), lambda: small_features(noise(40, labels=True), cache=None),
-    *[lambda framework=framework: GANTraining.from_config(Genotype.named('cifar10_paper'), noise(8), replace(GANConfig.teaching(framework), batch_size=4, width=4), 'simgpu') for framework in ('ctgan', 'sngan')]], ids=range(5))
+    *[lambda framework=framework: GANTraining.from_config(noise(8), replace(GANConfig.teaching(framework), batch_size=4, width=4), Genotype.named('cifar10_paper'), 'simgpu') for framework in ('ctgan', 'sngan')]], ids=range(5))
 def test_nothing_reseeds_the_streams_of_others(make, simgpu):
     torch.manual_seed(7)
     cpu, device = torch.get_rng_state(), torch.simgpu.get_rng_state()

@@ -8,7 +8,7 @@ import torch
 from degas_nb.gan.critic import spectral_norm_
 from degas_nb.ground.data import Images, dequantise
 from degas_nb.gan.frameworks import FRAMEWORKS, between, find_framework
-from degas_nb.gan.training import GANConfig, GANTraining, draw_images, trained_generator
+from degas_nb.gan.training import GANConfig, GANTraining, draw_images, load_streams_, trained_generator
 from degas_nb.space.baselines import BASELINES, INITS, STATISTICS, build_generator, recalibrated
 from degas_nb.space.genotype import Genotype
 from degas_nb.gan.critic import Dropout
@@ -24,7 +24,7 @@ def images(n=24, size=16):
 
 
 def training(device='cpu', spec='cifar10_paper', **kw):
-    return GANTraining.from_config(spec if spec in BASELINES else Genotype.named(spec), images(), GANConfig(**TINY | kw), device)
+    return GANTraining.from_config(images(), GANConfig(**TINY | kw), spec if spec in BASELINES else Genotype.named(spec), device)
 
 
 def everything(run): return {f'{name}.{k}': v for name in ('generator', 'critic', 'average') for k, v in getattr(run, name).state_dict().items()}
@@ -52,9 +52,10 @@ def test_every_framework_starts_equal_and_trains(framework, conditional, simgpu)
 @pytest.mark.parametrize('init', list(INITS))
 @pytest.mark.parametrize('spec', ['cifar10_paper', *BASELINES])
 def test_equal_starts_whoever_brings_the_generator(spec, init, simgpu):
-    "Built on the CPU and moved, or handed in from the device."
+    "Built on the CPU and moved, or handed in from the device, as it is there."
     a = training(spec=spec, init=init)
     net = build_generator(spec if spec in BASELINES else Genotype.named(spec), 16, 4, 4).to(simgpu)
+    net.load_state_dict(a.generator.state_dict())
     assert_same(a, GANTraining(net, images(), GANConfig(**TINY | dict(init=init))))
 
 
@@ -170,9 +171,9 @@ def test_the_dropout_of_a_rank_that_joins_is_the_stream_that_is_saved(simgpu):
     "Streams begin anew in place: the critic draws from the one that a checkpoint holds."
     for device in 'cpu', simgpu:
         run = training(device)
-        run.load_streams([], 2)
+        load_streams_(run, [], 2)
         drops = [m for m in run.critic.modules() if isinstance(m, Dropout)]
-        assert drops and all(m.generator is run.masks['dropout'] for m in drops)
+        assert drops and all(m.rng is run.masks['dropout'] for m in drops)
         before = run.masks.state_dict()['dropout']
         next(run)
         assert not torch.equal(before, run.masks.state_dict()['dropout'])
@@ -240,7 +241,7 @@ def test_degas_train_goes_on_elsewhere_and_says_what_begins_anew(home, degas, ca
     other = 'simgpu' if home == 'cpu' else 'cpu'
     source = ImageSource('pictures')
     pictures = source.load(16)
-    run = GANTraining.from_config('resnet', pictures, GANConfig(**TINY | dict(conditional=True)), home)
+    run = GANTraining.from_config(pictures, GANConfig(**TINY | dict(conditional=True)), 'resnet', home)
     folder = RunFolder.create('run', 'gan', run.settings(), source.about(pictures))
     next(run)
     run.save(folder)

@@ -54,7 +54,7 @@ def test_a_path_of_a_python_call_may_begin_at_home(home, nothing_left_behind):
     search.save('~/search')
     search.save('~/search')  # finds what it made
     assert Search.load('~/search', images).n == 1 and RunFolder.open('~/search').has_checkpoint()
-    training = GANTraining.from_config('dcgan', images, GANConfig(steps=1, batch_size=8, width=4, z_dim=16))
+    training = GANTraining.from_config(images, GANConfig(steps=1, batch_size=8, width=4, z_dim=16), 'dcgan')
     for _ in training: training.save('~/gan')
     assert GANTraining.load('~/gan', images).n == 1 and trained_generator('~/gan').z_dim == 16
     Genotype.named('cifar10_paper').save('~/g.json')

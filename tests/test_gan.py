@@ -2,7 +2,7 @@
 import copy
 import subprocess
 import sys
-from dataclasses import replace
+from dataclasses import asdict, fields, replace
 
 import pytest
 import torch
@@ -35,7 +35,7 @@ def some_images(n=40, size=32, seed=0):
 
 def training(spec='cifar10_paper', images=None, **kw):
     spec = spec if spec in ('resnet', 'dcgan') else Genotype.named(spec)
-    return GANTraining.from_config(spec, images or some_images(), GANConfig(**TINY | kw))
+    return GANTraining.from_config(images or some_images(), GANConfig(**TINY | kw), spec)
 
 
 def weights(run): return {f'{net}.{k}': v for net in ('generator', 'critic', 'average') for k, v in getattr(run, net).state_dict().items()}
@@ -51,7 +51,7 @@ def assert_same(a, b):
 def test_every_framework_with_every_generator(framework, spec):
     run = training(spec, framework=framework, steps=2)
     steps = [s.record() for s in run]
-    assert [s['step'] for s in steps] == [1, 2] and steps[0]['lr'] == 2*steps[1]['lr'] == GANConfig().lr
+    assert [s['step'] for s in steps] == [1, 2] and steps[0]['lr'] == 2*steps[1]['lr'] == GANConfig.teaching(framework).lr
     assert run.sample(3).shape == (3, 3, 32, 32)
 
 
@@ -161,9 +161,66 @@ def test_bad_settings_are_one_line(kw, words):
     assert '\n' not in str(e.value)
 
 
+@pytest.mark.parametrize('name', [f.name for f in fields(GANConfig)])
+def test_every_setting_is_refused_when_it_is_of_another_kind(name):
+    "Whole numbers are numbers; True is neither; a fraction is no count. Said when the config is made, or changed."
+    usual = getattr(GANConfig(), name)
+    wrong = [[], 'x', object()] + dict(int=[1.5, True, '3'], float=[True, '1'], bool=[0, 1], str=[3], tuple=[(0.,), (0., True), (0., 'x'), 3])[type(usual).__name__]
+    for value in wrong:
+        with pytest.raises(UserError) as e: GANConfig(**{name: value})
+        assert '\n' not in str(e.value)
+        with pytest.raises(UserError): replace(GANConfig(), **{name: value})
+    assert replace(GANConfig(), **{name: usual}) == GANConfig()
+    if name in ('lr', 'ema'): GANConfig(**{name: 0})
+
+
+@pytest.mark.parametrize('name', list(FRAMEWORKS))
+def test_what_is_not_given_is_the_frameworks_own(name):
+    own = {k: v for k, v in asdict(find_framework(name).teaching).items() if k != 'source'}
+    assert GANConfig(framework=name) == GANConfig.teaching(name) == GANConfig(name) and {k: getattr(GANConfig(name), k) for k in own} == own
+    for key, value in dict(steps=7, lr=.5, betas=(.1, .2), ema=0., n_critic=9, optimiser='rmsprop', init='dcgan').items():
+        assert asdict(GANConfig(name, **{key: value})) == asdict(GANConfig(name)) | {key: value}
+    for config in GANConfig(name), GANConfig.paper(name), GANConfig('wgan', steps=3):
+        assert asdict(replace(config, framework=name)) == asdict(config) | dict(framework=name)   # replace hands over what there is
+        assert GANConfig.from_dict(config.to_dict()) == config                                    # so does a folder
+    assert GANConfig.from_dict(dict(framework=name)).lr == GANConfig().lr                         # as a run of the time before meant it
+
+
+@pytest.mark.parametrize('init', ['ctgan', 'dcgan', 'keep'])
+def test_a_network_that_is_handed_over_is_taken_as_it_is(init, tmp_path):
+    "And goes on from a checkpoint; the critic starts as that of a run that draws both."
+    generator = build_generator('resnet', 32, 128, 8)
+    before = copy.deepcopy(generator.state_dict())
+    run = GANTraining(generator, some_images(), GANConfig(**TINY, init=init))
+    for net in run.generator, run.average: assert all(torch.equal(v, before[k]) for k, v in net.state_dict().items())
+    drawn = training('resnet', init='ctgan' if init == 'keep' else init)
+    assert all(torch.equal(v, run.critic.state_dict()[k]) for k, v in drawn.critic.state_dict().items())
+    next(run)
+    run.save(tmp_path/'run')
+    rest = GANTraining.load(tmp_path/'run', some_images())
+    for r in run, rest:
+        for _ in r: pass
+    assert_same(run, rest)
+
+
+def test_the_old_order_of_arguments_warns_and_works(tmp_path):
+    spec, config, images = Genotype.named('cifar10_paper'), GANConfig(**TINY), some_images()
+    now = GANTraining.from_config(images, config, spec)
+    with pytest.warns(DeprecationWarning, match='images come first'): then = GANTraining.from_config(spec, images, config)
+    assert_same(now, then)
+    with pytest.warns(DeprecationWarning): assert GANTraining.from_config('resnet', some_images(80)).config == GANConfig()
+    with pytest.warns(DeprecationWarning): assert_same(now, GANTraining.from_config(spec, images, config=config, device='cpu'))
+    now.save(tmp_path/'run')
+    with pytest.warns(DeprecationWarning, match='images come first'): then = GANTraining.continued(tmp_path/'run', images, config)
+    assert_same(then, GANTraining.continued(images, config, tmp_path/'run'))
+    with pytest.warns(DeprecationWarning, match='`generator` is called `rng`'): old = now.sample(3, generator=torch.Generator().manual_seed(1))
+    assert torch.equal(old, now.sample(3, torch.Generator().manual_seed(1))) and torch.equal(now.sample(3), now.sample(3))
+    with pytest.raises(UserError, match='images as load'): GANTraining.from_config(images.pixels, config, spec)
+
+
 def test_bad_input(tmp_path):
     with pytest.raises(UserError, match='fewer than --batch-size'): training(images=some_images(5))
-    with pytest.raises(UserError, match='the generator makes 32'): GANTraining(build_generator('resnet', 32, 128, 8), some_images(size=16), GANConfig(**TINY))
+    with pytest.raises(UserError, match='makes 32'): GANTraining(build_generator('resnet', 32, 128, 8), some_images(size=16), GANConfig(**TINY))
     run = training()
     run.save(tmp_path/'run')
     run.save(tmp_path/'run')  # its own folder: fine
@@ -370,7 +427,7 @@ def test_a_run_made_longer_ends_in_the_bits_of_both_plans_in_one_go(at, changes,
     rest.save(tmp_path/'run')
     history = [dict(until=at, steps=4, lr=1e-3)]
     config = GANConfig(**TINY | changes)
-    whole = GANTraining(build_generator(Genotype.named('cifar10_paper'), 32, 128, 8), some_images(), config, history=history)
+    whole = GANTraining.from_config(some_images(), config, Genotype.named('cifar10_paper'), history=history)
     rates_of_whole = {step.n: step.lr for step in whole}
     assert_same(whole, rest)
     assert rates_of_whole == {n: 1e-3*(1 - (n - 1)/4) for n in range(1, at + 1)} | {n: config.lr*(1 - (n - 1)/config.steps) for n in range(at + 1, config.steps + 1)}
@@ -449,7 +506,7 @@ def test_a_training_goes_on_from_the_weights_of_another(spec, conditional, ema, 
     first = training(spec, conditional=conditional, ema=ema)
     for _ in range(2): next(first)
     first.save(tmp_path/'first')
-    run = GANTraining.continued(tmp_path/'first', some_images(), GANConfig(**TINY | dict(framework='sngan', conditional=conditional, seed=4)))
+    run = GANTraining.continued(some_images(), GANConfig(**TINY | dict(framework='sngan', conditional=conditional, seed=4)), tmp_path/'first')
     assert run.config.init == 'keep' and run.n == 0
     for name, p in first.artist.state_dict().items(): assert torch.equal(p, run.generator.state_dict()[name])
     next(run)
@@ -470,7 +527,7 @@ def test_weights_that_do_not_fit(tmp_path):
             ('plain', some_images(), dict(width=16), 'add --width 8'), ('plain', some_images(size=16), {}, 'add --img-size 32'), ('plain', some_images(), dict(z_dim=64), 'add --z-dim 128'),
             ('plain', some_images(), dict(conditional=True), 'leave out --conditional'), ('labelled', some_images(), {}, 'add --conditional'), ('labelled', three, dict(conditional=True), '2 classes, images has 3'),
             ('search', some_images(), {}, 'weights of a GAN run'), ('nowhere', some_images(), {}, 'weights of a GAN run'), ('early', some_images(), {}, 'weights of a GAN run')):
-        with pytest.raises(UserError, match=words) as e: GANTraining.continued(tmp_path/name, images, GANConfig(**TINY | kw))
+        with pytest.raises(UserError, match=words) as e: GANTraining.continued(images, GANConfig(**TINY | kw), tmp_path/name)
         assert '\n' not in str(e.value)
     with pytest.raises(UserError, match='--init keep'): training(init='keep')
 

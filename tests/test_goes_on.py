@@ -192,7 +192,7 @@ def test_init_keep_goes_on_from_the_weights_of_a_run(drawn, found, tmp_path, lin
     whole, out = tmp_path/'whole', tmp_path/'run'
     argv = lambda out: train_argv(out, '--init', 'keep', genotype=drawn)
     assert degas(*argv(whole)) == 0
-    by_hand = GANTraining.continued(drawn, load('emoji', limit=96), GANTraining.load(whole, load('emoji', limit=96)).config)
+    by_hand = GANTraining.continued(load('emoji', limit=96), GANTraining.load(whole, load('emoji', limit=96)).config, drawn)
     assert same(by_hand.generator.state_dict(), state(drawn)['average'])
     assert [s.record() for s in by_hand] == trace(whole)
     assert signalled(1, [9], *argv(out)).returncode == -9 and state(out)['step'] == 0  # what it began with is kept from the first moment
@@ -261,7 +261,7 @@ def test_weights_of_a_generator_made_by_hand_go_on(spec, tmp_path, line, monkeyp
     monkeypatch.chdir(tmp_path)
     assert 'none: name the folder' in line(*train_argv(second, '--init', 'keep', genotype=spec)) and not second.exists()
     assert degas(*train_argv(second, '--init', 'keep', genotype=first)) == 0
-    before = GANTraining.continued(first, load('emoji', limit=96), GANTraining.load(second, load('emoji', limit=96)).config)
+    before = GANTraining.continued(load('emoji', limit=96), GANTraining.load(second, load('emoji', limit=96)).config, first)
     assert same(GANTraining.of_run(RunFolder.open(second), load('emoji', limit=96)).settings(), before.settings())
     steps = config(second)['config']['steps']
     assert degas('train', '--resume', '--steps', steps + 1, '--out', second) == 0 and len(trace(second)) == steps + 1

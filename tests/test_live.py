@@ -364,7 +364,7 @@ def test_a_gan_training_has_no_alpha_and_is_shown(tmp_path):
     from degas_nb.ground.data import load
     from degas_nb.gan.training import GANConfig, GANTraining
     from degas_nb.space.genotype import Genotype
-    training = GANTraining.from_config(Genotype.named('cifar10_paper'), load('emoji', limit=16), GANConfig(steps=2, batch_size=8, width=4, n_critic=1))
+    training = GANTraining.from_config(load('emoji', limit=16), GANConfig(steps=2, batch_size=8, width=4, n_critic=1), Genotype.named('cifar10_paper'))
     handle = live(training, folder=tmp_path/'run', pictures=lambda t: dict(samples=t.sample(2)[0].permute(1, 2, 0).numpy()))
     assert handle.wait(60) == 'done' and 'critic wass' in handle.dashboard.board.curves and not handle.dashboard.board.alpha
     with pytest.raises(UserError, match='has no alpha'): replay(tmp_path/'run')

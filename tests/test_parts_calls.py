@@ -174,7 +174,7 @@ def searched(tmp_path, between=lambda: None):
 
 def trained(tmp_path, between=lambda: None):
     config = GANConfig.teaching('ctgan')
-    training = GANTraining.from_config(Genotype.named('cifar10_paper'), load('emoji', limit=48), replace(config, steps=2, batch_size=8, width=8, n_critic=1))
+    training = GANTraining.from_config(load('emoji', limit=48), replace(config, steps=2, batch_size=8, width=8, n_critic=1), Genotype.named('cifar10_paper'))
     for _ in training: between()
     training.save(tmp_path/'gan')
     for statistics in 'batch', 'running', 'recalibrated': training.sample(4, statistics=statistics)

@@ -43,12 +43,12 @@ run = GANTraining.{start}
 for step in run:
     assert ranks.agree(params(run)), step.n
     if ranks.n == 1: continue
-    assert not ranks.agree([run.real_batch(0)])
+    assert not ranks.agree([run.real(run.real_index(0))])
     if step.n == {stop}: break
 state = run.state_dict()
 if ranks.main: run.folder(sys.argv[1] + '/run').save_checkpoint(state)
 """
-NEW = "from_config(Genotype.named('cifar10_paper'), some_images(), GANConfig(**TINY, framework={framework!r}, conditional=True), ranks=ranks)"
+NEW = "from_config(some_images(), GANConfig(**TINY, framework={framework!r}, conditional=True), Genotype.named('cifar10_paper'), ranks=ranks)"
 OLD = "load(sys.argv[1] + '/run', some_images(), ranks=ranks)"
 
 

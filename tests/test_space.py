@@ -275,7 +275,7 @@ from degas_nb.space.genotype import Genotype, svg
 genotype = Genotype.load({str(tmp_path/'genotype.json')!r})
 assert genotype.space == {space.name!r} and svg(genotype).startswith('<svg')
 images = load('emoji', limit=32)
-training = GANTraining.from_config(genotype, images, replace(GANConfig.teaching('ctgan'), steps=1, batch_size=8, width=4, n_critic=1))
+training = GANTraining.from_config(images, replace(GANConfig.teaching('ctgan'), steps=1, batch_size=8, width=4, n_critic=1), genotype)
 next(training)
 training.save({str(tmp_path/'gan')!r})
 again = GANTraining.load({str(tmp_path/'gan')!r}, images)

@@ -257,8 +257,8 @@ class TrainCommand:
         before = same_settings(self.out, 'gan', self.wanted(spec)) if self.resume else None
         images = self.source.load(self.img_size)
         if before: training = GANTraining.of_run(before, images, ranks.device, ranks)
-        elif kept: training = GANTraining.continued(self.weights_of(), images, self.config, ranks.device, ranks)
-        else: training = GANTraining.from_config(spec, images, self.config, ranks.device, ranks)
+        elif kept: training = GANTraining.continued(images, self.config, self.weights_of(), ranks.device, ranks)
+        else: training = GANTraining.from_config(images, self.config, spec, ranks.device, ranks)
         with shared_run(ranks, lambda: open_run(self.out, 'gan', self.wanted(spec) if before else training.settings(), self.source.about(images), self.resume, self.overwrite)) as run:
             if ranks.main and isinstance(spec, Genotype) and not (run.path/'genotype.json').exists(): spec.save(run.path/'genotype.json')
             if self.resume: go_on(training, run, self.config)
@@ -656,7 +656,7 @@ class DemoCommand:
         self.part('search', asdict(config), source.about(images), Search.from_config(images, config, device=device), run_search)
         genotype, judge = Genotype.load(self.out/'search'), cache(lambda: small_features(images, device=device))
         say(f"2/4  training of the generator found, CTGAN, {self.steps} steps")
-        training = GANTraining.from_config(genotype, images, gan, device=device)
+        training = GANTraining.from_config(images, gan, genotype, device=device)
         before = score_run(training.artist, 0, images, self.n, self.seed, judge()) if self.overwrite or not (self.out/'gan'/'scores.json').exists() else None
         self.part('gan', training.settings(), source.about(images), training, lambda training, run: self.train(training, genotype, run, before))
         say("3/4  scores")

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from .frameworks import Framework, on_this_thread
 from ..space.ops import batch_statistics
 
-# %% ../../nbs/gan/03_steps.ipynb #7bb11846
+# %% ../../nbs/gan/03_steps.ipynb #17c980fa
 def descend(
     optimiser:torch.optim.Optimizer,                 # of `net`
     net:nn.Module,                                   # only its parameters get gradients
