@@ -496,7 +496,8 @@ def generator_spec(
     if genotype is None and not names:
         raise ValueError(f"{type(generator).__name__} is neither from a genotype nor in BASELINES, so it can't be saved")
     sizes = dict(img_size=generator.img_size, z_dim=generator.z_dim, channels=generator.width, n_classes=generator.n_classes)
-    return dict(spec=genotype.to_json() if genotype else names[0], **sizes) | (dict(tail='plain') if told and not generator.told_tail else {})
+    tail = dict(tail='plain') if told and not generator.told_tail else {}
+    return dict(spec=genotype.to_json() if genotype else names[0], **sizes, **tail)
 
 
 def generator_from(
