@@ -24,7 +24,9 @@ def user_path(
 )->Path:
     "The path, with `~` and `~name` as a shell would read them."
     try: return Path(path).expanduser()
-    except RuntimeError: raise UserError(f"{path} begins with a home folder that is not known: write the path in full, or ./{path} for a folder of that name") from None
+    except RuntimeError:
+        unknown = f"{path} begins with a home folder that is not known"
+        raise UserError(f"{unknown}: write the path in full, or ./{path} for a folder of that name") from None
 
 # %% ../../nbs/ground/01_errors.ipynb #c0a1e007
 def renamed(
