@@ -15,7 +15,6 @@ from contextlib import nullcontext
 from dataclasses import asdict, dataclass, fields, replace
 from functools import cached_property, wraps
 from pathlib import Path
-from typing import get_type_hints
 
 import torch
 from torch import Generator as Randomness
@@ -26,7 +25,7 @@ from ..ground.errors import UserError, renamed
 from ..ground.folders import Diverged, RunFolder
 from ..ground.graphs import Recorded, load_optimiser_, optimiser_state, ready_, set_rate_
 from ..ground.ranks import Ranks, check_tf32, deterministic, float32_products
-from ..ground.runs import Randoms, Run, check_least, epoch_permutation, stream_seed
+from ..ground.runs import Randoms, Run, check_settings, epoch_permutation, stream_seed
 from .frameworks import Settings, find_framework
 from .steps import critic_step, generator_step
 from ..space.baselines import BASELINES, INITS, STATISTICS, build_generator, recalibrated
@@ -60,6 +59,7 @@ class GANConfig:
         for name, value in settings_of(find_framework(self.framework).teaching).items():
             if getattr(self, name) is None: object.__setattr__(self, name, value)
         check_gan(self)
+        object.__setattr__(self, 'betas', tuple(self.betas))
 
     @classmethod
     def paper(cls,
@@ -90,7 +90,6 @@ class GANConfig:
 
 # %% ../../nbs/gan/04_training.ipynb #0cac44cb
 _OPTIMISERS = dict(adam=torch.optim.Adam, rmsprop=lambda params, lr, betas: torch.optim.RMSprop(params, lr, alpha=betas[1]))
-_KINDS = {int: 'a whole number', float: 'a number', bool: 'True or False', str: 'a word', tuple[float, float]: 'two numbers'}
 
 
 def settings_of(
@@ -104,24 +103,10 @@ def check_gan(
     config:GANConfig,  # all fields filled
 )->None:
     "A `UserError` names the first setting that can't be: of another kind, unknown, too small, or not finite."
-    for name, kind in get_type_hints(GANConfig).items():
-        if not _is(value := getattr(config, name), kind): raise UserError(f"{_flag(name)} {value!r} must be {_KINDS[kind]}")
-    for name in 'steps', 'fake_ratio', 'n_critic', 'width', 'z_dim': check_least(name, getattr(config, name), 1)
-    check_least('batch_size', config.batch_size, 2)
-    check_least('lr', config.lr, 0)
-    for name, known in dict(optimiser=_OPTIMISERS, init=(*INITS, 'keep'), z_ratio=Z_RATIOS, amp=('off', 'tf32')).items():
-        if (value := getattr(config, name)) not in known: raise UserError(f"{_flag(name)} {value} is unknown; there are {', '.join(known)}")
+    least = dict.fromkeys(('steps', 'fake_ratio', 'n_critic', 'width', 'z_dim'), 1) | dict(batch_size=2, lr=0)
+    check_settings(config, least, dict(optimiser=_OPTIMISERS, init=(*INITS, 'keep'), z_ratio=Z_RATIOS, amp=('off', 'tf32')))
     for name, values in dict(ema=[config.ema], betas=config.betas).items():
         if not all(0 <= v < 1 for v in values): raise UserError(f"--{name} {' '.join(map(str, values))} must be at least 0 and less than 1")
-
-
-def _is(value:object, kind:type)->bool:
-    "Is it of this kind? A whole number is a number, True is none."
-    if kind == tuple[float, float]: return isinstance(value, tuple) and len(value) == 2 and all(_is(v, float) for v in value)
-    return isinstance(value, (int, float) if kind is float else kind) and (kind is bool or not isinstance(value, bool))
-
-
-def _flag(name:str)->str: return f"--{name.replace('_', '-')}"
 
 # %% ../../nbs/gan/04_training.ipynb #4e0a2758
 @dataclass(frozen=True)
