@@ -19,7 +19,7 @@ from degas_nb.space.generator import Generator
 from degas_nb.ground.data import load
 from degas_nb.space.genotype import DEGAS, Genotype
 from degas_nb.search.glo import Gaussian, Latents, pca_init, principal_axes
-from degas_nb.search.merged import MergedOp, node_sum, weighted_norm
+from degas_nb.search.merged import MergedOp, QuickMergedOp, node_sum, weighted_norm
 from degas_nb.search.mixed import MixedOp, candidates
 from degas_nb.space.ops import batch_norm
 from degas_nb.search.prune import PRUNING_RULES, mixing_weights, prune
@@ -181,11 +181,12 @@ def mixture(form, kind, scale, seed, affine=False):
 
 @pytest.mark.parametrize('edges', [[('up', 2), ('up', 2)], [('up', 2), ('up', 2), ('up', 2)], [('normal', 1), ('normal', 1)], [('up', 4)]])
 @pytest.mark.parametrize('affine', [False, True])
-def test_edges_that_share_a_call_add_up(edges, affine):
+@pytest.mark.parametrize('merged', [MergedOp, QuickMergedOp])
+def test_edges_that_share_a_call_add_up(edges, affine, merged):
     x = [torch.randn(3, 4, 6, 6, dtype=torch.float64, generator=seeded(i)).contiguous(memory_format=torch.channels_last).requires_grad_() for i in range(len(edges))]
     alpha = [torch.randn(9 if kind == 'normal' else 4, dtype=torch.float64, generator=seeded(9)).requires_grad_() for kind, _ in edges]
     results = []
-    for form in MixedOp, MergedOp:
+    for form in MixedOp, merged:
         mixes = [mixture(form, kind, scale, i, affine) for i, (kind, scale) in enumerate(edges)]
         out = node_sum([(mix, m, F.relu(m), a.softmax(-1)) for mix, m, a in zip(mixes, x, alpha)])
         weights = [p for mix in mixes for p in mix.parameters()]
