@@ -1,6 +1,7 @@
 """`degas` as scripts and people use it: what it writes, how it is killed and goes on, what it says to mistakes."""
-import json, os, shutil, signal, subprocess, sys, tempfile, zipfile
+import json, os, re, shutil, signal, subprocess, sys, tempfile, zipfile
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,8 +9,10 @@ import pytest
 import torch
 from PIL import Image
 
-from degas_nb.app.main import COMMANDS
+from degas_nb.app.main import COMMANDS, _flags, _new_names, help_of
 from degas_nb.gan.frameworks import FRAMEWORKS
+from degas_nb.gan.training import GANConfig
+from degas_nb.search.alternating import SearchConfig
 from degas_nb.space.genotype import DEGAS, Genotype
 from degas_nb.ground.folders import RunFolder
 
@@ -112,7 +115,7 @@ def test_samples_need_no_training_images(tmp_path):
     assert degas('sample', out, '--n', 3, '--out', tmp_path/'after') == 0
     for name in '000000.png', '000002.png': assert (tmp_path/'before'/name).read_bytes() == (tmp_path/'after'/name).read_bytes()
     for statistics in 'running', 'recalibrated':
-        assert degas('sample', out, '--n', 3, '--statistics', statistics, '--out', tmp_path/statistics) == 0
+        assert degas('sample', out, '--n', 3, '--norms', statistics, '--out', tmp_path/statistics) == 0
         assert (tmp_path/statistics/'000000.png').read_bytes() != (tmp_path/'before'/'000000.png').read_bytes()
 
 
@@ -174,15 +177,15 @@ def test_score_of_images(tmp_path, line, capsys):
     assert said[0]['value'] == said[1]['value'] > 0 and {'n_real': 30, 'n_fake': 40}.items() <= said[0].items()
     assert [s['name'] for s in said[0]['also']] == ['IS-small', 'KID-small']
     stats = tmp_path/'two.npz'
-    assert degas('score', one, '--data', two, '--features', 'emoji', '--save-stats', stats) == 0
-    assert degas('score', one, '--stats', stats, '--features', 'emoji') == 0
+    assert degas('score', one, '--data', two, '--features', 'emoji', '--save-real-stats', stats) == 0
+    assert degas('score', one, '--real-stats', stats, '--features', 'emoji') == 0
     a, b = map(json.loads, capsys.readouterr().out.splitlines())
     assert a['value'] == pytest.approx(b['value'], rel=1e-6) and (b['data'], b['n_real']) == ('two', 30)
     assert 'compared with what' in line('score', one)
     assert 'named twice' in line('score', one, two, '--data', two)
     assert 'no labels' in line('score', one, two)
-    assert 'must end in .npz' in line('score', one, two, '--save-stats', tmp_path/'x.json')
-    assert 'leave out' in line('score', one, two, '--stats', stats)
+    assert 'must end in .npz' in line('score', one, two, '--save-real-stats', tmp_path/'x.json')
+    assert 'leave out' in line('score', one, two, '--real-stats', stats)
     assert 'no size of images' in line('score', one, two, '--features', 'emoji', '--img-size', 0)
 
 
@@ -191,8 +194,8 @@ def test_statistics_that_are_none(drawn, tmp_path, line):
     before = snapshot(drawn)
     for name, arrays in files.items():
         np.savez(tmp_path/f'{name}.npz', **arrays)
-        line('score', drawn, '--n', 50, '--stats', tmp_path/f'{name}.npz', '--features', 'emoji')
-    assert 'no statistics' in line('score', drawn, '--stats', tmp_path/'none.npz')
+        line('score', drawn, '--n', 50, '--real-stats', tmp_path/f'{name}.npz', '--features', 'emoji')
+    assert 'no statistics' in line('score', drawn, '--real-stats', tmp_path/'none.npz')
     assert snapshot(drawn) == before
 
 
@@ -214,6 +217,51 @@ def test_stdout_is_for_results(found, tmp_path):
 def test_help(argv, capsys):
     assert degas(*argv) == 0
     assert 'degas' in capsys.readouterr().out
+
+
+@pytest.mark.parametrize('name', COMMANDS)
+def test_help_of_a_command(name, monkeypatch):
+    "Every flag is there, with its choices and what it does; groups; lines of a terminal; first what everybody needs."
+    for columns in (40, 80, 300):
+        monkeypatch.setenv('COLUMNS', str(columns))
+        text = help_of(name)
+        assert max(map(len, text.splitlines())) <= max(60, min(columns, 100))
+    assert not re.search(r'\b(STR|INT|FLOAT|WORD|Literal|MISSING)\b', text)
+    titles = re.findall(r'^(\w+):$', text, re.M)
+    assert titles[0] == 'first' and titles[-1] == 'run' and len(titles) == len(set(titles))
+    flags = list(_flags(COMMANDS[name], COMMANDS[name].defaults([]) if hasattr(COMMANDS[name], 'defaults') else None))
+    for flag in flags:
+        shown = re.search(rf'^  {re.escape(flag.word)}(?=\s)', text, re.M)
+        assert shown and flag.says, flag
+        assert flag.kind is not str or flag.choices or flag.name in FREE, f'{flag.name}: which choices?'
+    if name in ('search', 'train'):
+        first = text[text.index('first:'):text.index('images:')]
+        assert {'--data', '--out', dict(search='--epochs', train='--steps')[name]} <= set(re.findall('--[a-z-]+', first))
+
+
+FREE = ('data', 'split', 'device', 'genotype', 'what', 'against', 'features')  # words that nobody can list
+
+
+@pytest.mark.parametrize('config', [SearchConfig, GANConfig])
+def test_the_choices_of_the_help_are_those_of_the_settings(config):
+    for flag in _flags(config, config()):
+        for choice in flag.choices: assert getattr(replace(config(), **{flag.name: choice}), flag.name) == choice
+        if flag.choices: assert flag.default in flag.choices
+
+
+def test_a_preset_changes_the_defaults_of_the_help():
+    assert '(default 12)' in help_of('search') and '(default 50)' in help_of('search', ['--preset', 'paper-cifar10'])
+    assert '(default rmsprop)' in ' '.join(help_of('train', ['--framework', 'wgan']).split())
+
+
+def test_flags_by_their_old_names(drawn, tmp_path, capsys):
+    "For one version, with a warning; the files are the same."
+    assert degas('sample', drawn, '--n', 4, '--statistics', 'running', '--out', tmp_path/'old.png') == 0
+    assert '--statistics is now --norms' in capsys.readouterr().err
+    assert degas('sample', drawn, '--n', 4, '--norms=running', '--out', tmp_path/'new.png') == 0
+    assert '--norms' not in capsys.readouterr().err and (tmp_path/'old.png').read_bytes() == (tmp_path/'new.png').read_bytes()
+    assert _new_names('score', ['x', '--stats=a', '--save-stats', 'b']) == ['x', '--real-stats=a', '--save-real-stats', 'b']
+    assert _new_names('search', ['--stats', 'a']) == ['--stats', 'a']
 
 
 # ---------------------------------------------------------------- killed, and taken up again

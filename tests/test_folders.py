@@ -81,7 +81,7 @@ def test_every_path_of_every_flag_may_begin_at_home(home, form, capsys):
     for argv in (['search', *flags(data='images', out='s'), '--epochs', 1, *few], ['prune', '~/s'], ['search', '--resume', *flags(out='s')],
                  ['train', *flags(genotype='s', data='images', out='g'), '--steps', 1, *few], ['train', '--resume', *flags(out='g')],
                  ['sample', '~/g', '--n', 4, *flags(out='x.png')], ['draw', '~/s', *flags(out='x.svg')],
-                 ['score', '~/g', '--n', 20, *flags(data='images', features='images', save_stats='x.npz')], ['score', '~/g', '--n', 20, *flags(stats='x.npz', features='images')],
+                 ['score', '~/g', '--n', 20, *flags(data='images', features='images', save_real_stats='x.npz')], ['score', '~/g', '--n', 20, *flags(real_stats='x.npz', features='images')],
                  ['score', '~/images', '~/images', '--n', 20]):
         assert degas(*argv) == 0, capsys.readouterr().err
     assert {p.name for p in home.iterdir()} >= {'s', 'g', 'x.png', 'x.svg', 'x.npz'}

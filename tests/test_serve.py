@@ -25,7 +25,7 @@ from tornado.iostream import StreamClosedError
 from tornado.web import HTTPError
 
 from degas_nb.app.main import main
-from degas_nb.app.page import dashboard_page, free_port, in_a_line, page_kernels
+from degas_nb.app.page import dashboard_page, _free_port, _in_a_line, _page_kernels
 from degas_nb.gan.training import GANConfig
 from degas_nb.ground.folders import RunFolder
 from degas_nb.search.alternating import SearchConfig
@@ -164,7 +164,7 @@ def test_only_with_the_token_and_only_here(searched, serve, tmp_path):
 
 def test_a_kernel_without_a_page_is_ended():
     "8 looks after its page has gone, 60 when none ever came; one that starts or ends at the moment is left alone, one that died is not."
-    manager, ended = page_kernels(), []
+    manager, ended = _page_kernels(), []
 
     async def alive(): return True
 
@@ -191,7 +191,7 @@ def test_a_kernel_without_a_page_is_ended():
 
 
 def manager_of(kernel):
-    manager = page_kernels()(kernel_manager_class='jupyter_server.services.kernels.kernelmanager.ServerKernelManager')
+    manager = _page_kernels()(kernel_manager_class='jupyter_server.services.kernels.kernelmanager.ServerKernelManager')
     manager._kernels['k'] = kernel
     return manager
 
@@ -211,7 +211,7 @@ def test_a_kernel_that_starts_or_ends_raises_nothing(kernel):
 @pytest.mark.parametrize('error', [ValueError('two\nlines'), KeyError('x'), RuntimeError()])
 def test_the_server_says_what_goes_wrong_in_a_line(error, caplog):
     log = logging.getLogger('degas.test')
-    log.addFilter(in_a_line)
+    log.addFilter(_in_a_line)
     try: raise error
     except Exception: log.error('Uncaught exception GET %s\nand more', '/x', exc_info=True)
     said = caplog.records[-1]
@@ -283,7 +283,7 @@ def moves(page, key):
 
 @pytest.mark.timeout(180)
 def test_a_finished_search(searched, serve, browser, tmp_path):
-    before, port = {p: p.read_bytes() for p in searched.rglob('*') if p.is_file()}, free_port(0)
+    before, port = {p: p.read_bytes() for p in searched.rglob('*') if p.is_file()}, _free_port(0)
     served = serve(searched, '--port', port)
     assert served.base == f'http://127.0.0.1:{port}'
     seen = open_page(browser, served)
