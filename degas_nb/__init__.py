@@ -1,6 +1,10 @@
 """Search a GAN generator by gradient descent (DEGAS). The names that everybody needs; each is imported when it is first touched."""
+import sys
 from importlib import import_module
+from importlib.machinery import ModuleSpec
+from types import ModuleType
 from typing import TYPE_CHECKING
+from warnings import warn
 
 __version__ = "0.1.0"
 
@@ -33,3 +37,52 @@ def __getattr__(name:str)->object:
 
 
 def __dir__()->list[str]: return sorted({*globals(), *__all__})
+
+
+# ---- for one version: what modules were called before there were rooms (`from degas_nb.data import load`)
+
+_WERE = dict(
+    cli='app.main app.commands app.driving app.page', critic='gan.critic', dashboard='views.dashboard', data='ground.data',
+    explore='views.explore', features='judge.features', frameworks='gan.frameworks', generator='space.generator space.baselines',
+    genotype='space.genotype', glo='search.glo', graphs='ground.graphs', live='views.live', merged='search.merged', metrics='judge.metrics',
+    mixed='search.mixed', ops='space.ops', planes='views.planes', prune='search.prune', pyramid='search.pyramid', ranks='ground.ranks',
+    replay='views.replay', report='app.report', runs='ground.runs ground.folders', show='ground.show ground.errors',
+    supernet='search.supernet', widgets='views.widgets')  # search and gan are rooms now; their own __init__ know their old names
+
+
+def _moved(old:str, homes:str, names:set[str]|None=None):
+    "The `__getattr__` of a module that is no more: it finds the old names (all, or these) in their new homes."
+    def __getattr__(name:str)->object:
+        for home in homes.split() if not name.startswith('__') and name in (names or {name}) else ():
+            module = import_module(f'.{home}', __name__)
+            if not hasattr(module, name): continue
+            warn(f"{__name__}.{old}.{name} is now {module.__name__}.{name}", DeprecationWarning, stacklevel=2)
+            return getattr(module, name)
+        raise AttributeError(f"module '{__name__}.{old}' has no attribute {name!r}")
+    return __getattr__
+
+
+class _Moved:
+    "Finds modules by their old paths, when nobody else has found any."
+    def find_spec(self, name:str, path:object=None, target:object=None)->ModuleSpec|None:
+        package, _, old = name.rpartition('.')
+        return ModuleSpec(name, self) if package == __name__ and old in _WERE else None
+
+    def create_module(self, spec:ModuleSpec)->None: "As usual."
+
+    def exec_module(self, module:ModuleType)->None:
+        old = module.__name__.rpartition('.')[2]
+        module.__getattr__ = _moved(old, _WERE[old])
+
+    def get_code(self, name:str)->object:  # python -m degas_nb.cli
+        return compile('from degas_nb.app.main import main; main()', name, 'exec')
+
+
+class _Door(ModuleType):
+    "`import degas_nb.prune` must not hide the function `degas_nb.prune`."
+    def __setattr__(self, name:str, value:object)->None:
+        if not (name in _HOME and isinstance(value, ModuleType)): super().__setattr__(name, value)
+
+
+sys.meta_path.append(_Moved())
+sys.modules[__name__].__class__ = _Door

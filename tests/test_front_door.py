@@ -1,6 +1,7 @@
 """`import degas_nb` is light, and the names that everybody needs are there."""
 import subprocess
 import sys
+import warnings
 from importlib import import_module
 
 import pytest
@@ -35,3 +36,38 @@ def test_about_a_dozen(): assert 10 <= len(degas_nb.__all__) <= 14
 def test_an_unknown_name_is_an_attribute_error():
     with pytest.raises(AttributeError, match='no attribute .serch.'): degas_nb.serch
     with pytest.raises(ImportError): exec('from degas_nb import serch')
+
+
+OLD = dict(data='load Images', show='show_images UserError', runs='RunFolder checked_fields', ranks='Ranks', genotype='Genotype', generator='Generator',
+           search='Search SearchConfig', prune='prune', gan='GANTraining GANConfig', metrics='score_images',
+           live='live', replay='replay', report='run_report', cli='main SearchCommand')  # some names of modules that are rooms' now
+
+
+@pytest.mark.parametrize('module', set(degas_nb._WERE) | {'search', 'gan'})
+def test_old_paths_lead_to_the_new_ones_for_a_version(module):
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter('always')
+        old = import_module(f'degas_nb.{module}')
+        for home in degas_nb._WERE.get(module, '').split(): import_module(f'degas_nb.{home}')  # they are there
+        names = OLD.get(module, '').split()
+        for name in names:
+            value = getattr(old, name)
+            assert value.__module__.count('.') == 2 and value is getattr(import_module(value.__module__), name)
+    assert len(seen) == len(names) and all(w.category is DeprecationWarning and w.filename == __file__ and 'is now degas_nb.' in str(w.message) for w in seen)
+    with pytest.raises(AttributeError, match='no attribute'): old.nothing
+
+
+def test_an_old_path_does_not_hide_the_front_door():
+    "`degas_nb.prune` is a function and was a module."
+    code = "import degas_nb.prune; from degas_nb.prune import prune; from degas_nb import prune as door; print(prune is door is degas_nb.prune)"
+    assert subprocess.run([sys.executable, '-W', 'ignore', '-c', code], capture_output=True, text=True, check=True).stdout == 'True\n'
+
+
+def test_the_old_command_line_still_runs():
+    done = subprocess.run([sys.executable, '-m', 'degas_nb.cli', '--version'], capture_output=True, text=True)
+    assert done.returncode == 0 and done.stdout.startswith('degas_nb ')
+
+
+def test_a_module_that_never_was_is_not_found():
+    with pytest.raises(ModuleNotFoundError): import_module('degas_nb.nothing')
+    with pytest.raises(ModuleNotFoundError): import_module('degas_nb.search.data')
