@@ -148,7 +148,8 @@ def help_of(
     groups['first'].sort(key=lambda flag: order.index(flag.name))
     groups['run'] += [_Flag('help', 'show this and end', bool, None, False, False, ())]
     parts = [[f'{title}:', *(line for flag in found for line in _rows(flag, width))] for title, found in groups.items() if found]
-    return '\n\n'.join([usage, textwrap.fill(command.__doc__, width), *map('\n'.join, parts)])
+    top = [textwrap.fill(usage, width, subsequent_indent=' '*7, break_on_hyphens=False), textwrap.fill(command.__doc__, width)]
+    return '\n\n'.join([*top, *map('\n'.join, parts)])
 
 
 def _rows(
