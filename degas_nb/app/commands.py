@@ -26,14 +26,15 @@ from ..ground.ranks import Ranks, find_device
 from ..ground.folders import RunFolder, atomic_write, check_free, read_json, room_for, write_json
 from ..ground.runs import differences
 from ..ground.show import image_grid, save_grid
+from ..ground.sizes import Mixed, squared
 from ..space.baselines import BASELINES, STATISTICS
 from ..space.genotype import DEGAS, Genotype, SearchSpace, space_of, svg
 from ..search.alternating import Search, SearchConfig, search_settings
 from ..search.prune import explain_prune, prune
 from ..search.supernet import by_name
 from ..gan.training import GANConfig, GANTraining, draw_images, drawing_generator
-from ..judge.features import (
-    EXTRACTORS, SMALL_DIM, Mixed, check_labels, eye, find_extractor, refuse_weights, small_features, squared)
+from ..judge.extractors import EXTRACTORS, find_extractor, refuse_weights
+from ..judge.features import SMALL_DIM, check_labels, eye, small_features
 from ..judge.metrics import (
     Statistics, check_kind, check_npz, describe_images, prepared, score_images, size_of, unlike_sizes)
 from .report import demo_report, run_report
@@ -275,8 +276,8 @@ class TrainCommand:
         before = same_settings(self.out, 'gan', _wanted(self, spec)) if self.resume else None
         images = self.source.load(self.img_size)
         if before: training = GANTraining.of_run(before, images, ranks.device, ranks)
-        elif kept: training = GANTraining.continued(_weights_of(self.genotype), images, self.config, ranks.device, ranks)
-        else: training = GANTraining.from_config(spec, images, self.config, ranks.device, ranks)
+        elif kept: training = GANTraining.continued(images, self.config, _weights_of(self.genotype), ranks.device, ranks)
+        else: training = GANTraining.from_config(images, self.config, spec, ranks.device, ranks)
         settings, about = _wanted(self, spec) if before else training.settings(), self.source.about(images)
         with shared_run(ranks, lambda: open_run(self.out, 'gan', settings, about, self.resume, self.overwrite)) as run:
             if ranks.main and isinstance(spec, Genotype) and not (run.path/'genotype.json').exists(): spec.save(run.path/'genotype.json')
@@ -727,7 +728,7 @@ class DemoCommand:
         self.part('search', asdict(config), source.about(images), Search.from_config(images, config, device=device), run_search)
         genotype, judge = Genotype.load(self.out/'search'), cache(lambda: small_features(images, device=device))
         say(f"2/4  training of the generator found, CTGAN, {self.steps} steps")
-        training = GANTraining.from_config(genotype, images, gan, device=device)
+        training = GANTraining.from_config(images, gan, genotype, device=device)
         new = self.overwrite or not (self.out/'gan'/'scores.json').exists()
         before = score_run(training.artist, 0, images, self.n, self.seed, judge()) if new else None
         self.part('gan', training.settings(), source.about(images), training, lambda training, run: _train(training, run, genotype, before))
