@@ -45,7 +45,7 @@ _WERE = dict(
     cli='app.main app.commands app.driving app.page', critic='gan.critic', dashboard='views.dashboard', data='ground.data',
     explore='views.explore', features='judge.features judge.extractors ground.sizes', frameworks='gan.frameworks', generator='space.generator space.baselines',
     genotype='space.genotype', glo='search.glo', graphs='ground.graphs', live='views.live', merged='search.merged', metrics='judge.metrics',
-    mixed='search.mixed', ops='space.ops', planes='views.planes', prune='search.prune', pyramid='search.pyramid', ranks='ground.ranks',
+    mixed='search.mixed', ops='space.ops space.baselines gan.critic', planes='views.planes', prune='search.prune', pyramid='search.pyramid', ranks='ground.ranks',
     replay='views.replay', report='app.report', runs='ground.runs ground.folders', show='ground.show ground.errors',
     supernet='search.supernet', widgets='views.widgets')  # search and gan are rooms now; their own __init__ know their old names
 
