@@ -247,6 +247,17 @@ def import_instead(nbs):
         path.write_text(json.dumps(nb))
 
 
+def unlinked(built):
+    "nbdev makes a link of every name that it knows; one that only serves its module (`__all__` leaves it out) has no entry to lead to, and stays a name."
+    pages = {page: page.read_text() for page in built.rglob('*.html')}
+    ids = {page.resolve(): set(re.findall(r'\bid="([^"]+)"', text)) for page, text in pages.items()}
+    for page, text in pages.items():
+        def kept(link):
+            there = ids.get((page.parent / link[1]).resolve())
+            return link[3] if there is not None and link[2] not in there else link[0]
+        page.write_text(re.sub(r'<a [^>]*?href="([^"#:]+\.html)#([^"]+)"[^>]*>(<code>[^<]*</code>)</a>', kept, text))
+
+
 def build(out, work):
     "Make the site in `work` and move it to `out`; returns the warnings."
     copy_project(work)
@@ -271,6 +282,7 @@ def build(out, work):
     built = cache / config.doc_path.name
     write_sources(built, config.git_url)
     localise(built, f'{config.doc_host}{config.doc_baseurl}', math)
+    unlinked(built)
     if out.exists(): shutil.rmtree(out)
     out.parent.mkdir(parents=True, exist_ok=True)
     shutil.move(built, out)
