@@ -123,6 +123,16 @@ def test_the_sidebar_in_quarto_yml_is_fresh():
     assert (ROOT / 'nbs/_quarto.yml').resolve() == (ROOT / '_quarto.yml').resolve()
 
 
+def test_the_list_of_open_points_is_fresh():
+    "What the guide stores is what its cell collects from the lessons now."
+    path = ROOT / 'nbs/guides/open_points.ipynb'
+    cell = next(c for c in json.loads(path.read_text())['cells'] if 'def gaps(' in ''.join(c['source']))
+    names = dict(re=re, json=json, Path=Path)
+    exec(''.join(cell['source']).rpartition('Markdown(')[0], names)
+    found = names['table'](ROOT / 'nbs')
+    assert found.count('\n') > 15 and ''.join(cell['outputs'][0]['data']['text/markdown']) == found, 'run tools/nb.py run nbs/guides/open_points.ipynb'
+
+
 def test_sidebar_sections():
     names = ['app/01_report.ipynb', 'gan/02_frameworks.ipynb', 'guides/add_an_op.ipynb', 'index.ipynb', 'search/03_mixed.ipynb', '00_tour.ipynb', 'search/01_pyramid.ipynb']
     entries = docs.sidebar(docs.in_reading_order(names))
