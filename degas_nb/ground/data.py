@@ -1405,7 +1405,8 @@ def _images_of_npz(
         for member in archive.infolist():
             with archive.open(member) as f: found[member.filename.removesuffix('.npy')] = _checked_header(f, member.file_size)
         if {'mu', 'sigma'} <= set(found):
-            raise UserError(f"{printable(path)} holds statistics of images (mu and sigma), no images: give it to degas score with --real-stats")
+            holds = 'holds statistics of images (mu and sigma), no images'
+            raise UserError(f"{printable(path)} {holds}: give it to degas score with --real-stats")
         able = [k for k in found if found[k] in (3, 4)]
         key = 'arr_0' if 'arr_0' in able else max(able, key=lambda k: found[k], default=None)
         if key is None:
