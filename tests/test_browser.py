@@ -525,10 +525,17 @@ def lesson_cells(lesson, mark):
     "The first cell of a lesson that holds `mark`; in front of it the cells that it needs, in one; behind it the next one."
     code = [c.source for c in nbformat.read(ROOT / f'nbs/{lesson}.ipynb', 4).cells if c.cell_type == 'code' and not re.match(r'%%|#\| (exercise|check)', c.source)]
     at = next(i for i, source in enumerate(code) if mark in source)
-    needed, wanted = set(), bound_and_used(code[at])[1] - set(dir(builtins))
-    for i in reversed(range(at)):
-        bound, used = bound_and_used(code[i])
-        if bound & wanted: needed, wanted = needed | {i}, (wanted - bound) | (used - set(dir(builtins)))
+    names, known = [bound_and_used(source) for source in code[:at + 1]], set(dir(builtins))
+
+    def before(i, wanted, needed):
+        "Cells above `i` that bind what is wanted; and what is still wanted then."
+        for i, (bound, used) in reversed([*enumerate(names[:i])]):
+            if bound & wanted: needed, wanted = needed | {i}, (wanted - bound) | (used - known)
+        return needed, wanted
+
+    needed, wanted = before(at, names[at][1] - known, set())
+    while late := [i for i in range(at) if i not in needed and names[i][0] & wanted]:   # defined behind what calls it
+        needed, wanted = before(late[-1] + 1, wanted, needed)
     return '\n\n'.join(code[i] for i in sorted(needed)), code[at], code[at + 1]
 
 
