@@ -36,8 +36,8 @@ def widest(path:Path)->int:
 
 
 def words(path:Path)->int:
-    "Of prose; formulas, tables and links' targets are not counted."
-    text = '\n'.join(cells(path, 'markdown'))
+    "Of prose; formulas, tables, links' targets and exercises are not counted."
+    text = '\n'.join(s for s in cells(path, 'markdown') if not s.startswith('### Exercise'))
     text = re.sub(r'```.*?```|\$\$.*?\$\$|<details>.*?</details>', ' ', text, flags=re.S)
     text = re.sub(r'^\|.*$', ' ', re.sub(r'\]\([^)]*\)', ']', text), flags=re.M)
     return len(re.findall(r"[A-Za-z][\w'’-]*", text))
