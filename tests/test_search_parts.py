@@ -5,6 +5,7 @@ import os
 import random
 import subprocess
 import sys
+from dataclasses import fields
 
 import numpy as np
 import pytest
@@ -298,3 +299,13 @@ before = peak()
 z = pca_init(pixels, 16, fit_on=9000)
 assert peak() - before < 3*z.nbytes + pixels.nbytes//8, (peak() - before, pixels.nbytes)'''
     subprocess.run([sys.executable, '-c', script], check=True, env=os.environ | dict(MALLOC_MMAP_THRESHOLD_='100000'))  # what is freed goes back at once
+
+
+@pytest.mark.parametrize('name', [f.name for f in fields(SearchConfig)])
+def test_a_config_refuses_what_a_field_cannot_be(name):
+    "Another kind, a word nobody knows, a number below the least: when it is made, not when it is used."
+    kind = type(getattr(SearchConfig(), name))
+    wrong = {int: (1.5, True, '3', None, float('nan')), float: ('x', True, None), str: ('nothing like it', 3, None), bool: (1, 'yes', None)}[kind]
+    if name not in ('seed',): wrong += {int: (-1,), float: (-1., float('inf'), float('nan'))}.get(kind, ())
+    for value in wrong:
+        with pytest.raises(UserError, match=f"--{name.replace('_', '-')}"): SearchConfig(**{name: value})
