@@ -32,7 +32,7 @@ def fits(
         kinds = get_args(hint)
         return isinstance(value, (list, tuple)) and len(value) == len(kinds) and all(map(fits, value, kinds))
     if get_origin(hint) is not None: return value in get_args(hint)
-    return type(value) in (int, float) if hint is float else type(value) is hint
+    return isinstance(value, int|float) and type(value) is not bool if hint is float else type(value) is hint
 
 # %% ../../nbs/ground/07_runs.ipynb #cc48a380
 def check_settings(
