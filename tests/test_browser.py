@@ -521,6 +521,16 @@ def bound_and_used(source):
     return bound, {n.id for n in ast.walk(tree) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)}
 
 
+def decorators(source):
+    "Names of the decorators of a cell's functions and classes."
+    return {d.id for n in ast.parse(source).body for d in getattr(n, 'decorator_list', ()) if isinstance(d, ast.Name)}
+
+
+def functions(source):
+    "Names of a cell's functions."
+    return {n.name for n in ast.parse(source).body if isinstance(n, ast.FunctionDef)}
+
+
 def lesson_cells(lesson, mark):
     "The first cell of a lesson that holds `mark`; in front of it the cells that it needs, in one; behind it the next one."
     code = [c.source for c in nbformat.read(ROOT / f'nbs/{lesson}.ipynb', 4).cells if c.cell_type == 'code' and not re.match(r'%%|#\| (exercise|check)', c.source)]
@@ -534,8 +544,10 @@ def lesson_cells(lesson, mark):
         return needed, wanted
 
     needed, wanted = before(at, names[at][1] - known, set())
-    while late := [i for i in range(at) if i not in needed and names[i][0] & wanted]:   # defined behind what calls it
-        needed, wanted = before(late[-1] + 1, wanted, needed)
+    def asked(i): return names[i][0] & wanted or any(decorators(code[i]) & functions(code[k]) for k in needed)
+    while late := [i for i in range(at) if i not in needed and asked(i)]:   # defined behind what calls it, or put into a registry
+        needed, wanted = before(late[-1], wanted | (names[late[-1]][1] - known), needed | {late[-1]})
+        wanted -= {n for k in needed for n in names[k][0]}
     return '\n\n'.join(code[i] for i in sorted(needed)), code[at], code[at + 1]
 
 

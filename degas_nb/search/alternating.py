@@ -57,9 +57,10 @@ class SearchConfig:
     seed:int = 0  # of everything random in the run
 
     def __post_init__(self):
-        counts, rates = ('epochs', 'img_size', 'width', 'z_dim'), ('lr', 'z_lr', 'alpha_lr', 'lr_end', 'alpha_decay', 'warmup', 'held_out')
+        counts, rates = ('epochs', 'width', 'z_dim'), ('lr', 'z_lr', 'alpha_lr', 'lr_end', 'alpha_decay', 'warmup', 'held_out')
         words = dict(optimiser=OPTIMISERS, z_init=('pca', 'random'), surface=SURFACES, relaxation=RELAXATIONS, impl=IMPLS, amp=AMP)
         check_settings(self, dict.fromkeys(counts, 1) | dict(batch_size=2) | dict.fromkeys(rates, 0), words)
+        if self.img_size < 1: raise UserError(f"--img-size {self.img_size} must be a multiple of 8, and at least 16")
         if self.held_out >= 1: raise UserError(f"--held-out {self.held_out} must be at least 0 and less than 1")
         if self.joint and self.held_out:
             raise UserError("--joint takes alpha's gradient from the images that the weights see: leave out --held-out, or --joint")
