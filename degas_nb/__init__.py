@@ -47,7 +47,11 @@ _WERE = dict(
     genotype='space.genotype', glo='search.glo', graphs='ground.graphs', live='views.live', merged='search.merged', metrics='judge.metrics',
     mixed='search.mixed', ops='space.ops space.baselines gan.critic', planes='views.planes', prune='search.prune', pyramid='search.pyramid', ranks='ground.ranks',
     replay='views.replay', report='app.report', runs='ground.runs ground.folders', show='ground.show ground.errors',
-    supernet='search.supernet', widgets='views.widgets')  # search and gan are rooms now; their own __init__ know their old names
+    supernet='search.supernet', widgets='views.widgets')
+_ROOMS = dict(  # modules then, rooms now: where their names are
+    search=('search.alternating search.steps', {'AMP', 'OPTIMISERS', 'Search', 'SearchConfig', 'SearchStep', 'plain_settings', 'search_settings'}),
+    gan=('gan.training gan.steps', {'GANConfig', 'GANStep', 'GANTraining', 'OPTIMISERS', 'average_', 'draw_images', 'drawing_generator',
+                                    'generator_from', 'trained_generator', 'with_statistics'}))
 
 
 def _moved(old:str, homes:str, names:set[str]|None=None):
@@ -79,8 +83,9 @@ class _Moved:
 
 
 class _Door(ModuleType):
-    "`import degas_nb.prune` must not hide the function `degas_nb.prune`."
+    "`import degas_nb.prune` must not hide the function `degas_nb.prune`; a room that comes in is told its old names."
     def __setattr__(self, name:str, value:object)->None:
+        if name in _ROOMS and isinstance(value, ModuleType): value.__getattr__ = _moved(name, *_ROOMS[name])
         if not (name in _HOME and isinstance(value, ModuleType)): super().__setattr__(name, value)
 
 

@@ -43,7 +43,7 @@ OLD = dict(data='load Images', show='show_images UserError', runs='RunFolder che
            live='live', replay='replay', report='run_report', cli='main SearchCommand')  # some names of modules that are rooms' now
 
 
-@pytest.mark.parametrize('module', sorted(set(degas_nb._WERE) | {'search', 'gan'}))
+@pytest.mark.parametrize('module', sorted({*degas_nb._WERE, *degas_nb._ROOMS}))
 def test_old_paths_lead_to_the_new_ones_for_a_version(module):
     with warnings.catch_warnings(record=True) as seen:
         warnings.simplefilter('always')

@@ -172,6 +172,7 @@ def test_the_picture_of_the_house():
     for name in MODULES: found[name.split('.')[0]] |= {other.split('.')[0] for other in arrows(name)} - {name.split('.')[0]}
     drawn = {row.split()[0]: set(row.split()[1:]) - {'.'} for row in HOUSE.strip().splitlines()}
     assert found == drawn and len(found) <= 8
+    assert not [p for p in (ROOT/'degas_nb').glob('*/__init__.py') if re.search(r'^\s*(from|import)\b', p.read_text(), re.M)], 'a room imports nothing by itself'
     assert all(FLOORS[b] < FLOORS[a] for a, others in found.items() for b in others)
 
 
