@@ -58,8 +58,9 @@ lesson-test: $(READY)  ## every lesson cell that is not marked slow, without a k
 	OMP_NUM_THREADS=1 $(VENV)/bin/nbdev_test --n_workers 2 --timing --do_print
 
 unit-test: $(READY)  ## every notebook in a kernel (tests/test_lessons.py), widgets in a browser, and what only CI gains from
-	OMP_NUM_THREADS=1 $(PY) -m pytest -q -n $(WORKERS) --dist loadfile tests -m 'not device' --durations=25
+	OMP_NUM_THREADS=1 $(PY) -m pytest -q -n $(WORKERS) --dist loadfile tests -m 'not device and not alone' --durations=25
 	OMP_NUM_THREADS=1 $(PY) -m pytest -q -n $(WORKERS) --dist loadfile tests -m device --durations=5
+	OMP_NUM_THREADS=1 $(PY) -m pytest -q tests -m alone --durations=10
 
 clean:  ## remove what can be made again (not the runs)
 	rm -rf $(VENV) node_modules _docs _proc build dist *.egg-info

@@ -8,6 +8,7 @@ from lab import browser, chromium, lab  # noqa: F401
 from sim_device import AVAILABLE, make_known, simulated
 from toys import nothing_left_behind  # noqa: F401
 
+ALONE = {'test_browser', 'test_dashboard', 'test_kernel', 'test_live', 'test_replay', 'test_serve', 'test_widgets'}
 SHARED = Path(__file__).resolve().parents[2] / 'shared'
 
 
@@ -21,6 +22,7 @@ def shared_cifar()->Path:
 
 def pytest_configure(config):
     config.addinivalue_line('markers', 'device: uses the simulated device; `make test` gives these tests a process of their own, see sim_device.make_known')
+    config.addinivalue_line('markers', 'alone: watches a clock, a browser or a kernel; `make test` runs these tests with nothing beside them')
     if config.getoption('markexpr') == 'device' and AVAILABLE: make_known()
 
 
@@ -28,6 +30,7 @@ def pytest_configure(config):
 def pytest_collection_modifyitems(items):
     for item in items:
         if 'simgpu' in getattr(item, 'fixturenames', ()): item.add_marker('device')
+        elif item.path.stem in ALONE: item.add_marker('alone')
 
 
 @pytest.fixture

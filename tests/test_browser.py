@@ -68,7 +68,7 @@ class Board:
         button.focus()
         self.it.page.keyboard.press('Enter')
 
-    def until(self, what, seconds=20):
+    def until(self, what, seconds=60):
         "Wait for `what(board)`."
         end = time.time() + seconds
         while not what(self):

@@ -320,7 +320,7 @@ def alpha_chart(
     steps, edges = _alpha_history(records)
     if len(steps) < 2:
         return _missing('Alpha over time: the trace holds fewer than two records of the mixing weights; they '
-                        'are written at the end of each epoch.')
+                        'are written from the first step on, four times an epoch.')
     highest = max((w for curves in edges.values() for ys in curves.values() for w in ys if w == w), default=1)
     top = min(1, math.ceil(highest * 10 + .5) / 10)
     x = _Axes((steps[0], steps[-1]), (0, top), size=_PANEL, margin=_PANEL_MARGIN).x
@@ -451,7 +451,7 @@ def _network(
     "The network that was found, drawn and written."
     file = run.path / 'genotype.json'
     if not file.exists():
-        return _missing('No network yet: genotype.json is written when a search ends; `degas prune DIR` makes it from a checkpoint.')
+        return _missing('No network yet: genotype.json is written when a search ends; `degas prune DIR` makes it from a trace.')
     try: found = Genotype.load(file)
     except UserError as e: return _missing(f'The network cannot be drawn: {e}')
     return _join([tag('div', Html(svg(found, _first_map(run, found))), cls='drawing', tabindex=0), tag('pre', tag('code', repr(found)))])

@@ -273,7 +273,7 @@ class Kind(Planned, Iterator):
     def as_now(cls,
         settings:dict,  # of a folder, perhaps of an earlier version
     )->dict:
-        "The same as `settings` says it today: what is new since then has its default."
+        "The same as this version's `settings` say it: what they lack has its default."
         return asdict(cls.Config(**checked_fields(cls.Config, settings, 'settings')))
 
     def parts(self)->dict:
