@@ -7,6 +7,7 @@ __all__ = ['Planned', 'stream_seed', 'Randoms', 'epoch_permutation', 'Unread', '
 
 # %% ../../nbs/ground/07_runs.ipynb #c3ad4991
 import hashlib, math, time
+from abc import abstractmethod
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, fields, is_dataclass, replace
 from pathlib import Path
@@ -93,11 +94,11 @@ class Planned:
     changeable:tuple[str, ...] = ()  # names of the settings that may change, the length first
     history:list[dict] = []          # oldest first: settings that held `until` a step
 
+    @abstractmethod
     def length(self,
         config:object,  # settings
     )->int:
         "Steps that a run with these settings has."
-        raise NotImplementedError
 
     def plan_at(self,
         n:int,  # steps done
@@ -259,6 +260,7 @@ class Kind(Planned, Iterator):
         return asdict(self.config)
 
     @classmethod
+    @abstractmethod
     def from_settings(cls,
         settings:dict,                  # of a folder, perhaps of an earlier version
         images:Images,                  # the same images
@@ -267,7 +269,6 @@ class Kind(Planned, Iterator):
         history:list[dict]=[],          # settings that held before
     )->'Kind':
         "A new run, before its first step."
-        raise NotImplementedError
 
     @classmethod
     def as_now(cls,
@@ -276,15 +277,15 @@ class Kind(Planned, Iterator):
         "The same as this version's `settings` say it: what they lack has its default."
         return asdict(cls.Config(**checked_fields(cls.Config, settings, 'settings')))
 
+    @abstractmethod
     def parts(self)->dict:
         "Tensors and plain values that the next step depends on."
-        raise NotImplementedError
 
+    @abstractmethod
     def load_parts(self,
         state:dict,  # with what `parts` gave
     )->None:
         "Put them back."
-        raise NotImplementedError
 
     @staticmethod
     def settings_in(
