@@ -27,6 +27,7 @@ from ..ground.ranks import Ranks, deterministic, float32_products
 from ..ground.runs import Run, check_settings
 from ..ground.runs import Randoms, checked_fields, epoch_permutation
 from ..ground.errors import UserError
+from .pyramid import reconstruction_loss
 from .steps import AMP, Machine, check_amp
 from .supernet import SuperGenerator, by_name
 
@@ -195,60 +196,58 @@ def split(
         raise UserError(f"--held-out {config.held_out} of {n} images leaves too few for a batch of {config.batch_size}")
     return order[n_held:].sort().values, order[:n_held].sort().values
 
-# %% ../../nbs/search/07_alternating.ipynb #9674db7c
-class SearchState(Run):
-    "All that a search consists of, and what of it is saved."
-    kind, Config, changeable = 'search', SearchConfig, ('epochs', 'lr', 'z_lr', 'alpha_lr')
-
+# %% ../../nbs/search/07_alternating.ipynb #a15latnt
+class LatentRun(Run):
+    "A network and a latent for each image, and what of them is saved: a search, or one network alone."
     def __init__(self,
-        net:SuperGenerator,                  # to be searched
-        images:Images,                       # to be reconstructed; their index is their identity
-        config:SearchConfig=SearchConfig(),  # settings
-        ranks:Ranks=Ranks(),                 # processes that share each step
-        history:list[dict]=[],               # settings that held before (see `Planned`)
+        net:nn.Module,               # from latents to images, with `z_dim`
+        weights:list[nn.Parameter],  # of it, that GLO trains
+        images:Images,               # to be reconstructed; their index is their identity
+        config:object,               # settings: a `SearchConfig`, or what has its fields but for alpha's
+        ranks:Ranks=Ranks(),         # processes that share each step
+        history:list[dict]=[],       # settings that held before (see `Planned`)
     ):
         super().__init__(net, images, config, ranks, history)
         check_amp(config.amp, self.device)
         self.net, self.images, self.randoms = net, self.near, Randoms(config.seed, ('latents', 'samples'))
         self.latents = Latents(len(images), net.z_dim, config.z_init, images, config.surface, self.randoms['latents'], self.device)
-        self.weights, self.alphas = net.weight_parameters(), net.alpha_parameters()
-        alpha_opt = torch.optim.Adam(self.alphas, config.alpha_lr, betas=(.5, .999), weight_decay=config.alpha_decay)  # DARTS
-        self.opt, self.alpha_opt = [ready_(o, self.device) for o in (OPTIMISERS[config.optimiser](self.weights, config), alpha_opt)]
-        home = self.images.pixels.device  # an index lies with the images
-        self.train_on, self.alpha_on = [None if m is None else m.to(home) for m in split(len(images), config)]
-        self.own_train, self.own_alpha = [None if m is None else ranks.part(m) for m in (self.train_on, self.alpha_on)]  # of this rank
-        self.per_epoch = len(self.train_on)//config.batch_size
-        held_out = self.alpha_on is not None
-        self.batches = Batches(self.own_train, self.share, config.seed)
-        self.alpha_batches = Batches(self.own_alpha, self.share, f'{config.seed}alpha') if held_out else self.batches
-        self.machine = Machine(net, self.latents, self.images, self.opt, self.alpha_opt, ranks, config.amp, held_out)
+        self.weights, self.opt = weights, ready_(OPTIMISERS[config.optimiser](weights, config), self.device)
+
+    def see(self,
+        members:Tensor,  # (m,) int64, the images that train the weights
+    )->None:
+        "Share out the images among ranks and batches; an index lies where the images do."
+        self.train_on = members.to(self.images.pixels.device)
+        self.own_train = self.ranks.part(self.train_on)  # of this rank
+        self.per_epoch = len(self.train_on)//self.config.batch_size
+        self.batches = Batches(self.own_train, self.share, self.config.seed)
+
+    def length(self, config:object)->int: return config.epochs*self.per_epoch
 
     def parts(self)->dict:
         self.gather_latents()
         return dict(net=self.net.state_dict(), latents=self.latents.state_dict(), opt=optimiser_state(self.opt),
-                    alpha_opt=optimiser_state(self.alpha_opt), randoms=self.randoms.state_dict())
+                    randoms=self.randoms.state_dict())
 
     def load_parts(self, state:dict)->None:
         for name in 'net', 'latents', 'randoms': getattr(self, name).load_state_dict(state[name])
-        for name in 'opt', 'alpha_opt': load_optimiser_(getattr(self, name), state[name])
+        load_optimiser_(self.opt, state['opt'])
         self.machine.forget()
 
     def gather_latents(self)->None:
         "Bring every image's latent to every rank: at the end of an epoch and for a checkpoint, never in a step."
-        if self.ranks.n == 1: return
-        for members, own in ((self.train_on, self.own_train), (self.alpha_on, self.own_alpha)):
-            if members is not None: self.latents.z[members] = self.ranks.gather(self.latents.z[own], len(members))
+        if self.ranks.n > 1: self.latents.z[self.train_on] = self.ranks.gather(self.latents.z[self.own_train], len(self.train_on))
 
 # %% ../../nbs/search/07_alternating.ipynb #cf7dbf06
 def arithmetic(
-    config:SearchConfig,  # its `amp`
+    config:object,  # settings with `amp`
 )->AbstractContextManager:
     "How float32 is multiplied inside."
     return float32_products(tf32=config.amp == 'tf32')
 
 
-class Pictures(SearchState):
-    "What can be looked at while a search runs."
+class Pictures(LatentRun):
+    "What can be looked at while a run reconstructs."
     @torch.no_grad()
     def reconstruct(self,
         index:Tensor,  # (b,) which images
@@ -260,11 +259,25 @@ class Pictures(SearchState):
         with arithmetic(self.config), batch_statistics(self.net):
             return self.net(self.latents.z[together]*self.latents.scale)[:len(index)]
 
+    @torch.no_grad()
+    def terms(self)->dict[str, Tensor]:  # mse, lap, psnr: each (n,), in the order of the images
+        "How well every image is reconstructed, with the statistics of full batches."
+        order = epoch_permutation(len(self.images), self.config.seed, 0).to(self.images.pixels.device)
+        found = [self._terms_of(index) for index in order.split(self.config.batch_size)]
+        return {k: torch.empty(len(order)).index_copy_(0, order.cpu(), torch.cat([f[k] for f in found]).cpu()) for k in found[0]}
+
+    def _terms_of(self, index:Tensor)->dict[str, Tensor]:
+        made, target = self.reconstruct(index), self.images.batch(index, self.device)
+        return reconstruction_loss(made, target) | dict(psnr=psnr(made, target))
+
     def psnr(self)->Tensor:  # (n,) dB, in the order of the images
         "The quality of every image's reconstruction."
-        order = epoch_permutation(len(self.images), self.config.seed, 0).to(self.images.pixels.device)
-        found = [psnr(self.reconstruct(index), self.images.batch(index, self.device)) for index in order.split(self.config.batch_size)]
-        return torch.empty(len(order)).index_copy_(0, order.cpu(), torch.cat(found).cpu())
+        return self.terms()['psnr']
+
+    def final_loss(self)->float:
+        "The mean loss over all images: what networks are compared by."
+        found = self.terms()
+        return (found['mse'] + found['lap']).mean().item()
 
     @torch.no_grad()
     def sample(self,
@@ -275,8 +288,43 @@ class Pictures(SearchState):
         z = self.latents.sample(n, rng or Randoms(self.config.seed, ('samples',))['samples'])
         with arithmetic(self.config), batch_statistics(self.net): return to_uint8(self.net(z.to(self.device)*self.latents.scale)).cpu()
 
+# %% ../../nbs/search/07_alternating.ipynb #9674db7c
+class SearchState(Pictures):
+    "All that a search consists of, and what of it is saved."
+    kind, Config, changeable = 'search', SearchConfig, ('epochs', 'lr', 'z_lr', 'alpha_lr')
+
+    def __init__(self,
+        net:SuperGenerator,                  # to be searched
+        images:Images,                       # to be reconstructed; their index is their identity
+        config:SearchConfig=SearchConfig(),  # settings
+        ranks:Ranks=Ranks(),                 # processes that share each step
+        history:list[dict]=[],               # settings that held before (see `Planned`)
+    ):
+        super().__init__(net, net.weight_parameters(), images, config, ranks, history)
+        self.alphas = net.alpha_parameters()
+        alpha_opt = torch.optim.Adam(self.alphas, config.alpha_lr, betas=(.5, .999), weight_decay=config.alpha_decay)  # DARTS
+        self.alpha_opt = ready_(alpha_opt, self.device)
+        train_on, alpha_on = split(len(images), config)
+        self.see(train_on)
+        held_out = alpha_on is not None
+        self.alpha_on = alpha_on.to(self.train_on.device) if held_out else None
+        self.own_alpha = ranks.part(self.alpha_on) if held_out else None
+        self.alpha_batches = Batches(self.own_alpha, self.share, f'{config.seed}alpha') if held_out else self.batches
+        self.machine = Machine(net, self.latents, self.images, self.opt, self.alpha_opt, ranks, config.amp, held_out)
+
+    def parts(self)->dict: return super().parts() | dict(alpha_opt=optimiser_state(self.alpha_opt))
+
+    def load_parts(self, state:dict)->None:
+        load_optimiser_(self.alpha_opt, state['alpha_opt'])
+        super().load_parts(state)
+
+    def gather_latents(self)->None:
+        super().gather_latents()
+        if self.ranks.n == 1 or self.alpha_on is None: return
+        self.latents.z[self.alpha_on] = self.ranks.gather(self.latents.z[self.own_alpha], len(self.alpha_on))
+
 # %% ../../nbs/search/07_alternating.ipynb #12c93fc0
-class Search(Pictures):
+class Search(SearchState):
     "The alternating optimisation of DEGAS; each `next` is one GLO step and one alpha step."
     @classmethod
     def from_config(cls,
@@ -301,8 +349,6 @@ class Search(Pictures):
     def as_now(cls, settings:dict)->dict: return search_settings(SearchConfig.from_dict(settings), space_of(settings))
 
     def settings(self)->dict: return search_settings(self.config, self.net.space)
-
-    def length(self, config:SearchConfig)->int: return config.epochs*self.per_epoch
 
     def __next__(self)->SearchStep:
         if self.finished: raise StopIteration
