@@ -24,13 +24,14 @@ from .studies import STUDIES, study_of
 class StudyCommand:
     "Make the runs of a study that have no record yet, then its page: --out/NAME/README.md. Without a NAME: which studies there are."
     name:Positional[str|None] = None  # of a study
-    out:Path = Path('studies')        # each study has a folder of its name in it
-    data:str|None = None              # where a study's images are on this machine, as for degas search; no part of the records
-    workers:int = 2                   # runs at a time, each in a process with one thread
-    minutes:float|None = None         # begin no run after so many; what runs then is finished
-    only:str = ''                     # only runs whose key begins so
-    again:bool = False                # make the runs again that have failed
-    tables:bool = False               # make no run, only the page
+    out:Path = Path('studies')  # each study has a folder of its name in it
+    data:str|None = None  # where a study's images are on this machine, as for degas search; no part of the records
+    workers:int = 2  # runs at a time, each in a process with one thread
+    ray:str|None = None  # make them on the Ray cluster at this address (auto: that of this machine), as many at a time as it has processors
+    minutes:float|None = None  # begin no run after so many; what runs then is finished
+    only:str = ''  # only runs whose key begins so
+    again:bool = False  # make the runs again that have failed
+    tables:bool = False  # make no run, only the page
 
     def run(self)->None:
         "Run, and print the page."
@@ -47,13 +48,16 @@ class StudyCommand:
         "Make what is missing; a `Stopped` when somebody asked for that."
         todo = len(missing_jobs(study, read_records(study, folder), self.again, self.only))
         bar = tqdm(total=todo, desc=study.name, unit='run', disable=None if talks() else True, dynamic_ncols=True)
-        given, failed = dict(data=self.data) if self.data is not None else {}, 0
+        how = {name: getattr(self, name) for name in ('workers', 'ray', 'minutes', 'again', 'only')}
+        given, done, failed = dict(data=self.data) if self.data is not None else {}, 0, 0
         with stop_signals() as arrived, bar:
-            for record in run_study(study, folder, self.workers, self.minutes, self.again, self.only, given, lambda: bool(arrived)):
+            for record in run_study(study, folder, given=given, stop=lambda: bool(arrived), **how):
                 if 'error' in record: say(f"failed: {record['key']}: {record['error']}")
                 failed += 'error' in record
                 bar.set_postfix(dict(last=record['key'], failed=failed), refresh=False)
                 bar.update()
+                done += 1
+                if bar.disable: say(f"{record['key']}: {record['seconds']:.0f} s, {done} of {todo}")  # a log instead of a terminal
         records = read_records(study, folder)
         say(progress_table(study, records))
         left = len(missing_jobs(study, records, only=self.only))
@@ -64,7 +68,7 @@ class StudyCommand:
 
     def words(self)->str:
         "The command that goes on."
-        flags = dict(out=self.out, data=self.data, workers=self.workers, only=self.only)
+        flags = dict(out=self.out, data=self.data, workers=self.workers, ray=self.ray, only=self.only)
         usual = {name: getattr(StudyCommand, name) for name in flags}
         more = [word for name, value in flags.items() if value != usual[name] for word in (f'--{name}', str(value))]
         return shlex.join(['degas', 'study', self.name, *more])

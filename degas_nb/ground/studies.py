@@ -6,7 +6,7 @@
 __all__ = ['Job', 'Study', 'read_records', 'run_study', 'table', 'study_page']
 
 # %% ../../nbs/ground/09_studies.ipynb #5a0d0003
-import io, json, os, subprocess, threading, time, traceback
+import io, json, os, socket, subprocess, threading, time, traceback
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, ProcessPoolExecutor, wait
@@ -16,7 +16,7 @@ from functools import cache
 from importlib import import_module
 from multiprocessing import active_children, connection, get_context, parent_process
 from pathlib import Path
-from signal import SIG_DFL, SIG_IGN, SIGINT, SIGTERM, signal
+from signal import SIG_DFL, SIG_IGN, SIGINT, SIGTERM, getsignal, signal
 
 import torch
 
@@ -240,7 +240,7 @@ class _Lanes:
             job, lane, began = self.busy.pop(future)
             try: outcome = future.result()
             except BrokenExecutor:
-                outcome = _died(began)
+                outcome = _died(began, 'killed, perhaps for want of memory')
                 lane.close()
             self.free.append(lane)
             yield job, outcome
@@ -252,22 +252,97 @@ class _Lanes:
 
 def _died(
     began:float,  # on the monotonic clock
+    why:str,      # as far as anybody knows
 )->dict:
     "The outcome of a run whose process is gone."
     took = dict(seconds=round(time.monotonic() - began, 2), cpu=None)
-    return took | _code_version() | dict(error='its process has ended before it did (killed, perhaps for want of memory)')
+    return took | _code_version() | dict(error=f'its process has ended before it did ({why})')
+
+# %% ../../nbs/ground/09_studies.ipynb #5a0d0051
+class _Cluster:
+    "The processors of a Ray cluster, one for each run."
+    def __init__(self,
+        address:str,  # of its head; 'auto': of the cluster that this machine belongs to
+    ):
+        self.busy = {}
+        with _own_signals():
+            os.environ.setdefault('RAY_USAGE_STATS_ENABLED', '0')
+            try: self.ray = import_module('ray')
+            except ImportError: raise UserError("a Ray cluster needs the package ray: pip install 'degas_nb[cluster]'") from None
+            _check_listening(address)
+            self.ours = not self.ray.is_initialized()
+            try: self.ray.init(address, log_to_driver=False, logging_level='ERROR', ignore_reinit_error=True)
+            except (OSError, RuntimeError, ValueError) as e:
+                raise _no_cluster(address, str(e)) from None
+        self.work = self.ray.remote(num_cpus=1, max_retries=0)(_perform)
+
+    def room(self)->bool:
+        "Can another run begin?"
+        return len(self.busy) < max(1, int(self.ray.cluster_resources().get('CPU', 1)))
+
+    def start(self,
+        job:Job,     # to be run
+        given:dict,  # see `Study`
+    )->None:
+        "Hand a run to the cluster."
+        self.busy[self.work.remote(job, given)] = job, time.monotonic()
+
+    def ended(self,
+        seconds:float,  # to wait, if none has ended
+    )->Iterator[tuple[Job, dict]]:
+        "Runs that have ended, and their outcomes."
+        for ref in self.ray.wait([*self.busy], num_returns=1, timeout=seconds)[0] if self.busy else []:
+            job, began = self.busy.pop(ref)
+            try: outcome = self.ray.get(ref)
+            except self.ray.exceptions.RayError as e: outcome = _died(began, type(e).__name__)
+            yield job, outcome
+
+    def close(self)->None:
+        "End what runs, and leave the cluster."
+        for ref in self.busy: self.ray.cancel(ref, force=True)
+        if self.ours: self.ray.shutdown()
+
+# %% ../../nbs/ground/09_studies.ipynb #5a0d0052
+def _check_listening(
+    address:str,  # host:port, with ray:// or without; or a word of ray's
+)->None:
+    "A `UserError` when nobody listens there: ray itself would try for minutes."
+    host, _, port = address.removeprefix('ray://').rpartition(':')
+    if not host or not port.isdigit(): return
+    try: socket.create_connection((host, int(port)), timeout=10).close()
+    except OSError as e: raise _no_cluster(address, e.strerror or str(e)) from None
+
+
+def _no_cluster(
+    address:str,  # as somebody gave it
+    why:str,      # in ray's words, or the system's
+)->UserError:
+    "What to say, and do."
+    why = ' '.join(why.split())[:160]
+    return UserError(f"no Ray cluster answers at {address} ({why}): ray start --head begins one")
+
+
+@contextmanager
+def _own_signals()->Iterator[None]:
+    "Whoever installs handlers of signals within, as ray does, has none of them afterwards."
+    before = {s: getsignal(s) for s in (SIGINT, SIGTERM)}
+    try: yield
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            for s, handler in before.items(): signal(s, handler)
 
 # %% ../../nbs/ground/09_studies.ipynb #5a0d0061
 def run_study(
-    study:Study,                            # what is to be run
-    folder:Path|str,                        # where its records are, or will be
-    workers:int=1,                          # runs at a time, each in a process with one thread
-    minutes:float|None=None,                # after which no run begins
-    again:bool=False,                       # those too that have failed before
-    only:str='',                            # those whose key begins so
-    given:dict={},                          # see `Study`: what holds on this machine
+    study:Study,  # what is to be run
+    folder:Path|str,  # where its records are, or will be
+    workers:int=1,  # runs at a time, each in a process with one thread
+    ray:str|None=None,  # address of a Ray cluster ('auto': that of this machine) for as many runs at a time as it has processors
+    minutes:float|None=None,  # after which no run begins
+    again:bool=False,  # those too that have failed before
+    only:str='',  # those whose key begins so
+    given:dict={},  # see `Study`: what holds on this machine
     stop:Callable[[], bool]=lambda: False,  # asked several times a second; True: end the runs, and with them the loop
-)->Iterator[dict]:                          # records, as the runs end
+)->Iterator[dict]:  # records, as the runs end
     "Make the runs that have no record yet."
     place, given = _StudyFolder(folder), _checked_given(study, given)
     if workers < 1: raise UserError(f"{workers} runs at a time are none: --workers must be at least 1")
@@ -276,7 +351,8 @@ def run_study(
     with place.lock():
         place.records.mend()
         todo = missing_jobs(study, read_records(study, folder), again, only)[::-1]
-        pool = _Lanes(min(workers, len(todo)))
+        if not todo: return
+        pool = _Cluster(ray) if ray is not None else _Lanes(min(workers, len(todo)))
         try:
             while todo or pool.busy:
                 if time.monotonic() > end: todo.clear()
