@@ -38,28 +38,38 @@ class Done(NamedTuple):
     stderr:str
 
 
+def begun(work):
+    "Start `work` in a child of this process; what comes back waits for it."
+    out, err = tempfile.TemporaryFile('w+'), tempfile.TemporaryFile('w+')
+    child = os.fork()
+    if not child:
+        code = 1
+        try:
+            for f, fd in ((out, 1), (err, 2)): os.dup2(f.fileno(), fd)
+            signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell starts what runs in its background with Ctrl-C ignored
+            sys.stdout, sys.stderr = os.fdopen(1, 'w'), os.fdopen(2, 'w')
+            work()
+            code = 0
+        except SystemExit as e: code = e.code or 0
+        except BaseException: traceback.print_exc()
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(code)
+
+    def done():
+        with out, err:
+            code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+            out.seek(0)
+            err.seek(0)
+            return Done(code, out.read(), err.read())
+
+    return done
+
+
 def forked(work):
     "Run `work` in a child of this process: real signals and limits without 3 seconds of imports."
-    with tempfile.TemporaryFile('w+') as out, tempfile.TemporaryFile('w+') as err:
-        child = os.fork()
-        if not child:
-            code = 1
-            try:
-                for f, fd in ((out, 1), (err, 2)): os.dup2(f.fileno(), fd)
-                signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell starts what runs in its background with Ctrl-C ignored
-                sys.stdout, sys.stderr = os.fdopen(1, 'w'), os.fdopen(2, 'w')
-                work()
-                code = 0
-            except SystemExit as e: code = e.code or 0
-            except BaseException: traceback.print_exc()
-            finally:
-                sys.stdout.flush()
-                sys.stderr.flush()
-                os._exit(code)
-        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-        out.seek(0)
-        err.seek(0)
-        return Done(code, out.read(), err.read())
+    return begun(work)()
 
 
 def signalled(step, signals, *argv):

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -15,11 +16,14 @@ from degas_nb.gan.training import GANTraining
 from degas_nb.ground.ranks import RankLost
 from degas_nb.search.alternating import Search
 from degas_nb.ground.errors import UserError
+from commands import begun
+from lab import free_port
 from test_gan import some_images, training
 from toys import until
 
+pytestmark = [pytest.mark.usefixtures('quiet_machine'), pytest.mark.timeout(300)]
+
 HEAD = """
-import sys; sys.path.insert(0, 'tests')
 import torch
 from degas_nb.ground.ranks import Ranks, exit_at_once
 from test_gan import *
@@ -28,13 +32,18 @@ assert ranks.n == {n}
 """
 
 
+def as_rank(rank, n, port, code, folder):
+    "Be one of several processes, with what torchrun tells each of them."
+    os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(n), LOCAL_WORLD_SIZE=str(n), MASTER_ADDR='127.0.0.1', MASTER_PORT=str(port))
+    sys.argv = ['script.py', str(folder)]
+    exec(HEAD.format(n=n) + code + '\nexit_at_once()\n', {})
+
+
 def together(tmp_path, code, n=2):
-    "Run `code` in `n` processes, as torchrun starts them."
-    path = tmp_path/'script.py'
-    path.write_text(HEAD.format(n=n) + code + '\nexit_at_once()\n')
-    env = dict(os.environ, OMP_NUM_THREADS='1', PYTHONPATH=os.getcwd())
-    done = subprocess.run([sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc_per_node', str(n), str(path), str(tmp_path)], capture_output=True, text=True, timeout=120, env=env)
-    assert done.returncode == 0, done.stderr[-3000:]
+    "Run `code` in `n` children of this process, which has imported everything; the commands below are started by torchrun itself."
+    port = free_port()
+    ranks = [begun(partial(as_rank, rank, n, port, code, tmp_path)) for rank in range(n)]
+    for done in [wait() for wait in ranks]: assert done.returncode == 0, done.stderr[-3000:]
 
 
 GAN = """
