@@ -18,6 +18,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / 'tools'))
 import clean  # noqa: E402
 import exercises  # noqa: E402
+from kernels import ForkedKernel  # noqa: E402
 
 NOTEBOOKS = sorted(p for p in (ROOT / 'nbs').rglob('*.ipynb') if '.ipynb_checkpoints' not in p.parts)
 LEFT_OUT = re.compile(r'(#\|.*\n)*#\|\s*(slow\b|gpu\b|exercise\b|check\b|eval:\s*false\b)')
@@ -35,14 +36,14 @@ def read_live(path):
     return nb
 
 
-def run(path, folder):
+def run(path, folder, **kernel):
     "The notebook as it is after a run in `folder`, the error that ended it, and what is wrong with its exercises."
     from nbclient import NotebookClient
     from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
     nb, found = read_live(path), exercises.exercises(nbformat.read(path, 4))
     n = len(nb.cells)
     nb.cells += exercises.attempts(found)
-    client = NotebookClient(nb, timeout=300, kernel_name='python3', store_widget_state=False, resources=dict(metadata=dict(path=str(folder))))
+    client = NotebookClient(nb, timeout=300, kernel_name='python3', store_widget_state=False, resources=dict(metadata=dict(path=str(folder))), **kernel)
     try: client.execute(env=os.environ | dict(OMP_NUM_THREADS='1', PYTHONPATH=str(ROOT)))
     except (CellExecutionError, CellTimeoutError, DeadKernelError) as e: return nb, re.sub(r'\x1b\[[\d;]*m', '', str(e)), []
     nb.cells, tries = nb.cells[:n], nb.cells[n:]
@@ -57,7 +58,7 @@ def runs(request, tmp_path_factory):
     (copy / 'benchmarks').symlink_to(ROOT / 'benchmarks')      # records that lessons show
     asked = [item.callspec.params['path'] for item in request.session.items if item.function is test_runs_in_a_real_kernel]
     pool = ThreadPoolExecutor(WORKERS)
-    yield {path: pool.submit(run, path, copy / path.parent.relative_to(ROOT)) for path in asked}
+    yield {path: pool.submit(run, path, copy / path.parent.relative_to(ROOT), kernel_manager_class=ForkedKernel) for path in asked}
     pool.shutdown(cancel_futures=True)
 
 
