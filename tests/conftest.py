@@ -1,4 +1,7 @@
 """Fixtures that several test files share."""
+import os
+import shutil
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -9,6 +12,7 @@ from sim_device import AVAILABLE, make_known, simulated
 from toys import nothing_left_behind  # noqa: F401
 
 ALONE = {'test_browser', 'test_dashboard', 'test_kernel', 'test_live', 'test_replay', 'test_serve', 'test_widgets'}
+LONGEST = ['test_lessons', 'test_ranks', 'test_cli', 'test_outlives', 'test_goes_on', 'test_docs', 'test_gan', 'test_gpu_script']
 SHARED = Path(__file__).resolve().parents[2] / 'shared'
 
 
@@ -21,9 +25,16 @@ def shared_cifar()->Path:
 
 
 def pytest_configure(config):
+    if 'PYTEST_XDIST_WORKER' not in os.environ:   # a cache of this session's own, which its workers, commands and kernels share: a classifier is trained once
+        config.cache_home = tempfile.mkdtemp(prefix='degas-cache-')
+        os.environ['XDG_CACHE_HOME'] = config.cache_home
     config.addinivalue_line('markers', 'device: uses the simulated device; `make test` gives these tests a process of their own, see sim_device.make_known')
-    config.addinivalue_line('markers', 'alone: watches a clock, a browser or a kernel; `make test` runs these tests with nothing beside them')
+    config.addinivalue_line('markers', 'alone: watches a clock, a browser or a kernel; `make test` runs these tests with nothing beside them but what is nice')
     if config.getoption('markexpr') == 'device' and AVAILABLE: make_known()
+
+
+def pytest_unconfigure(config):
+    if hasattr(config, 'cache_home'): shutil.rmtree(config.cache_home, ignore_errors=True)
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -31,6 +42,7 @@ def pytest_collection_modifyitems(items):
     for item in items:
         if 'simgpu' in getattr(item, 'fixturenames', ()): item.add_marker('device')
         elif item.path.stem in ALONE: item.add_marker('alone')
+    items.sort(key=lambda item: LONGEST.index(item.path.stem) if item.path.stem in LONGEST else len(LONGEST))   # or the last file keeps one core waiting
 
 
 @pytest.fixture
