@@ -37,7 +37,9 @@ class StudyCommand:
         "Run, and print the page."
         if self.name is None: return print(_overview_of(self.out))
         study, folder = study_of(self.name), user_path(self.out)/self.name
-        if not self.tables: self.make_runs(study, folder)
+        if not self.tables:
+            self.make_runs(study, folder)
+            if not read_records(study, folder): return
         print(write_page(study, folder), end='')
         if count_runs(study.jobs, read_records(study, folder))['failed']: raise SystemExit(1)
 

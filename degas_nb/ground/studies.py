@@ -68,15 +68,16 @@ class Study:
 
 # %% ../../nbs/ground/09_studies.ipynb #5a0d0021
 def _perform(
-    job:Job,     # to be run here
+    work:str,    # see `Job`: plain words and values, which any process can read
+    args:dict,   # of the function
     given:dict,  # see `Study`
 )->dict:         # of the record: what it took, the code, and a `result` or an `error`
     "Do one run with one thread; an exception becomes one line, with its traceback beside it."
     torch.set_num_threads(1)
     began, worked = time.monotonic(), time.process_time()
     try:
-        result = job.function()(**job.args, **given)
-        if not isinstance(result, dict): raise TypeError(f"{job.work} returned {type(result).__name__}, not a dict")
+        result = Job('', work).function()(**args, **given)
+        if not isinstance(result, dict): raise TypeError(f"{work} returned {type(result).__name__}, not a dict")
         outcome = dict(result=_plain(result))
     except (Exception, SystemExit) as e:
         outcome = dict(error=' '.join(f'{type(e).__name__}: {e}'.split())[:400], traceback=traceback.format_exc())
@@ -169,6 +170,13 @@ def _settle()->None:
     threading.Thread(target=outlive_nobody, daemon=True).start()
 
 
+def _imported(
+    name:str,  # of a function of this module
+)->Callable:
+    "The function as another process finds it (in the kernel of this lesson, what is above belongs to `__main__`)."
+    return getattr(import_module('degas_nb.ground.studies'), name)
+
+
 @contextmanager
 def _one_thread()->Iterator[None]:
     "Processes that begin within compute with one thread, in every library."
@@ -198,9 +206,9 @@ class _Lane:
         given:dict,  # see `Study`
     )->Future:
         "Begin a run in the process that there is, or in a new one."
-        if not self.pool: self.pool = ProcessPoolExecutor(1, get_context('spawn'), _settle)
+        if not self.pool: self.pool = ProcessPoolExecutor(1, get_context('spawn'), _imported('_settle'))
         before = {*active_children()}
-        with _one_thread(): future = self.pool.submit(_perform, job, given)
+        with _one_thread(): future = self.pool.submit(_imported('_perform'), job.work, job.args, given)
         self.processes += {*active_children()} - before
         return future
 
@@ -274,7 +282,7 @@ class _Cluster:
             try: self.ray.init(address, log_to_driver=False, logging_level='ERROR', ignore_reinit_error=True)
             except (OSError, RuntimeError, ValueError) as e:
                 raise _no_cluster(address, str(e)) from None
-        self.work = self.ray.remote(num_cpus=1, max_retries=0)(_perform)
+        self.work = self.ray.remote(num_cpus=1, max_retries=0)(_imported('_perform'))
 
     def room(self)->bool:
         "Can another run begin?"
@@ -285,7 +293,7 @@ class _Cluster:
         given:dict,  # see `Study`
     )->None:
         "Hand a run to the cluster."
-        self.busy[self.work.remote(job, given)] = job, time.monotonic()
+        self.busy[self.work.remote(job.work, job.args, given)] = job, time.monotonic()
 
     def ended(self,
         seconds:float,  # to wait, if none has ended
@@ -294,7 +302,8 @@ class _Cluster:
         for ref in self.ray.wait([*self.busy], num_returns=1, timeout=seconds)[0] if self.busy else []:
             job, began = self.busy.pop(ref)
             try: outcome = self.ray.get(ref)
-            except self.ray.exceptions.RayError as e: outcome = _died(began, type(e).__name__)
+            except self.ray.exceptions.RayError as e:
+                outcome = _died(began, f'{type(e).__name__}: {str(e).strip().splitlines()[-1][:200]}')
             yield job, outcome
 
     def close(self)->None:
