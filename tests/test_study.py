@@ -225,7 +225,8 @@ def cluster(tmp_path_factory):
         yield found[1]
     finally:
         head.terminate()
-        head.wait(30)
+        try: head.wait(120)
+        except subprocess.TimeoutExpired: head.kill()
 
 
 @needs_ray
