@@ -159,7 +159,7 @@ HOUSE = """
 app      ground judge gan search space views
 gan      ground space
 ground   .
-judge    ground
+judge    ground space
 search   ground space
 space    ground
 views    ground
