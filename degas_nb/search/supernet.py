@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..space.generator import Head, Tail, start_size
-from ..space.genotype import DEGAS, Genotype, SearchSpace, SpaceEdge, check_is_space, check_registered
+from ..space.genotype import DEGAS, Edge, Genotype, SearchSpace, SpaceEdge, check_is_space, check_registered
 from .merged import IMPLS, node_sum
 from .mixed import RELAXATIONS, add_up, candidates
 from ..space.ops import batch_norm
@@ -85,13 +85,7 @@ class SuperGenerator(nn.Module):
         y:Tensor|None=None,  # (n,) labels
     )->Tensor:               # (n, 3, img_size, img_size) in [-1, 1]
         "Images."
-        nodes, weights = self.space.nodes, self.weights()
-        maps, active = {nodes[0]: self.head(z)}, {}
-        for last, node in zip(nodes, nodes[1:]):
-            active[last] = F.relu(self.norms[last](maps[last], y), inplace=True)
-            into = self.space.incoming(node)
-            maps[node] = node_sum([(self.edges[e.name], maps[e.src], active[e.src], self.mixing(e, weights)) for e in into], y)
-        return self.tail(maps[nodes[-1]], y)
+        return mixed(self, z, self.weights(), y)
 
     def weight_parameters(self)->list[nn.Parameter]:
         "What the weight step trains: everything but alpha."
@@ -100,6 +94,22 @@ class SuperGenerator(nn.Module):
     def alpha_parameters(self)->list[nn.Parameter]:
         "What the alpha step trains."
         return list(self.alpha.values())
+
+# %% ../../nbs/search/05_supernet.ipynb #a15mixed
+def mixed(
+    net:SuperGenerator,         # whose operations are mixed
+    z:Tensor,                   # (n, z_dim)
+    weights:dict[str, Tensor],  # group -> (edges, ops), what mixes them
+    y:Tensor|None=None,         # (n,) labels
+)->Tensor:                      # (n, 3, img_size, img_size) in [-1, 1]
+    "Images of the mixture: every edge is computed, and a node is the sum of its edges."
+    nodes = net.space.nodes
+    maps, active = {nodes[0]: net.head(z)}, {}
+    for last, node in zip(nodes, nodes[1:]):
+        active[last] = F.relu(net.norms[last](maps[last], y), inplace=True)
+        into = net.space.incoming(node)
+        maps[node] = node_sum([(net.edges[e.name], maps[e.src], active[e.src], net.mixing(e, weights)) for e in into], y)
+    return net.tail(maps[nodes[-1]], y)
 
 # %% ../../nbs/search/05_supernet.ipynb #af708ea8
 def by_name(
@@ -124,15 +134,18 @@ def alone(
     _check_own(net, genotype)
     def images(z:Tensor)->Tensor:
         maps, active = {net.space.nodes[0]: net.head(z)}, {}
-        def source(src, op):
-            if not op.activated: return maps[src]
-            if src not in active: active[src] = F.relu(net.norms[src](maps[src]))
-            return active[src]
         for node in net.space.nodes[1:]:
-            ops = [(e.src, net.edges[e.name].ops[e.op]) for e in genotype.incoming(node)]
-            maps[node] = add_up(op(source(src, op)) for src, op in ops)
+            maps[node] = add_up(_applied(net, e, maps, active) for e in genotype.incoming(node))
         return net.tail(maps[net.space.nodes[-1]])
     return images
+
+
+def _applied(net:SuperGenerator, e:Edge, maps:dict[str, Tensor], active:dict[str, Tensor])->Tensor:
+    "One operation on its node's map, or on the map after the norm that all who want it share."
+    op = net.edges[e.name].ops[e.op]
+    if not op.activated: return op(maps[e.src])
+    if e.src not in active: active[e.src] = F.relu(net.norms[e.src](maps[e.src]))
+    return op(active[e.src])
 
 
 def _check_own(net:SuperGenerator, genotype:Genotype)->None:
