@@ -217,7 +217,7 @@ def shared_run(
 
 # %% ../../nbs/app/02_driving.ipynb #d809fc69
 _KINDS:dict[str, type] = dict(search=Search, gan=GANTraining)
-HABITS = dict(save_every=60., sample_every=50)  # seconds between checkpoints, steps between pictures: no settings of the run
+HABITS = dict(save_every=60., sample_every=50, decide='alpha', asked=300)  # what a command does around a run: no settings of the run
 
 
 def command_of(
@@ -333,7 +333,7 @@ def checked_run(
     checked_fields(cls, plain_settings(settings), where)
     run.config = json.loads(json.dumps({f.name: f.default for f in fields(cls)})) | run.config  # a setting that is newer than the run
     writes = run.meta.get('writes', {})
-    kinds = dict(save_every=(int, float)) | (dict(sample_every=(int,)) if kind == 'gan' else {})
+    kinds = dict(save_every=(int, float)) | (dict(sample_every=(int,)) if kind == 'gan' else dict(decide=(str,), asked=(int,)))
     if not isinstance(writes, dict) or not all(type(v) in kinds.get(k, ()) for k, v in writes.items()):
         raise UserError(f"{where} is damaged: it has no proper 'writes'")
     with_space(run)

@@ -130,7 +130,7 @@ _GROUPS = dict(
     images='limit split img_size skip_broken real_stats save_real_stats label',
     features='extractor features weights resize',
     network='space width z_dim z_ratio z_init surface relaxation impl conditional init norms untrained',
-    optimisation='batch_size optimiser lr lr_end z_lr alpha_lr alpha_decay warmup held_out joint n_critic fake_ratio betas ema',
+    optimisation='batch_size optimiser lr lr_end z_lr alpha_lr travel alpha_decay warmup held_out joint n_critic fake_ratio betas ema',
     run='')  # whatever else there is
 
 

@@ -24,7 +24,7 @@ from .merged import IMPLS
 from .mixed import RELAXATIONS
 from ..space.ops import batch_statistics
 from ..ground.ranks import Ranks, deterministic, float32_products
-from ..ground.runs import Run, check_settings
+from ..ground.runs import Run, check_least, check_settings
 from ..ground.runs import Randoms, checked_fields, epoch_permutation
 from ..ground.errors import UserError
 from .pyramid import reconstruction_loss
@@ -47,6 +47,7 @@ class SearchConfig:
     z_init:str = 'pca'  # 'pca' is ahead wherever the lessons compare the two; 'random' is the paper's
     surface:str = 'sphere'  # latents live on the unit 'sphere', or in the 'ball' (GLO)
     alpha_lr:float = 3e-3  # of alpha, Adam; for short runs: DARTS' 3e-4 needs ten times the steps
+    travel:float|None = None  # of alpha, rate x steps: sets `alpha_lr` whatever the length; the paper's is 39,050 x 3e-4 = 11.7
     alpha_decay:float = 1e-3  # weight decay of alpha (DARTS)
     warmup:int = 0  # epochs in which alpha rests; PC-DARTS: 15
     held_out:float = 0.0  # share of the images kept for alpha: their latents move, the weights never see them; DARTS: 0.5
@@ -61,6 +62,7 @@ class SearchConfig:
         counts, rates = ('epochs', 'width', 'z_dim'), ('lr', 'z_lr', 'alpha_lr', 'lr_end', 'alpha_decay', 'warmup', 'held_out')
         words = dict(optimiser=OPTIMISERS, z_init=('pca', 'random'), surface=SURFACES, relaxation=RELAXATIONS, impl=IMPLS, amp=AMP)
         check_settings(self, dict.fromkeys(counts, 1) | dict(batch_size=2) | dict.fromkeys(rates, 0), words)
+        if self.travel is not None: check_least('travel', self.travel, 0)
         if self.img_size < 1: raise UserError(f"--img-size {self.img_size} must be a multiple of 8, and at least 16")
         if self.held_out >= 1: raise UserError(f"--held-out {self.held_out} must be at least 0 and less than 1")
         if self.joint and self.held_out:
@@ -350,12 +352,24 @@ class Search(SearchState):
 
     def settings(self)->dict: return search_settings(self.config, self.net.space)
 
+    def replan(self, **settings:object)->'Search':
+        if settings.get('alpha_lr') is not None and self.config.travel is not None and settings['alpha_lr'] != self.config.alpha_lr:
+            raise UserError("--alpha-lr can't change in a run whose alpha goes by --travel")
+        return super().replan(**settings)
+
+    def alpha_rate(self,
+        plan:SearchConfig,  # that holds now
+    )->float:
+        "Alpha's learning rate: as it is set, or what makes rate times steps its `travel`."
+        if plan.travel is None: return plan.alpha_lr
+        return plan.travel/max(1, (plan.epochs - plan.warmup)*self.per_epoch)
+
     def __next__(self)->SearchStep:
         if self.finished: raise StopIteration
         epoch, i = divmod(self.n, self.per_epoch)
         plan = self.plan_at(self.n)
         lr = cosine(plan.lr, plan.lr_end, self.n, self.length(plan))
-        self.machine.set_rates(lr, plan.z_lr, plan.alpha_lr)
+        self.machine.set_rates(lr, plan.z_lr, self.alpha_rate(plan))
         alpha_moves, joint = epoch >= self.config.warmup, self.config.joint
         with deterministic(self.config.deterministic), arithmetic(self.config):
             values = (self.machine.joint if joint and alpha_moves else self.machine.glo)(self.batches.at(epoch, i))

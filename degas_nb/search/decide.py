@@ -68,8 +68,8 @@ class Asked:
 @dataclass(frozen=True)
 class Decision:
     "A network, and how it was come to."
-    genotype:Genotype      # its `meta` says by which rule, and after how many questions
-    says:tuple[str, ...]   # the reasons, a line each
+    genotype:Genotype     # its `meta` says by which rule, and after how many questions
+    says:tuple[str, ...]  # the reasons, a line each
 
 
 Rule = Callable[[Asked, int], Decision]  # an answering super-network, and how many networks may be asked for
@@ -86,8 +86,8 @@ def decision_rule(
 
 # %% ../../nbs/search/10_decide.ipynb #5c9b234f
 def by_values(
-    asked:Asked,                          # whose space
-    values:dict[str, dict[str, float]],   # {edge: {op: number}}, the larger the better
+    asked:Asked,                         # whose space
+    values:dict[str, dict[str, float]],  # {edge: {op: number}}, the larger the better
 )->Decision:
     "The two stages on any numbers."
     records = explain_prune(values, asked.space, which='alpha')
@@ -201,10 +201,10 @@ def measured(
 
 
 def climb(
-    asked:Asked,      # answers
-    start:Genotype,   # where to begin
-    budget:int,       # networks asked for in all
-)->Genotype:          # where no single change helps, or the budget ended
+    asked:Asked,     # answers
+    start:Genotype,  # where to begin
+    budget:int,      # networks asked for in all
+)->Genotype:         # where no single change helps, or the budget ended
     "Keep every single change that helps, tried in an order by lot."
     here = start
     while True:
@@ -238,10 +238,10 @@ def evolved(
 
 # %% ../../nbs/search/10_decide.ipynb #dc815911
 def decide(
-    search:Search,        # at its end, or on its way; it is not changed
-    how:str='measured',   # a name of `DECISIONS`
-    budget:int=300,       # networks that may be asked for
-)->Decision:              # the same for the same search
+    search:Search,       # at its end, or on its way; it is not changed
+    how:str='measured',  # a name of `DECISIONS`
+    budget:int=300,      # networks that may be asked for
+)->Decision:             # the same for the same search
     "One network out of a search."
     if how not in DECISIONS: raise UserError(f"there is no decision {how!r}; there are {', '.join(DECISIONS)}")
     if budget < 1: raise UserError(f"{budget} networks to be asked for: 1 or more")
