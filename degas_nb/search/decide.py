@@ -4,12 +4,13 @@
 
 # %% auto #0
 __all__ = ['Rule', 'DECISIONS', 'Asked', 'Decision', 'decision_rule', 'by_values', 'alpha', 'without', 'only_op', 'missed',
-           'perturb', 'perturb_tuned', 'measured', 'climb', 'evolved', 'decide']
+           'perturb', 'perturb_tuned', 'measured', 'climb', 'evolve', 'evolved', 'finals', 'race', 'epoch_loss',
+           'decide']
 
 # %% ../../nbs/search/10_decide.ipynb #ee0f9f93
 from collections.abc import Callable
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from functools import partial
 
 import torch
@@ -18,7 +19,8 @@ from torch import Tensor
 from ..ground.errors import UserError
 from ..ground.runs import Randoms, epoch_permutation
 from .alternating import OPTIMISERS, Search, arithmetic
-from .prune import direct_first, explain_prune
+from .prune import explain_prune
+from .reconstruct import Reconstruction, ReconstructionConfig
 from .steps import glo_step, reconstruction
 from .supernet import alone, by_name, mixed
 from ..space.choices import changes, draw
@@ -219,22 +221,60 @@ def climb(
         here = better
 
 # %% ../../nbs/search/10_decide.ipynb #1f19a9db
-@decision_rule
-def evolved(
-    asked:Asked,  # answers
-    budget:int,   # networks that may be asked for
-)->Decision:
+def evolve(
+    asked:Asked,                 # answers
+    budget:int,                  # networks asked for in all
+    founders:list[Genotype]=[],  # that live from the start, beside those by lot
+)->list[Genotype]:               # all that were asked for, best first
     "Regularised evolution (Real et al. 2019) by the loss in the super-network: 50 by lot, then children of the best of 10."
     def pick(some): return some[torch.randint(len(some), (), generator=asked.rng).item()]
-    living = [draw(asked.rng, asked.space) for _ in range(min(50, budget))]
+    living = founders + [draw(asked.rng, asked.space) for _ in range(min(50, budget) - len(founders))]
     for genotype in living: asked.loss(genotype)
     for _ in range(10*budget):
         if asked.n >= budget: break
         parent = min((pick(living) for _ in range(10)), key=asked.loss)
         living = [*living[1:], pick(changes(parent, asked.space))]
         asked.loss(living[-1])
-    best = min(asked.known, key=asked.known.get)
+    return sorted(asked.known, key=asked.known.get)
+
+
+@decision_rule
+def evolved(asked:Asked, budget:int)->Decision:
+    "The best of a regularised evolution inside the super-network."
+    best = evolve(asked, budget)[0]
     return Decision(best, (f"{asked.n} networks evolved: the best loses {asked.known[best]:.4f} in the super-network",))
+
+# %% ../../nbs/search/10_decide.ipynb #a15finc1
+@decision_rule
+def finals(asked:Asked, budget:int)->Decision:
+    "Alpha's network and the best of an evolution, raced alone: an epoch for all of them, a second one for the better half."
+    by_alpha = alpha(asked, budget).genotype
+    n_epochs = max(3, (budget - budget//3)//25)
+    there = evolve(asked, max(1, budget//3), [by_alpha])
+    finalists = list(dict.fromkeys([by_alpha, *there]))[:max(2, 2*n_epochs//3)]
+    losses = race(asked.search, finalists)
+    best = min(losses, key=losses.get)
+    place = {0: "alpha's own network"}.get(finalists.index(best), f"number {finalists.index(best)} of those asked for")
+    return Decision(best, (f"{asked.n} networks asked for, {len(finalists)} tried alone", f"first after two epochs alone: {place}"))
+
+
+def race(
+    search:Search,             # whose images and settings count
+    finalists:list[Genotype],  # two or more
+)->dict[Genotype, float]:      # the mean loss in the second epoch, of those that ran it
+    "Successive halving among networks alone."
+    known = {f.name for f in fields(ReconstructionConfig)}
+    same = {k: v for k, v in asdict(search.config).items() if k in known and k not in ('epochs', 'lr')}
+    runs = {g: Reconstruction.from_config(search.images, ReconstructionConfig(epochs=2, **same), g, search.device) for g in finalists}
+    losses = {g: epoch_loss(run) for g, run in runs.items()}
+    return {g: epoch_loss(runs[g]) for g in sorted(losses, key=losses.get)[:(len(losses) + 1)//2]}
+
+
+def epoch_loss(
+    run:Reconstruction,  # at the beginning of an epoch
+)->float:
+    "The mean loss of the epoch's batches."
+    return sum(next(run).losses['loss'] for _ in range(run.per_epoch))/run.per_epoch
 
 # %% ../../nbs/search/10_decide.ipynb #dc815911
 def decide(
