@@ -8,9 +8,25 @@ __all__ = ['STUDIES', 'declared', 'study_of']
 # %% ../../nbs/app/05_studies.ipynb #5a1d0003
 import random
 from collections.abc import Callable
+from dataclasses import replace
+from functools import cache
+from importlib.resources import files
+from statistics import mean, median
+from time import process_time
 
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from ..ground.data import Images, load
 from ..ground.errors import UserError
-from ..ground.studies import Job, Study, table
+from ..ground.folders import read_json
+from ..ground.studies import Job, Study, markdown_table, table
+from ..search.alternating import Search, SearchConfig
+from ..search.decide import decide as decide_by
+from ..search.reconstruct import Reconstruction, ReconstructionConfig
+from ..space.choices import draw, network, number_of
+from ..space.generator import Generator, n_params
+from ..space.genotype import Genotype
 
 # %% ../../nbs/app/05_studies.ipynb #5a1d0010
 STUDIES:dict[str, Callable[[], Study]] = {}  # name -> what makes the study
@@ -55,3 +71,200 @@ def toy()->Study:
         return table(records, lambda r: f"{r['args']['throws']} throws", largest_distance=lambda found: max(r['off'] for r in found))
 
     return Study('toy', "How far from 3.5 is the mean of some throws of a die?", tuple(jobs), pages)
+
+# %% ../../nbs/app/05_studies.ipynb #a15stc01
+@cache
+def some_images(
+    data:str,   # as for `load`
+    limit:int,  # evenly spread
+)->Images:
+    "Images of a study, loaded once a process."
+    return load(data, limit=limit)
+
+
+def multiplications(
+    net:Generator,  # any
+)->int:
+    "Multiply-adds of one image: half of torch's count of operations in convolutions and products of matrices."
+    with FlopCounterMode(display=False) as counted, torch.no_grad(): net.eval()(torch.zeros(1, net.z_dim))
+    return counted.get_total_flops()//2
+
+
+def reconstruct_network(
+    network:int|str,       # its number, or the name of a shipped one
+    seed:int,              # of the run
+    data:str,              # its images
+    limit:int=2000,        # of them
+    **settings:int|float,  # of `ReconstructionConfig`
+)->dict:
+    "One network trained alone by GLO: the loss over all images at the end, by epoch, and what it cost."
+    images = some_images(data, limit)
+    run = Reconstruction.from_config(images, ReconstructionConfig(seed=seed, **settings), named_or_numbered(network))
+    losses = [[] for _ in range(run.config.epochs)]
+    for step in run: losses[step.epoch - 1].append(step.losses['loss'])
+    found = run.terms()
+    return dict(loss=round((found['mse'] + found['lap']).mean().item(), 5), psnr=round(found['psnr'].mean().item(), 3),
+                curve=[round(mean(epoch), 5) for epoch in losses], params=n_params(run.net), multiplies=multiplications(run.net),
+                images=images.fingerprint()[:16])
+
+
+def named_or_numbered(
+    what:int|str,  # a number of `network`, or a name
+)->Genotype:
+    "A network of the space."
+    return network(what) if isinstance(what, int) else Genotype.named(what)
+
+# %% ../../nbs/app/05_studies.ipynb #a15stc02
+def lot_numbers(
+    n:int,     # how many
+    seed:int,  # of the stream
+)->list[int]:
+    "Numbers of networks by lot."
+    rng = torch.Generator().manual_seed(seed)
+    return [number_of(draw(rng)) for _ in range(n)]
+
+
+ALONE = 'degas_nb.app.studies:reconstruct_network'
+
+
+def glo_jobs(
+    lot:list[int],   # by lot, a seed each
+    thrice:int,      # of them, two seeds more
+    good:list[int],  # of the good end, a seed each
+)->tuple[Job, ...]:
+    "Networks alone: those by lot, those that are shipped, and those of the good end."
+    def job(group, what, seed, key): return Job(f'{group}/{key}', ALONE, dict(network=what, seed=seed, width=16))
+    jobs = [job('lot', n, 0, f'{n}/0') for n in dict.fromkeys(lot)]
+    jobs += [job(name, name, seed, seed) for name in ('cifar10_paper', 'cifar10_found') for seed in range(3)]
+    jobs += [job('lot', n, seed, f'{n}/{seed}') for seed in (1, 2) for n in lot[:thrice]]
+    return tuple(jobs + [job('good', n, 0, f'{n}/0') for n in good])
+
+
+def glo_page(
+    records:list[dict],  # of the study
+)->str:
+    "What there is, and how much is noise."
+    by_network = {}
+    for r in records:
+        if 'result' in r: by_network.setdefault(r['args']['network'], []).append(r['result']['loss'])
+    several = [losses for losses in by_network.values() if len(losses) > 1]
+    noise = mean(_variance(losses) for losses in several)**.5 if several else float('nan')
+    columns = dict(best=lambda f: min(x['loss'] for x in f), median=lambda f: median(x['loss'] for x in f),
+                   worst=lambda f: max(x['loss'] for x in f), seconds_each=lambda f: mean(_each(records, 'cpu')))
+    said = f"Between seeds of one network ({len(several)} networks with two or three) the standard deviation is {noise:.4f}."
+    return table(records, lambda r: r['key'].partition('/')[0], **columns) + '\n\n' + said
+
+
+def _variance(values:list[float])->float: return sum((v - mean(values))**2 for v in values)/(len(values) - 1)
+
+
+def _each(records:list[dict], what:str)->list[float]: return [r[what] for r in records if 'result' in r]
+
+# %% ../../nbs/app/05_studies.ipynb #a15stc05
+@declared
+def glo()->Study:
+    "2,000 images of CIFAR-10: networks alone."
+    good = read_json(files('degas_nb')/'builtin'/'bench'/'good.json')['networks']
+    about = "How well does a network of the space reconstruct 2,000 images of CIFAR-10 (as JPEG) when it is trained alone?"
+    return Study('glo', about, glo_jobs(lot_numbers(320, 2026), 64, good), glo_page, given=dict(data='cifar10'))
+
+
+@declared
+def glo_emoji()->Study:
+    "All emoji: networks alone."
+    about = "How well does a network of the space reconstruct all emoji when it is trained alone?"
+    jobs = tuple(job for job in glo_jobs(lot_numbers(208, 2027), 0, []) if job.group == 'lot')
+    return Study('glo-emoji', about, jobs, glo_page, given=dict(data='emoji'))
+
+# %% ../../nbs/app/05_studies.ipynb #a15stc03
+def decide_search(
+    seed:int,                   # of the search
+    rules:list[str],            # names of `DECISIONS`
+    data:str,                   # its images
+    budget:int=300,             # networks that a rule may ask for
+    limit:int=2000,             # images
+    preset:str|None=None,       # 'paper', or the teaching settings
+    **settings:int|float|bool,  # of `SearchConfig`, that differ
+)->dict:
+    "A search, what every rule makes of it, and what that is worth alone."
+    config = replace(SearchConfig.paper() if preset == 'paper' else SearchConfig(), seed=seed, **settings)
+    began = process_time()
+    search = Search.from_config(some_images(data, limit), config)
+    for step in search: pass
+    weights = {edge: {op: round(w, 4) for op, w in ops.items()} for edge, ops in step.weights.items()}
+    out = dict(search_cpu=round(process_time() - began, 2), psnr=round(search.psnr().mean().item(), 3), weights=weights, rules={})
+    known = {}
+    for rule in rules:
+        began = process_time()
+        found = decide_by(search, rule, budget).genotype
+        cpu, n = process_time() - began, number_of(found)
+        if n not in known: known[n] = reconstruct_network(n, 0, data, limit, width=16)
+        asked = found.meta.get('asked', 0)
+        out['rules'][rule] = dict(network=n, cpu=round(cpu, 2), asked=asked, loss=known[n]['loss'], params=known[n]['params'])
+    return out
+
+
+SETTINGS = dict(
+    travel=dict(travel=11.7), teaching={}, paper=dict(preset='paper', epochs=12), warmup=dict(travel=11.7, warmup=4),
+    held_out=dict(travel=11.7, held_out=.5), joint=dict(travel=11.7, joint=True))  # how alpha moves
+
+
+def decide_jobs(
+    seeds:dict[str, int],  # of each setting, how many
+)->tuple[Job, ...]:
+    "All rules where alpha has the paper's travel, the two costly ones on three seeds; elsewhere those that count."
+    def job(name, seed):
+        usual = ['alpha', 'measured', 'evolved']
+        rules = dict(travel=usual + ['perturb'] + ['finals', 'perturb_tuned']*(seed < 3), paper=['alpha']).get(name, usual)
+        return Job(f'{name}/{seed}', 'degas_nb.app.studies:decide_search', dict(seed=seed, rules=rules, width=16) | SETTINGS[name])
+    return tuple(job(name, seed) for name, n in seeds.items() for seed in range(n))
+
+# %% ../../nbs/app/05_studies.ipynb #a15stc04
+def decide_page(
+    records:list[dict],  # of the study
+    lot:list[float],     # losses of networks by lot, on the same images
+)->str:
+    "A row for each setting and rule: the losses, and how many are among the best that chance gives."
+    ordered = sorted(lot)
+    fifth, best = ordered[len(lot)//20], [min(lot[i::6]) for i in range(6)]  # six times some fifty by lot, each a random search
+    lines = [['alpha', 'rule', 'runs', 'mean loss', 'below the 5th percentile', 'better than the best of 50', 'cost']]
+    for name in dict.fromkeys(r['key'].partition('/')[0] for r in records):
+        runs = [(r['args']['seed'], r['result']) for r in records if 'result' in r and r['key'].startswith(name + '/')]
+        for rule in dict.fromkeys(rule for _, result in runs for rule in result['rules']):
+            found = [(seed, result['rules'][rule], result['search_cpu']) for seed, result in runs if rule in result['rules']]
+            losses, n = [f['loss'] for _, f, _ in found], len(found)
+            below, won = sum(loss < fifth for loss in losses), sum(f['loss'] < best[seed % 6] for seed, f, _ in found)
+            cost = mean(1 + f['cpu']/search for _, f, search in found)
+            lines.append([name, rule, n, f'{mean(losses):.4f}', f'{below} of {n}', f'{won} of {n}', f'{cost:.2f}'])
+    by_lot = (f"By lot ({len(lot)}): the 5th percentile is {fifth:.4f}, the median {median(lot):.4f}; "
+              f"the best of some fifty {min(best):.4f} to {max(best):.4f}, in six such searches by lot.")
+    return markdown_table(lines) + f'\n\n{by_lot} Cost: search and decision, in searches; losses: of the network alone (seed 0).' \
+        + f'\n\n{agreement(records)}'
+
+# %% ../../nbs/app/05_studies.ipynb #a15stc06
+def agreement(
+    records:list[dict],  # of the study
+)->str:
+    "Do searches that differ in the seed alone have the same leaders?"
+    lines = [['alpha', 'searches', 'pairs with the same leader', 'by chance']]
+    for name in dict.fromkeys(r['key'].partition('/')[0] for r in records):
+        leaders = [{e: max(ops, key=ops.get) for e, ops in r['result']['weights'].items()}
+                   for r in records if 'result' in r and r['key'].startswith(name + '/')]
+        pairs = [mean(a[e] == b[e] for e in a) for i, a in enumerate(leaders) for b in leaders[:i]]
+        if pairs: lines.append([name, len(leaders), f'{mean(pairs):.2f}', f'{(3/9 + 8/4)/11:.2f}'])
+    return markdown_table(lines)
+
+
+def decide_study(name:str, images:str, data:str, **seeds:int)->Study:
+    "The study of one set of images."
+    about = f"Which rule finds the best network in a search on {images}? Every rule on the same super-networks."
+    return Study(name, about, decide_jobs(seeds), lambda records: decide_page(records, lot_losses(data)), given=dict(data=data))
+
+
+@declared
+def decide()->Study: return decide_study('decide', '2,000 images of CIFAR-10 (as JPEG)', 'cifar10',
+                                           travel=10, teaching=10, paper=10, joint=3, warmup=3, held_out=3)
+
+
+@declared
+def decide_emoji()->Study: return decide_study('decide-emoji', 'all emoji', 'emoji', travel=10, paper=10, teaching=3)
