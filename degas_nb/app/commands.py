@@ -70,7 +70,8 @@ class SearchCommand:
             source = ImageSource.of(run, value_of(argv, '--data'))
             return cls(source, SearchConfig.from_dict(run.config), run.path, **dict(decide='alpha') | run.meta.get('writes', {}))
         preset = value_of(argv, '--preset') or 'teaching'
-        if preset.startswith('paper'): return cls(ImageSource(MISSING), SearchConfig.paper(preset[6:] or 'cifar10'), MISSING, decide='alpha')
+        paper = SearchConfig.paper(preset[6:] or 'cifar10') if preset.startswith('paper') else None
+        if paper: return cls(ImageSource(MISSING), paper, MISSING, decide='alpha')
         return cls(ImageSource(MISSING), SearchConfig(), MISSING)
 
     def run(self)->None:
@@ -171,8 +172,8 @@ class PruneCommand:
         "Decide and print."
         check_least('asked', self.asked, 1)
         run = with_space(RunFolder.open(self.dir, 'search'))
-        if self.decide == 'alpha': genotype = _decide(_last_values(run, self.compare), space_of(run.config), self.rule, self.compare)
-        else: genotype = _decided(_searched(checked_run(self.dir, 'search')), self.decide, self.asked)
+        if self.decide != 'alpha': genotype = _decided(_searched(checked_run(self.dir, 'search')), self.decide, self.asked)
+        else: genotype = _decide(_last_values(run, self.compare), space_of(run.config), self.rule, self.compare)
         genotype.save(run.path/'genotype.json')
         print(genotype)
 

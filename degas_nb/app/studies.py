@@ -255,6 +255,15 @@ def agreement(
     return markdown_table(lines)
 
 
+def lot_losses(
+    data:str,    # 'cifar10' or 'emoji'
+)->list[float]:  # of the networks by lot of the studies `glo` and `glo-emoji`, as the benchmark ships them
+    "What chance gives."
+    shipped = read_json(files('degas_nb')/'builtin'/'bench'/f'{data}.json')
+    column = {name: i for i, name in enumerate(shipped['columns'])}
+    return [row[column['loss']] for row in shipped['rows'] if shipped['groups'][row[column['group']]] == 'lot' and row[column['seed']] == 0]
+
+
 def decide_study(name:str, images:str, data:str, **seeds:int)->Study:
     "The study of one set of images."
     about = f"Which rule finds the best network in a search on {images}? Every rule on the same super-networks."
