@@ -14,6 +14,7 @@ from degas_nb.ground.errors import UserError
 from degas_nb.judge import bench
 from degas_nb.space.choices import changes, draw, n_networks, network, number_of
 from degas_nb.space.genotype import DEGAS, Edge, Genotype
+from degas_nb.views.be_the_search import BeTheSearch
 
 ROOT = Path(__file__).resolve().parents[1]
 SHIPPED = ROOT/'degas_nb'/'builtin'/'bench'
@@ -199,3 +200,51 @@ def test_the_tool_makes_the_tables_again(tmp_path):
     assert len(table['rows']) == 36 and table['groups'] == ['lot'] and table['commits'] == ['c'] and table['data'] == 'cifar10'
     assert tool.seeds_agree(table)['networks'] == 12 and tool.seeds_agree(dict(table, rows=[r for r in table['rows'] if r[1] == 0])) is None
     assert len(tool.Points({'cifar10': table}).y) == 12
+
+
+MODEL = """
+const kept = %s, game = %s, listeners = {};
+window.model = {values: {kept, game, me: ''}, get: k => model.values[k], set: (k, v) => { model.values[k] = v; },
+  on: (events, f) => events.split(' ').forEach(e => (listeners[e] = [...(listeners[e] || []), f])), off: () => 0,
+  save_changes: () => (listeners['change:kept'] || []).forEach(f => f())};
+"""
+
+
+def test_be_the_search_in_a_browser(browser, tmp_path):
+    "The hand's numbers are the benchmark's; a second residual operation takes the first away; chance keeps pace."
+    kept, game = {e.name: e.op for e in PAPER.edges}, bench.game('emoji')
+    page = browser.new_page()
+    wrong = []
+    page.on('pageerror', lambda e: wrong.append(str(e)))
+    page.set_content('<div id="here"></div>')
+    page.add_script_tag(content=MODEL % (json.dumps(kept), json.dumps(game)))
+    page.add_script_tag(content=BeTheSearch._esm.replace('export default { render };', 'window.render = render;').replace('export function', 'function')
+                        + "\nrender({model, el: document.getElementById('here')});", type='module')
+    status = page.locator('[role=status]')
+
+    def says(genotype, tries):
+        share = 100*(1 - bench.rank(genotype, 'emoji').better)
+        text = status.inner_text()
+        assert f"Predicted loss {bench.ask(genotype, 'emoji').predicted:.4f}" in text and f'of {tries}: ' in text
+        assert abs(float(text.split('better than ')[1].split(' %')[0]) - share) < .5
+        assert f"chance has {game['chance'][tries - 1]:.4f}" in text
+
+    says(PAPER, 1)
+    page.get_by_label('s4-s5').select_option(next(op for op in game['edges'][7]['ops'] if op != kept['s4-s5']))
+    says(Genotype.from_ops(page.evaluate('model.get("kept")')), 2)
+    for edge in 's2-s6', 's4-s6': page.get_by_label(edge).select_option('deconv_4')
+    now = page.evaluate('model.get("kept")')
+    assert 's2-s6' not in now and now['s4-s6'] == 'deconv_4'
+    says(Genotype.from_ops(now), int(status.inner_text().split('of ')[2].split(':')[0]))
+    before = now['s0-s1']
+    page.locator('svg g').first.locator('path').last.dispatch_event('click')
+    assert page.evaluate('model.get("kept")["s0-s1"]') != before and not wrong
+    page.close()
+
+
+def test_be_the_search_leaves_a_picture():
+    widget = BeTheSearch(bench.game(), {e.name: e.op for e in PAPER.edges})
+    data = widget._repr_mimebundle_()[0]
+    assert data['image/png'] and f"{bench.ask(PAPER).predicted:.4f}" in data['text/plain'] and len(json.dumps(data)) < 120_000
+    for wrong, says in (({'s0-s1': 'skip_connect'}, 'is direct'), ({e.name: e.op for e in PAPER.edges} | {'s2-s6': 'deconv_4', 's4-s6': 'deconv_4'}, 'one residual')):
+        with pytest.raises(UserError, match=says): BeTheSearch(bench.game(), wrong)

@@ -21,7 +21,7 @@ from ..ground.studies import markdown_table
 from ..space.choices import choices, number_of
 from ..space.genotype import DEGAS, Genotype
 
-# %% ../../nbs/judge/04_bench.ipynb #f29b91bb
+# %% ../../nbs/judge/04_bench.ipynb #be43b780
 DATA = ('cifar10', 'emoji')  # images with a table
 
 
@@ -81,7 +81,7 @@ def _codes(
     "Which operation stands on each edge of each network."
     return sum(codes[d] for codes, d in zip(_node_codes(), np.unravel_index(np.asarray(numbers), _SHAPE)))
 
-# %% ../../nbs/judge/04_bench.ipynb #f1350d4b
+# %% ../../nbs/judge/04_bench.ipynb #8ffa668d
 @cache
 def _surrogate()->dict: return _read('surrogate')
 
@@ -112,7 +112,7 @@ def predict(
     alike = np.exp(sum(f[d] for f, d in zip(factors, digits)))
     return np.exp(alike@weights + sum(s[d] for s, d in zip(summands, digits)) + mean)
 
-# %% ../../nbs/judge/04_bench.ipynb #08f6f728
+# %% ../../nbs/judge/04_bench.ipynb #c9f31817
 @dataclass(frozen=True)
 class Answer:
     "What is known of a network, and how far that can be trusted."
@@ -209,7 +209,7 @@ def by_lot(
         digits.append(rng.choice(len(ways), n, p=[1/strong if len(way) == 1 else 1/strong/direct for way in ways]))
     return np.ravel_multi_index(digits, _SHAPE)
 
-# %% ../../nbs/judge/04_bench.ipynb #7ad3f24c
+# %% ../../nbs/judge/04_bench.ipynb #56396f8e
 class _Spent(Exception): pass
 
 
@@ -404,3 +404,23 @@ def _loss_on(
     if on == 'table' and not answer.measured:
         raise UserError(f"network {_number(genotype)} is not in the table: let it race on the surrogate")
     return float(np.mean([*answer.measured.values()])) if on == 'table' else answer.predicted
+
+# %% ../../nbs/judge/04_bench.ipynb #24e10aab
+def game(
+    data:str='cifar10',  # images
+)->dict:                 # for `BeTheSearch`
+    "The surrogate as plain values, with quantiles of the whole space and what networks by lot reach on average after so many."
+    _check_data(data, 'loss')
+    s, ops = _surrogate(), sorted({op for e in DEGAS.edges for op in DEGAS.ops(e)})
+    i, which, q = s['data'].index(data), np.array(s['which']), s['quantiles'][data]
+    edges = [dict(name=e.name, src=e.src, dst=e.dst, direct=DEGAS.is_direct(e), ops=list(DEGAS.ops(e))) for e in DEGAS.edges]
+    own = [[0, *(e['ops'].index(op) + 1 if op in e['ops'] else 0 for op in ops)] for e in edges]
+    seen = np.stack([np.array(new)[codes] for new, codes in zip(own, _codes(s['numbers']).T)], 1)
+    weights, some = np.array(s['weights'])*s['scales'][i], [*range(0, 40, 2), *range(40, len(q['levels']), 5), len(q['levels']) - 1]
+    lot = np.sort(predict(by_lot(np.random.default_rng(0), 4000), data)).reshape(-1, 1)
+    left = 1 - np.arange(len(lot) + 1)[:, None]/len(lot)
+    chance = (lot*(left[:-1]**np.arange(1, 301) - left[1:]**np.arange(1, 301))).sum(0)
+    factors, summands = (weights*np.where(which == i, 1, s[part]) for part in ('product_between', 'linear_between'))
+    return dict(nodes=list(DEGAS.nodes), sides=[4*n for n in DEGAS.scales.values()], edges=edges, seen=seen.tolist(), mean=s['means'][i],
+                product=s['product'], linear=s['linear'], factors=(s['amplitude']*factors).tolist(), summands=summands.tolist(),
+                chance=chance.tolist(), levels=[q['levels'][k] for k in some], losses=[q['losses'][k] for k in some])
