@@ -32,8 +32,8 @@ def the_tool():
 
 
 def test_small():
-    found = sorted(p.name for p in SHIPPED.iterdir())
-    assert found == ['cifar10.json', 'comparison.json', 'emoji.json', 'surrogate.json']
+    found = {p.name for p in SHIPPED.iterdir()}
+    assert {'cifar10.json', 'comparison.json', 'emoji.json', 'surrogate.json'} <= found
     assert sum(p.stat().st_size for p in SHIPPED.iterdir()) < 400_000
 
 
