@@ -1,6 +1,7 @@
 """`degas study`: killed, stopped and gone on with, equal records; what fails is said; one process at a time; the same on a Ray cluster."""
 import importlib.util, json, os, random, re, signal, subprocess, sys, time
 from dataclasses import replace
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -227,7 +228,7 @@ def cluster(tmp_path_factory):
         out = tmp_path_factory.mktemp('ray')/'out'
         with open(out, 'w') as f: head = subprocess.Popen(command, stdout=f, stderr=f, env=where)
         try:
-            until(lambda: 'runtime started' in out.read_text() or head.poll() is not None, 120)
+            with suppress(AssertionError): until(lambda: 'runtime started' in out.read_text() or head.poll() is not None, 90)
             if found := re.search(r"--address='([\d.:]+)'", out.read_text()):
                 yield found[1]
                 return
