@@ -17,6 +17,7 @@ from collections.abc import Iterable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from ..judge.bench import DATA, rank
 from ..space.genotype import Genotype, svg
 from ..ground.folders import RunFolder, atomic_write, read_json
 from ..ground.errors import user_path, UserError
@@ -535,6 +536,22 @@ def _scores(
     if not records: return _missing('No scores: `degas score DIR` computes them and appends them to scores.json.')
     return _table(records, [str(r.get('name', f'record {i + 1}')) for i, r in enumerate(records)])
 
+# %% ../../nbs/app/01_report.ipynb #a15place
+def _place_cards(
+    run:RunFolder,  # of a search
+)->list[Html]:
+    "Where the found network stands in the space, if it can be said."
+    try:
+        found = Genotype.load(run.path/'genotype.json')
+        places = {data: rank(found, data) for data in DATA}
+    except UserError: return []  # not found yet, or of another space
+    how = found.meta.get('decide', 'alpha')
+    by = f'decided by {how}' + f' ({found.meta["asked"]} networks asked)'*('asked' in found.meta)
+    says = '; '.join(f'{100*(1 - place.better):.3g} % on {data}' for data, place in places.items())
+    first = next(iter(places.values())) if run.data.get('name') != 'emoji' else places['emoji']
+    return [card('Better than', f'{100*(1 - first.better):.3g} %', f'of all networks of the space, as the benchmark foresees their loss '
+                 f'alone ({says}); {by}')]
+
 # %% ../../nbs/app/01_report.ipynb #a4c1acd4
 def _last_psnr(
     records:list[dict],     # of a search
@@ -569,7 +586,7 @@ def _search_cards(
         found = f'{len(_decided(last["weights"]))} of {len(last["weights"])}'
         cards.append(card('Edges decided', found, f'largest mixing weight at least 1.3 times an equal '
                           f'share, at step {_number(last["step"])}'))
-    return cards
+    return cards + _place_cards(run)
 
 
 def _describe_data(
