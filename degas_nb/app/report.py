@@ -546,7 +546,7 @@ def _place_cards(
         places = {data: rank(found, data) for data in DATA}
     except UserError: return []  # not found yet, or of another space
     how = found.meta.get('decide', 'alpha')
-    by = f'decided by {how}' + f' ({found.meta["asked"]} networks asked)'*('asked' in found.meta)
+    by = f'decided by {how}' + (f' ({found.meta["asked"]} networks asked)' if 'asked' in found.meta else '')
     says = '; '.join(f'{100*(1 - place.better):.3g} % on {data}' for data, place in places.items())
     first = next(iter(places.values())) if run.data.get('name') != 'emoji' else places['emoji']
     return [card('Better than', f'{100*(1 - first.better):.3g} %', f'of all networks of the space, as the benchmark foresees their loss '

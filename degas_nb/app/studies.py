@@ -205,17 +205,18 @@ def decide_search(
 
 
 SETTINGS = dict(
-    travel=dict(travel=11.7), teaching={}, paper=dict(preset='paper', epochs=12), warmup=dict(travel=11.7, warmup=4),
+    travel=dict(travel=11.7), teaching=dict(alpha_lr=3e-3), paper=dict(preset='paper', epochs=12), warmup=dict(travel=11.7, warmup=4),
     held_out=dict(travel=11.7, held_out=.5), joint=dict(travel=11.7, joint=True))  # how alpha moves
 
 
 def decide_jobs(
+    costly:int,            # seeds on which the two costly rules are tried, too
     seeds:dict[str, int],  # of each setting, how many
 )->tuple[Job, ...]:
-    "All rules where alpha has the paper's travel, the two costly ones on three seeds; elsewhere those that count."
+    "All rules where alpha has the paper's travel, the two costly ones on some seeds; elsewhere those that count."
     def job(name, seed):
         usual = ['alpha', 'measured', 'evolved']
-        rules = dict(travel=usual + ['perturb'] + ['finals', 'perturb_tuned']*(seed < 3), paper=['alpha']).get(name, usual)
+        rules = dict(travel=usual + ['perturb'] + ['finals', 'perturb_tuned']*(seed < costly), paper=['alpha']).get(name, usual)
         return Job(f'{name}/{seed}', 'degas_nb.app.studies:decide_search', dict(seed=seed, rules=rules, width=16) | SETTINGS[name])
     return tuple(job(name, seed) for name, n in seeds.items() for seed in range(n))
 
@@ -264,16 +265,16 @@ def lot_losses(
     return [row[column['loss']] for row in shipped['rows'] if shipped['groups'][row[column['group']]] == 'lot' and row[column['seed']] == 0]
 
 
-def decide_study(name:str, images:str, data:str, **seeds:int)->Study:
+def decide_study(name:str, images:str, data:str, costly:int, **seeds:int)->Study:
     "The study of one set of images."
     about = f"Which rule finds the best network in a search on {images}? Every rule on the same super-networks."
-    return Study(name, about, decide_jobs(seeds), lambda records: decide_page(records, lot_losses(data)), given=dict(data=data))
+    return Study(name, about, decide_jobs(costly, seeds), lambda records: decide_page(records, lot_losses(data)), given=dict(data=data))
 
 
 @declared
-def decide()->Study: return decide_study('decide', '2,000 images of CIFAR-10 (as JPEG)', 'cifar10',
+def decide()->Study: return decide_study('decide', '2,000 images of CIFAR-10 (as JPEG)', 'cifar10', 3,
                                            travel=10, teaching=10, paper=10, joint=3, warmup=3, held_out=3)
 
 
 @declared
-def decide_emoji()->Study: return decide_study('decide-emoji', 'all emoji', 'emoji', travel=10, paper=10, teaching=3)
+def decide_emoji()->Study: return decide_study('decide-emoji', 'all emoji', 'emoji', 1, travel=10, paper=10, teaching=3)
