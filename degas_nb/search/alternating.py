@@ -46,8 +46,8 @@ class SearchConfig:
     z_lr:float = 0.1  # of the latents, on the gradient of each image's own loss; the lesson `glo` shows what 10 does
     z_init:str = 'pca'  # 'pca' is ahead wherever the lessons compare the two; 'random' is the paper's
     surface:str = 'sphere'  # latents live on the unit 'sphere', or in the 'ball' (GLO)
-    alpha_lr:float|None = None  # of alpha, Adam; None: what makes rate times steps the `travel`; DARTS: 3e-4
-    travel:float = 11.7  # of alpha, rate x steps, however long the run: the paper's is 39,050 x 3e-4 (study `decide`)
+    alpha_lr:float = 3e-3  # of alpha, Adam; for short runs: DARTS' 3e-4 needs ten times the steps
+    travel:float|None = None  # of alpha, rate x steps: sets `alpha_lr` whatever the length; the paper's is 39,050 x 3e-4 = 11.7
     alpha_decay:float = 1e-3  # weight decay of alpha (DARTS)
     warmup:int = 0  # epochs in which alpha rests; PC-DARTS: 15
     held_out:float = 0.0  # share of the images kept for alpha: their latents move, the weights never see them; DARTS: 0.5
@@ -59,10 +59,10 @@ class SearchConfig:
     seed:int = 0  # of everything random in the run
 
     def __post_init__(self):
-        counts, rates = ('epochs', 'width', 'z_dim'), ('lr', 'z_lr', 'travel', 'lr_end', 'alpha_decay', 'warmup', 'held_out')
+        counts, rates = ('epochs', 'width', 'z_dim'), ('lr', 'z_lr', 'alpha_lr', 'lr_end', 'alpha_decay', 'warmup', 'held_out')
         words = dict(optimiser=OPTIMISERS, z_init=('pca', 'random'), surface=SURFACES, relaxation=RELAXATIONS, impl=IMPLS, amp=AMP)
         check_settings(self, dict.fromkeys(counts, 1) | dict(batch_size=2) | dict.fromkeys(rates, 0), words)
-        if self.alpha_lr is not None: check_least('alpha_lr', self.alpha_lr, 0)
+        if self.travel is not None: check_least('travel', self.travel, 0)
         if self.img_size < 1: raise UserError(f"--img-size {self.img_size} must be a multiple of 8, and at least 16")
         if self.held_out >= 1: raise UserError(f"--held-out {self.held_out} must be at least 0 and less than 1")
         if self.joint and self.held_out:
@@ -304,7 +304,7 @@ class SearchState(Pictures):
     ):
         super().__init__(net, net.weight_parameters(), images, config, ranks, history)
         self.alphas = net.alpha_parameters()
-        alpha_opt = torch.optim.Adam(self.alphas, config.alpha_lr or 0., betas=(.5, .999), weight_decay=config.alpha_decay)  # DARTS
+        alpha_opt = torch.optim.Adam(self.alphas, config.alpha_lr, betas=(.5, .999), weight_decay=config.alpha_decay)  # DARTS
         self.alpha_opt = ready_(alpha_opt, self.device)
         train_on, alpha_on = split(len(images), config)
         self.see(train_on)
@@ -352,11 +352,16 @@ class Search(SearchState):
 
     def settings(self)->dict: return search_settings(self.config, self.net.space)
 
+    def replan(self, **settings:object)->'Search':
+        if settings.get('alpha_lr') not in (None, self.config.alpha_lr) and self.config.travel is not None:
+            raise UserError("--alpha-lr can't change in a run whose alpha goes by --travel")
+        return super().replan(**settings)
+
     def alpha_rate(self,
         plan:SearchConfig,  # that holds now
     )->float:
-        "Alpha's learning rate: as it is set, or what makes rate times steps its `travel`, at most 0.05 however short the run."
-        if plan.alpha_lr is not None: return plan.alpha_lr
+        "Alpha's learning rate: as it is set, or what makes rate times steps its `travel`, then at most 0.05."
+        if plan.travel is None: return plan.alpha_lr
         return min(.05, plan.travel/max(1, (plan.epochs - plan.warmup)*self.per_epoch))
 
     def __next__(self)->SearchStep:
