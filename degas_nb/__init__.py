@@ -10,7 +10,7 @@ __version__ = "0.1.0"
 
 _HOME = dict(
     load='ground.data', Images='ground.data',
-    Search='search.alternating', SearchConfig='search.alternating', prune='search.prune',
+    Search='search.alternating', SearchConfig='search.alternating', prune='search.prune', decide='search.decide',
     Genotype='space.genotype', Generator='space.generator',
     GANTraining='gan.training', GANConfig='gan.training',
     score_images='judge.metrics',
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from .ground.data import Images as Images, load as load
     from .judge.metrics import score_images as score_images
     from .search.alternating import Search as Search, SearchConfig as SearchConfig
+    from .search.decide import decide as decide
     from .search.prune import prune as prune
     from .space.generator import Generator as Generator
     from .space.genotype import Genotype as Genotype

@@ -41,8 +41,8 @@ def finished(path:Path)->list[dict]:
     lines = [json.loads(line) for line in path.read_text().splitlines() if line.endswith('}')]
     for r in lines:
         named = r['args']['network']
-        r.update(data=Path(r['args']['data']).stem, number=number_of(Genotype.named(named)) if isinstance(named, str) else named,
-                 name=named if isinstance(named, str) else '')
+        r.update(data='emoji' if path.parent.name.endswith('emoji') else 'cifar10',
+                 number=number_of(Genotype.named(named)) if isinstance(named, str) else named, name=named if isinstance(named, str) else '')
     return [r for r in lines if 'result' in r]
 
 
