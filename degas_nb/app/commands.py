@@ -163,7 +163,7 @@ def _look(
 class PruneCommand:
     "Decide the architecture from a search's alphas: (re)writes DIR/genotype.json."
     dir:Positional[Path]                             # folder of a search, running or finished
-    decide:_Rule = 'alpha'                           # by alpha, as the paper does, or by asking the super-network of the last checkpoint
+    decide:Literal['own', *DECISIONS] = 'own'        # own: as the search does; alpha: as the paper does; else by asking the super-network
     asked:int = HABITS['asked']                      # networks that it may be asked for
     rule:str = 'two_stage'                           # how alpha decides: two_stage is the paper's; the lesson prune compares them
     compare:Literal['weights', 'alpha'] = 'weights'  # mixing weights, as DARTS does, or raw alphas
