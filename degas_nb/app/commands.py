@@ -172,11 +172,13 @@ class PruneCommand:
         "Decide and print."
         check_least('asked', self.asked, 1)
         run = with_space(RunFolder.open(self.dir, 'search'))
+        values, space = _last_values(run, self.compare), space_of(run.config)
+        prune(values, space, self.rule, self.compare)  # what is damaged is said, whoever decides
         by_hand = (self.rule, self.compare) != (PruneCommand.rule, PruneCommand.compare)
         own = 'alpha' if by_hand else run.meta.get('writes', {}).get('decide', 'alpha')
         how = own if self.decide == 'own' else self.decide
         if how != 'alpha': genotype = _decided(_searched(checked_run(self.dir, 'search')), how, self.asked)
-        else: genotype = _decide(_last_values(run, self.compare), space_of(run.config), self.rule, self.compare)
+        else: genotype = _decide(values, space, self.rule, self.compare)
         genotype.save(run.path/'genotype.json')
         print(genotype)
 
