@@ -56,6 +56,7 @@ def runs(request, tmp_path_factory):
     copy = tmp_path_factory.mktemp('lessons')
     shutil.copytree(ROOT / 'nbs', copy / 'nbs', ignore=shutil.ignore_patterns('.ipynb_checkpoints'))
     (copy / 'benchmarks').symlink_to(ROOT / 'benchmarks')      # records that lessons show
+    (copy / 'studies').symlink_to(ROOT / 'studies')
     asked = [item.callspec.params['path'] for item in request.session.items if item.function is test_runs_in_a_real_kernel]
     pool = ThreadPoolExecutor(WORKERS)
     yield {path: pool.submit(run, path, copy / path.parent.relative_to(ROOT), kernel_manager_class=ForkedKernel) for path in asked}
