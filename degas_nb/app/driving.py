@@ -217,7 +217,7 @@ def shared_run(
 
 # %% ../../nbs/app/02_driving.ipynb #d809fc69
 _KINDS:dict[str, type] = dict(search=Search, gan=GANTraining)
-HABITS = dict(save_every=60., sample_every=50, decide='measured', asked=300)  # what a command does around a run: no settings of the run
+HABITS = dict(save_every=60., sample_every=50, decide='alpha', asked=300)  # what a command does around a run: no settings of the run
 
 
 def command_of(
