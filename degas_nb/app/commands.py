@@ -208,10 +208,8 @@ def _searched(
     run:RunFolder,  # with a checkpoint
 )->Search:
     "A search as it was at its last checkpoint, on its own images."
-    search = Search.of_run(run, ImageSource.of(run).load(run.config['img_size']))
-    state = run.load_checkpoint()
-    with fitting(run): search.load_state_dict(state)
-    return search
+    images = ImageSource.of(run).load(run.config['img_size'])
+    with fitting(run): return Search.load(run.path, images)
 
 # %% ../../nbs/app/03_commands.ipynb #95da31a9
 def _last_values(

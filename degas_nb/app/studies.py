@@ -21,6 +21,7 @@ from ..ground.data import Images, load
 from ..ground.errors import UserError
 from ..ground.folders import read_json
 from ..ground.studies import Job, Study, markdown_table, table
+from ..judge.bench import lot_losses
 from ..search.alternating import Search, SearchConfig
 from ..search.decide import decide as decide_by
 from ..search.reconstruct import Reconstruction, ReconstructionConfig
@@ -254,15 +255,6 @@ def agreement(
         pairs = [mean(a[e] == b[e] for e in a) for i, a in enumerate(leaders) for b in leaders[:i]]
         if pairs: lines.append([name, len(leaders), f'{mean(pairs):.2f}', f'{(3/9 + 8/4)/11:.2f}'])
     return markdown_table(lines)
-
-
-def lot_losses(
-    data:str,    # 'cifar10' or 'emoji'
-)->list[float]:  # of the networks by lot of the studies `glo` and `glo-emoji`, as the benchmark ships them
-    "What chance gives."
-    shipped = read_json(files('degas_nb')/'builtin'/'bench'/f'{data}.json')
-    column = {name: i for i, name in enumerate(shipped['columns'])}
-    return [row[column['loss']] for row in shipped['rows'] if shipped['groups'][row[column['group']]] == 'lot' and row[column['seed']] == 0]
 
 
 def decide_study(name:str, images:str, data:str, costly:int, **seeds:int)->Study:

@@ -90,6 +90,8 @@ def _finite(x:object)->object:
 # %% ../../nbs/ground/04_folders.ipynb #0971067d
 class Trace:
     "One JSON record a line, appended as the run goes; every record has a `step`."
+    cure = 'restore the file, or start again with --overwrite'  # of a damaged line
+
     def __init__(self,
         path:Path,                    # the file; made by the first `append`
         run:'RunFolder | None'=None,  # whose trace it is
@@ -125,8 +127,14 @@ class Trace:
         "The record in a whole line; a `UserError` names the line that is damaged."
         try: record = json.loads(line)
         except (ValueError, RecursionError): record = None
-        if isinstance(record, dict) and type(record.get('step')) is int: return record
-        raise UserError(f"line {number} of {self.path} is damaged: restore the file, or start again with --overwrite")
+        if isinstance(record, dict) and self.is_proper(record): return record
+        raise UserError(f"line {number} of {self.path} is damaged: {self.cure}")
+
+    def is_proper(self,
+        record:dict,  # of a line
+    )->bool:
+        "Has it what every record of this kind has?"
+        return type(record.get('step')) is int
 
     def truncate(self,
         step:int,  # the last step to keep

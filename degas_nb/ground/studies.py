@@ -101,17 +101,15 @@ def _code_version()->dict[str, str]:
 # %% ../../nbs/ground/09_studies.ipynb #5a0d0031
 class _Records(Trace):
     "The records of a study, one a line, as they came."
-    def parsed(self,
-        line:bytes,  # of the file
-        number:int,  # from 1
-    )->dict:
-        "The record in a whole line; a `UserError` names the line that is damaged."
-        try: record = json.loads(line)
-        except (ValueError, RecursionError): record = None
+    cure = 'restore the file, or delete the line and its run is made again'
+
+    def is_proper(self,
+        record:dict,  # of a line
+    )->bool:
+        "Which run, what it took, and how it ended."
         kinds = dict(key=str, work=str, args=dict, seconds=int|float)
-        if isinstance(record, dict) and all(isinstance(record.get(k), kind) for k, kind in kinds.items()) and (
-            isinstance(record.get('result'), dict) or isinstance(record.get('error'), str)): return record
-        raise UserError(f"line {number} of {self.path} is damaged: restore the file, or delete the line and its run is made again")
+        ended = isinstance(record.get('result'), dict) or isinstance(record.get('error'), str)
+        return ended and all(isinstance(record.get(k), kind) for k, kind in kinds.items())
 
     def mend(self)->None:
         "Cut off a last line without its end."
@@ -328,7 +326,7 @@ def _no_cluster(
 )->UserError:
     "What to say, and do."
     why = ' '.join(why.split())[:160]
-    return UserError(f"no Ray cluster answers at {address} ({why}): ray start --head begins one")
+    return UserError(f"no Ray cluster answers at {address} ({why}): begin one with `ray start`, or leave the address out")
 
 
 @contextmanager

@@ -33,7 +33,7 @@ class Asked:
         n_images:int=128,  # that are looked at for an answer
         at_once:int=128,   # of them in a batch, whose statistics the norms use
     ):
-        self.search, self.net, self.space = search, search.net, search.net.space
+        self.search, self.net, self.latents, self.space = search, search.net, search.latents, search.net.space
         self.rng = Randoms(search.config.seed, ('decide',))['decide']
         order = epoch_permutation(len(search.images), f'{search.config.seed}decide', 0)[:n_images]
         self.batches = order.sort().values.to(search.images.pixels.device).split(at_once)
@@ -61,7 +61,7 @@ class Asked:
     )->float:
         s = self.search
         with arithmetic(s.config), batch_statistics(self.net):
-            terms = [reconstruction(made, s.latents, s.images, index)[1] for index in self.batches]
+            terms = [reconstruction(made, self.latents, s.images, index)[1] for index in self.batches]
         return torch.cat([t['mse'] + t['lap'] for t in terms]).mean().item()
 
 # %% ../../nbs/search/10_decide.ipynb #c3535c78
@@ -114,8 +114,9 @@ def without(
     left = weights[group].clone()
     if op is None: left[row] = 0
     else:
+        whole = left[row].sum()
         left[row, op] = 0
-        left[row] /= left[row].sum().clamp_min(1e-12)
+        left[row] *= whole/left[row].sum().clamp_min(1e-12)  # sigmoids need not sum to 1
     return weights | {group: left}
 
 
@@ -161,26 +162,27 @@ def perturb(asked:Asked, budget:int)->Decision:
 def perturb_tuned(asked:Asked, budget:int)->Decision:
     "What is missed most stays (Wang et al. 2021), with half an epoch of training after each edge, on a copy."
     own = Asked(asked.search)
-    own.net, own.search = deepcopy(asked.net), asked.search
+    own.net, own.latents = deepcopy(asked.net), deepcopy(asked.latents)
     return by_values(own, missed(own, Tuning(own)))
 
 # %% ../../nbs/search/10_decide.ipynb #a946328c
 class Tuning:
-    "Half an epoch of steps on the weights of a copied super-network, with what is decided held fast."
+    "Half an epoch of steps on a copied super-network and its latents, with what is decided held fast."
     def __init__(self,
-        asked:Asked,  # with a super-network of its own
+        asked:Asked,  # with a super-network and latents of its own
     ):
-        self.asked, search = asked, asked.search
-        self.opt, self.latents = OPTIMISERS['adam'](asked.net.weight_parameters(), search.config), deepcopy(search.latents)
-        self.epoch = search.config.epochs  # behind the last one, for the order of the images
+        self.asked, config = asked, asked.search.config
+        self.opt = OPTIMISERS[config.optimiser](asked.net.weight_parameters(), config)
+        self.epoch = config.epochs  # behind the last one, for the order of the images
 
     def __call__(self, weights:dict[str, Tensor])->None:
         search, net = self.asked.search, self.asked.net
         made = partial(mixed, net, weights=weights)
         net.train()
         for i in range(max(1, search.per_epoch//2)):
-            index = search.batches.at(self.epoch, i)
-            glo_step(net, self.latents, search.images, index, self.opt, search.config.z_lr, lambda _, *batch: reconstruction(made, *batch))
+            batch = self.asked.latents, search.images, search.batches.at(self.epoch, i)
+            with arithmetic(search.config):
+                glo_step(net, *batch, self.opt, search.config.z_lr, lambda _, *batch: reconstruction(made, *batch))
         self.epoch += 1
 
 # %% ../../nbs/search/10_decide.ipynb #aa48b96b
@@ -204,19 +206,13 @@ def climb(
     asked:Asked,     # answers
     start:Genotype,  # where to begin
     budget:int,      # networks asked for in all
-)->Genotype:         # where no single change helps, or the budget ended
-    "Keep every single change that helps, tried in an order by lot."
+)->None:
+    "Keep every single change that helps, tried in an order by lot, until none helps or the budget ends."
     here = start
-    while True:
-        near = changes(here, asked.space)
-        better = None
-        for i in torch.randperm(len(near), generator=asked.rng).tolist():
-            if asked.n >= budget: return here
-            if asked.loss(near[i]) < asked.loss(here):
-                better = near[i]
-                break
-        if better is None: return here
-        here = better
+    while here:
+        near, loss = changes(here, asked.space), asked.loss(here)
+        order = torch.randperm(len(near), generator=asked.rng).tolist()
+        here = next((near[i] for i in order if asked.n < budget and asked.loss(near[i]) < loss), None)
 
 # %% ../../nbs/search/10_decide.ipynb #1f19a9db
 def evolve(
@@ -252,7 +248,7 @@ def finals(asked:Asked, budget:int)->Decision:
     finalists = list(dict.fromkeys([by_alpha, *there]))[:max(2, 2*n_epochs//3)]
     losses = race(asked.search, finalists)
     best = min(losses, key=losses.get)
-    place = {0: "alpha's own network"}.get(finalists.index(best), f"number {finalists.index(best)} of those asked for")
+    place = "alpha's own network" if best == by_alpha else f"number {finalists.index(best)} of those asked for"
     return Decision(best, (f"{asked.n} networks asked for, {len(finalists)} tried alone", f"first after two epochs alone: {place}"))
 
 
