@@ -21,7 +21,7 @@ from .prune import explain_prune
 from .reconstruct import Reconstruction, ReconstructionConfig
 from .steps import glo_step, reconstruction
 from .supernet import alone, by_name, mixed
-from ..space.choices import changes, draw
+from ..space.choices import change, changes, draw
 from ..space.genotype import Genotype
 from ..space.ops import batch_statistics
 
@@ -227,7 +227,7 @@ def evolve(
     for _ in range(10*budget):
         if asked.n >= budget: break
         parent = min((pick(living) for _ in range(10)), key=asked.loss)
-        living = [*living[1:], pick(changes(parent, asked.space))]
+        living = [*living[1:], change(parent, asked.rng, asked.space)]
         asked.loss(living[-1])
     return sorted(asked.known, key=asked.known.get)
 
