@@ -11,20 +11,25 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
 from importlib.resources import files
-from statistics import mean, median
+from itertools import combinations
+from statistics import correlation, mean, median
 from time import process_time
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from ..gan.training import GANConfig, GANTraining
 from ..ground.data import Images, load
 from ..ground.errors import UserError
 from ..ground.folders import read_json
 from ..ground.studies import Job, Study, markdown_table, table
-from ..judge.bench import lot_losses
+from ..judge.bench import ask, lot_losses
+from ..judge.features import SmallFeatures, small_features
+from ..judge.metrics import Statistics, describe_images, frechet_distance
 from ..search.alternating import Search, SearchConfig
 from ..search.decide import decide as decide_by
 from ..search.reconstruct import Reconstruction, ReconstructionConfig
+from ..space.baselines import BASELINES
 from ..space.choices import draw, network, number_of
 from ..space.generator import Generator, n_params
 from ..space.genotype import Genotype
@@ -270,3 +275,127 @@ def decide()->Study: return decide_study('decide', '2,000 images of CIFAR-10 (as
 
 @declared
 def decide_emoji()->Study: return decide_study('decide-emoji', 'all emoji', 'emoji', 1, travel=10, paper=10, teaching=3)
+
+# %% ../../nbs/app/05_studies.ipynb #a16stc01
+@cache
+def judge_of(
+    data:str,   # as for `load`
+    limit:int,  # evenly spread
+)->tuple[SmallFeatures, Statistics]:
+    "Whose eyes judge, trained on the labels of these images, and what they see in them; once a process."
+    images = some_images(data, limit)
+    eyes = small_features(images)
+    return eyes, describe_images(images, eyes).stats
+
+
+def train_network(
+    network:int|str,       # its number, or the name of a shipped one or of a baseline
+    seed:int,              # of the run
+    data:str,              # its images, with labels
+    limit:int=10_000,      # of them
+    drawn:int=5000,        # for each score
+    marks:int=8,           # scores on the way, evenly spread
+    **settings:int|float,  # of `GANConfig`
+)->dict:
+    "One network trained by a critic: the distance of what it draws, on the way and at the end, and what it cost."
+    images, (eyes, real) = some_images(data, limit), judge_of(data, limit)
+    spec = network if network in BASELINES else named_or_numbered(network)
+    run = GANTraining.from_config(images, GANConfig(seed=seed, **settings), spec)
+    curve, apart, since = {}, {}, []
+    for step in run:
+        since.append(step.critic['wass'])
+        if run.n % (run.config.steps//marks): continue
+        curve[run.n] = round(frechet_distance(describe_images(run.sample(drawn), eyes).stats, real), 4)
+        apart[run.n], since = round(mean(since), 4), []
+    return dict(distance=curve[run.n], curve=curve, critic=apart, params=n_params(run.artist), images=images.fingerprint()[:16],
+                extractor=eyes.hash, accuracy=round(eyes.accuracy, 4))
+
+# %% ../../nbs/app/05_studies.ipynb #a16stc02
+def proxy_jobs(
+    lot:list[int],   # by lot
+    thrice:int,      # of them, first of all, with three seeds: do the distances of a network agree?
+    good:list[int],  # of the good end
+)->tuple[Job, ...]:
+    "Those with three seeds first, then one seed of every other; last what is shipped, and the baseline of CT-GAN."
+    def job(group, what, seed, key):
+        args = dict(network=what, seed=seed, width=16, steps=400)
+        return Job(f'{group}/{key}', 'degas_nb.app.studies:train_network', args)
+    jobs = [job('lot', n, seed, f'{n}/{seed}') for seed in range(3) for n in lot[:thrice]]
+    jobs += [job('lot', n, 0, f'{n}/0') for n in lot[thrice:]] + [job('good', n, 0, f'{n}/0') for n in good]
+    return tuple(jobs + [job(name, name, seed, seed) for name in ('cifar10_paper', 'cifar10_found', 'resnet') for seed in range(3)])
+
+# %% ../../nbs/app/05_studies.ipynb #a16stc03
+def ranks(
+    values:list[float],  # any
+)->list[int]:            # 0 for the smallest
+    "Places in the order of the values."
+    order = sorted(range(len(values)), key=values.__getitem__)
+    return sorted(range(len(values)), key=order.__getitem__)
+
+
+def rho(
+    pairs:list[tuple[float, float]],  # three or more
+)->float:                             # Spearman's, -1 to 1
+    "Do two measures order networks alike?"
+    a, b = zip(*pairs)
+    return correlation(ranks(a), ranks(b)) if len(set(a)) > 1 and len(set(b)) > 1 else float('nan')
+
+
+def with_interval(
+    pairs:list[tuple[float, float]],  # of two measures
+    draws:int=2000,                   # bootstrap samples
+)->str:
+    "Spearman's rho, and where 95 % of its bootstrap lies."
+    if len(pairs) < 8: return 'too few'
+    rng = random.Random(0)
+    drawn = sorted(r for r in (rho(rng.choices(pairs, k=len(pairs))) for _ in range(draws)) if r == r)
+    return f'{rho(pairs):.2f} ({drawn[len(drawn)//40]:.2f} to {drawn[-1 - len(drawn)//40]:.2f})'
+
+
+def proxy_page(
+    records:list[dict],  # of the study
+)->str:
+    "The distances, how well they agree with each other, and how well a loss or an early distance foresees them."
+    found = {}
+    for r in records:
+        if 'result' in r and isinstance(r['args']['network'], int): found.setdefault(r['args']['network'], {})[r['args']['seed']] = r['result']
+    columns = dict(best=lambda f: min(x['distance'] for x in f), median=lambda f: median(x['distance'] for x in f),
+                   worst=lambda f: max(x['distance'] for x in f), seconds_each=lambda f: mean(_each(records, 'cpu')))
+    parts = [table(records, lambda r: r['key'].partition('/')[0], **columns), agreement_of_distances(found), foreseen(found)]
+    return '\n\n'.join(parts)
+
+
+def agreement_of_distances(
+    found:dict[int, dict[int, dict]],  # network -> seed -> result
+)->str:
+    "Spearman's rho between seeds, at every mark."
+    several = [runs for runs in found.values() if len(runs) > 1]
+    lines = [['after', 'networks', 'rho between two seeds', 'of the mean of three, foreseen']]
+    marks = next(iter(several[0].values()))['curve'] if several else ()
+    for mark in marks:
+        between = [rho(pairs) for a, b in combinations(range(3), 2)
+                   if len(pairs := [(runs[a]['curve'][mark], runs[b]['curve'][mark]) for runs in several if a in runs and b in runs]) > 3]
+        if between: lines.append([f'{mark} steps', len(several), f'{mean(between):.2f}', f'{3*mean(between)/(1 + 2*mean(between)):.2f}'])
+    return markdown_table(lines)
+
+
+def foreseen(
+    found:dict[int, dict[int, dict]],  # network -> seed -> result
+)->str:
+    "Spearman's rho of the distance (its mean over the seeds there are) with what was known before."
+    loss = {n: mean(ask(network(n)).measured.values()) for n in found if ask(network(n)).measured}
+    distance = {n: mean(r['distance'] for r in runs.values()) for n, runs in found.items()}
+    params = {n: next(iter(runs.values()))['params'] for n, runs in found.items()}
+    better = sorted(loss, key=loss.get)[:len(loss)//2]
+    lines = [['foreseen by', 'networks', 'rho with the distance (95 %)']]
+    for name, by, of in (('loss after GLO', loss, list(loss)), ('loss after GLO, better half', loss, better), ('number of parameters', params, list(found))):
+        lines.append([name, len(of), with_interval([(by[n], distance[n]) for n in of])])
+    return markdown_table(lines)
+
+# %% ../../nbs/app/05_studies.ipynb #a16stc04
+@declared
+def proxy()->Study:
+    "10,000 images of CIFAR-10: networks trained by a critic."
+    good = read_json(files('degas_nb')/'builtin'/'bench'/'good.json')['networks']
+    about = "Does a network that reconstructs well make a good generator of a GAN? The same networks, trained by CT-GAN on 10,000 images of CIFAR-10 (as JPEG)."
+    return Study('proxy', about, proxy_jobs(lot_numbers(320, 2026)[:96], 24, good[:32]), proxy_page, given=dict(data='cifar10'))
