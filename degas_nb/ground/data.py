@@ -46,7 +46,7 @@ try: import fcntl
 except ImportError: fcntl = None  # not on Windows
 
 # %% ../../nbs/ground/03_data.ipynb #1509576d
-from .errors import UserError, user_path
+from .errors import UserError, printable, user_path
 
 # %% ../../nbs/ground/03_data.ipynb #08430ff9
 def to_uint8(
@@ -308,7 +308,6 @@ def fit_square(
 # %% ../../nbs/ground/03_data.ipynb #c735396a
 FORMATS = ('PNG', 'JPEG', 'GIF', 'BMP', 'PPM',  # of Pillow's; others start programs or fetch files
            WebPImagePlugin.WebPImageFile.format, TiffImagePlugin.TiffImageFile.format)
-MOVES = r'[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]'  # characters that move a cursor, or are no UTF-8
 
 @contextlib.contextmanager
 def naming(
@@ -320,15 +319,6 @@ def naming(
         unknown = isinstance(e, Image.UnidentifiedImageError)
         why = 'not an image, or of an unknown format' if unknown else printable(str(e) or type(e).__name__)
         raise UserError(f"{printable(name)} cannot be read ({why}): repair or remove it, or skip such images with --skip-broken") from e
-
-def printable(
-    text:object,   # from a file, or its name
-    most:int=300,  # characters
-)->str:
-    "One line that a terminal can show: what would move its cursor, or cannot be written as UTF-8, is escaped."
-    line = re.sub(r' object at 0x[0-9a-f]+', '', str(text))
-    line = re.sub(MOVES, lambda c: c[0].encode('unicode_escape').decode(), line)
-    return line if len(line) <= most else line[:most] + '...'
 
 # %% ../../nbs/ground/03_data.ipynb #9724b9c4
 def read_rgb(

@@ -6,9 +6,22 @@
 __all__ = ['UserError', 'user_path', 'renamed']
 
 # %% ../../nbs/ground/01_errors.ipynb #c0a1e005
-import functools, warnings
+import functools, re, warnings
 from collections.abc import Callable
 from pathlib import Path
+
+# %% ../../nbs/ground/01_errors.ipynb #a397fa3a
+MOVES = r'[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]'  # characters that move a cursor, or are no UTF-8
+
+
+def printable(
+    text:object,   # from a file, or its name
+    most:int=300,  # characters
+)->str:
+    "One line that a terminal can show: what would move its cursor, or cannot be written as UTF-8, is escaped."
+    line = re.sub(r' object at 0x[0-9a-f]+', '', str(text))
+    line = re.sub(MOVES, lambda c: c[0].encode('unicode_escape').decode(), line)
+    return line if len(line) <= most else line[:most] + '...'
 
 # %% ../../nbs/ground/01_errors.ipynb #a397fa39
 class UserError(ValueError):
