@@ -6,9 +6,12 @@
 __all__ = ['UserError', 'user_path', 'renamed']
 
 # %% ../../nbs/ground/01_errors.ipynb #c0a1e005
-import functools, re, warnings
+import functools, inspect, math, re, warnings
 from collections.abc import Callable
+from numbers import Integral, Real
 from pathlib import Path
+from types import NoneType, UnionType
+from typing import Literal, Union, get_args, get_origin, get_type_hints
 
 # %% ../../nbs/ground/01_errors.ipynb #a397fa3a
 MOVES = r'[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]'  # characters that move a cursor, or are no UTF-8
@@ -19,27 +22,110 @@ def printable(
     most:int=300,  # characters
 )->str:
     "One line that a terminal can show: what would move its cursor, or cannot be written as UTF-8, is escaped."
-    line = re.sub(r' object at 0x[0-9a-f]+', '', str(text))
+    line = re.sub(r' object at 0x[0-9a-f]+', '', str(text)[:most + 50])
     line = re.sub(MOVES, lambda c: c[0].encode('unicode_escape').decode(), line)
     return line if len(line) <= most else line[:most] + '...'
 
 # %% ../../nbs/ground/01_errors.ipynb #a397fa39
+_LONGEST = 680  # characters of an error: what was wrong stands at its beginning, what to do at its end
+
+
 class UserError(ValueError):
     "What the person at the keyboard got wrong and what to do about it, in one line."
     def __init__(self,
-        message:str,  # line breaks, as foreign messages bring them, become spaces
+        message:str,  # whatever moves a cursor in it is escaped; far too long, it loses its middle
     ):
-        super().__init__(' '.join(str(message).split()))
+        words = _without_middle(' '.join(str(message).split()))
+        super().__init__(_without_middle(printable(words, 20*_LONGEST)))
+
+
+def _without_middle(
+    line:str,
+)->str:
+    "Both ends of a line that is too long."
+    return line if len(line) <= _LONGEST else f"{line[:_LONGEST*2//3]} ... {line[-_LONGEST//4:]}"
 
 
 def user_path(
     path:str|Path,  # as somebody wrote it
 )->Path:
     "The path, with `~` and `~name` as a shell would read them."
+    if not isinstance(path, (str, Path)): raise UserError(f"a path must be text or a Path, not {shown(path)}")
     try: return Path(path).expanduser()
     except RuntimeError:
         unknown = f"{path} begins with a home folder that is not known"
         raise UserError(f"{unknown}: write the path in full, or ./{path} for a folder of that name") from None
+
+# %% ../../nbs/ground/01_errors.ipynb #c0a1e031
+_WORDS = {int: 'a whole number', float: 'a finite number', str: 'text', bool: 'True or False', Path: 'a path', NoneType: 'None', Callable: 'a function'}
+
+
+def fits(
+    value:object,  # to be judged
+    hint:object,   # an annotation
+)->bool:
+    "Is `value` of the kind that the annotation names? True and False are no numbers; what is no class is not looked at."
+    kind, parts = get_origin(hint) or hint, get_args(hint)
+    if kind in (Union, UnionType): return any(fits(value, part) for part in parts)
+    if kind is Literal: return value in parts
+    if kind is Callable: return callable(value)
+    if kind in (int, float) and isinstance(value, bool): return False
+    if kind is int: return isinstance(value, Integral)
+    if kind is float: return isinstance(value, Real) and abs(value) < math.inf
+    if kind is tuple and parts and ... not in parts:
+        return isinstance(value, tuple) and len(value) == len(parts) and all(map(fits, value, parts))
+    return not isinstance(kind, type) or getattr(kind, '_is_protocol', False) or isinstance(value, kind)
+
+
+def wanted(
+    hint:object,  # an annotation
+)->str:
+    "What an argument takes, in words."
+    kind, parts = get_origin(hint) or hint, get_args(hint)
+    if kind in (Union, UnionType): return ' or '.join(dict.fromkeys(map(wanted, parts)))
+    if kind is Literal: return ' or '.join(map(repr, parts))
+    if kind is tuple and parts and ... not in parts: return f"({', '.join(map(wanted, parts))})"
+    return _WORDS.get(kind) or f"{'an' if kind.__name__[0] in 'AEIOU' else 'a'} {kind.__name__}"
+
+
+def shown(
+    value:object,  # that somebody gave
+)->str:
+    "A short value as Python writes it, of others only the kind."
+    plain = isinstance(value, (str, bytes, bool, float, NoneType, Path)) or isinstance(value, int) and abs(value) < 10**20
+    return printable(repr(value), 60) if plain else f"{'an' if type(value).__name__[0] in 'aeiouAEIOU' else 'a'} {type(value).__name__}"
+
+# %% ../../nbs/ground/01_errors.ipynb #c0a1e032
+def checked(
+    **ranges:int|tuple,  # of numbers: the least, or (least, most)
+)->Callable:             # a decorator
+    "A `UserError` for an argument that is not what its annotation says, or out of its range."
+    def decorate(f:Callable)->Callable:
+        takes, about = inspect.signature(f), functools.cache(lambda: get_type_hints(f))
+        named = {p.name for p in takes.parameters.values() if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)}
+
+        @functools.wraps(f)
+        def wrapped(*args:object, **values:object)->object:
+            given = takes.bind(*args, **values).arguments
+            for name in named & about().keys() & given.keys():
+                check_value(f"{name} of {f.__qualname__.removesuffix('.__init__')}", given[name], about()[name], ranges.get(name))
+            return f(*args, **values)
+        return wrapped
+    return decorate
+
+
+def check_value(
+    what:str,              # as the error names it
+    value:object,          # to be judged
+    hint:object,           # an annotation
+    range:int|tuple|None,  # the least, or (least, most)
+)->None:
+    "A `UserError` for a value that is not what it should be."
+    least, most = range if isinstance(range, tuple) else (range, None)
+    if fits(value, hint) and (value is None or not isinstance(value, Real) or
+                              (least is None or value >= least) and (most is None or value <= most)): return
+    ends = f", at least {least}"*(least is not None) + f" and at most {most}"*(most is not None)
+    raise UserError(f"{what} must be {wanted(hint)}{ends}, not {shown(value)}")
 
 # %% ../../nbs/ground/01_errors.ipynb #c0a1e007
 def renamed(
