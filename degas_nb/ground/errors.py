@@ -57,7 +57,8 @@ def user_path(
         raise UserError(f"{unknown}: write the path in full, or ./{path} for a folder of that name") from None
 
 # %% ../../nbs/ground/01_errors.ipynb #c0a1e031
-_WORDS = {int: 'a whole number', float: 'a finite number', str: 'text', bool: 'True or False', Path: 'a path', NoneType: 'None', Callable: 'a function'}
+_WORDS = {int: 'a whole number', float: 'a finite number', str: 'text', bool: 'True or False', Path: 'a path', NoneType: 'None',
+          Callable: 'a function'}
 
 
 def fits(
