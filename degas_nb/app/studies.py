@@ -179,8 +179,7 @@ def glo()->Study:
 def glo_emoji()->Study:
     "All emoji: networks alone."
     about = "How well does a network of the space reconstruct all emoji when it is trained alone?"
-    jobs = tuple(job for job in glo_jobs(lot_numbers(208, 2027), 0, []) if job.group == 'lot')
-    return Study('glo-emoji', about, jobs, glo_page, given=dict(data='emoji'))
+    return Study('glo-emoji', about, glo_jobs(lot_numbers(256, 2027), 24, []), glo_page, given=dict(data='emoji'))
 
 # %% ../../nbs/app/05_studies.ipynb #a15stc03
 def decide_search(
