@@ -99,7 +99,7 @@ def degas(*argv):
     return 0
 
 
-def search_argv(out, *more, data='emoji', tiny=TINY, epochs=EPOCHS): return ['search', '--data', data, '--epochs', epochs, *tiny, '--out', out, *more]
+def search_argv(out, *more, data='emoji', tiny=TINY, epochs=EPOCHS): return ['search', '--data', data, '--epochs', epochs, *tiny, '--asked', 8, '--out', out, *more]
 def train_argv(out, *more, genotype='cifar10_paper', data='emoji', tiny=TINY): return ['train', '--genotype', genotype, '--data', data, '--steps', STEPS, *tiny, '--out', out, *more]
 
 

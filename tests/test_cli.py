@@ -58,7 +58,8 @@ def test_prune_writes_the_genotype_anew(found, tmp_path, capsys):
     assert degas('prune', out) == 0
     printed, reasons = capsys.readouterr()
     after = Genotype.load(out)
-    assert after == Genotype.from_json(before) and printed.strip() == str(after) and 'keep' in reasons
+    assert after == Genotype.from_json(before) and printed.strip() == str(after) and 'networks by lot' in reasons
+    assert degas('prune', out, '--decide', 'alpha') == 0 and 'keep' in capsys.readouterr().err
     assert degas('prune', out, '--rule', 'argmax_all', '--compare', 'alpha') == 0
     assert len(Genotype.load(out).edges) == 11
 

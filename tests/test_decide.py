@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from degas_nb.app.driving import command_lines
 from degas_nb.app.main import main
 from degas_nb.app.studies import STUDIES, study_of
 from degas_nb.ground.data import load
@@ -77,7 +78,7 @@ def test_the_command_decides_and_decides_again(tmp_path, capsys):
     assert found.meta['decide'] == 'measured' and RunFolder.open(out).meta['writes']['asked'] == 30
     assert not main(['prune', str(out), '--decide', 'alpha'])
     by_alpha = Genotype.load(out)
-    assert not main(['prune', str(out), '--asked', '30'])                    # as the search did
+    assert not main(['prune', str(out)])                                     # as the search did
     assert Genotype.load(out) == found and Genotype.load(out).meta['decide'] == 'measured'
     assert not main(['prune', str(out), '--compare', 'alpha'])               # a way of alpha's
     assert Genotype.load(out).meta['compared'] == 'alpha'
@@ -91,6 +92,7 @@ def test_an_old_search_is_decided_by_alpha(tmp_path, capsys):
     assert not main(['search', *small, '--asked', '20', '--out', str(tmp_path/'run')])
     run = RunFolder.open(tmp_path/'run')
     run.note(writes=dict(save_every=60.))  # as versions before wrote it
+    assert '--decide alpha' in command_lines(run)[0]
     (run.path/'genotype.json').unlink()
     assert not main(['search', '--resume', '--out', str(run.path)])
     assert Genotype.load(run.path).meta['decide'] == 'alpha'

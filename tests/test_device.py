@@ -341,7 +341,7 @@ def pictures(tmp_path):
     return tmp_path/'data'
 
 
-def small(data, out, *more): return 'search', '--data', data, '--img-size', 16, '--batch-size', 8, '--width', 4, '--z-dim', 16, '--epochs', 2, '--limit', 32, '--out', out, *more
+def small(data, out, *more): return 'search', '--data', data, '--img-size', 16, '--batch-size', 8, '--width', 4, '--z-dim', 16, '--epochs', 2, '--limit', 32, '--asked', 8, '--out', out, *more
 
 
 def files_of(run): return sorted(p.relative_to(run).as_posix() for p in run.rglob('*') if p.is_file() and p.suffix in ('.png', '.jsonl', '.json'))

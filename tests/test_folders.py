@@ -78,7 +78,7 @@ def test_every_path_of_every_flag_may_begin_at_home(home, form, capsys):
     def flags(**kw): return [word for name, value in kw.items() for word in form.format(name.replace('_', '-'), value).split()]
     for name in 'ab': pictures(home/'images'/name, 20)
     few = ['--batch-size', '8', '--width', '4', '--z-dim', '16']
-    for argv in (['search', *flags(data='images', out='s'), '--epochs', 1, *few], ['prune', '~/s'], ['search', '--resume', *flags(out='s')],
+    for argv in (['search', *flags(data='images', out='s'), '--epochs', 1, '--asked', 8, *few], ['prune', '~/s'], ['search', '--resume', *flags(out='s')],
                  ['train', *flags(genotype='s', data='images', out='g'), '--steps', 1, *few], ['train', '--resume', *flags(out='g')],
                  ['sample', '~/g', '--n', 4, *flags(out='x.png')], ['draw', '~/s', *flags(out='x.svg')],
                  ['score', '~/g', '--n', 20, *flags(data='images', features='images', save_real_stats='x.npz')], ['score', '~/g', '--n', 20, *flags(real_stats='x.npz', features='images')],

@@ -134,7 +134,7 @@ def test_commands_on_two_ranks(tmp_path):
     flags = ['--data', 'emoji', '--limit', '96', '--batch-size', '32', '--width', '4', '--z-dim', '16']
     launch = [sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc_per_node', '2', '-m', 'degas_nb.app.main']
     env = dict(os.environ, OMP_NUM_THREADS='1')
-    done = subprocess.run([*launch, 'search', '--epochs', '2', *flags, '--out', str(out)], capture_output=True, text=True, timeout=120, env=env)
+    done = subprocess.run([*launch, 'search', '--epochs', '2', '--asked', '8', *flags, '--out', str(out)], capture_output=True, text=True, timeout=120, env=env)
     assert done.returncode == 0, done.stderr[-2000:]
     assert done.stderr.count('epoch 2/2') == 1 and done.stdout.count('s1 = ') == 1
     assert [json.loads(row)['step'] for row in (out/'trace.jsonl').read_text().splitlines()] == list(range(1, 7))
@@ -142,7 +142,7 @@ def test_commands_on_two_ranks(tmp_path):
     done = subprocess.run([*launch, 'train', '--genotype', str(out), '--steps', '4', *flags, '--out', str(gan)], capture_output=True, text=True, timeout=120, env=env)
     assert done.returncode == 0, done.stderr[-2000:]
     assert [json.loads(row)['step'] for row in (gan/'trace.jsonl').read_text().splitlines()] == [1, 2, 3, 4]
-    done = subprocess.run([*launch, 'search', '--epochs', '2', *flags, '--out', str(out)], capture_output=True, text=True, timeout=120, env=env)
+    done = subprocess.run([*launch, 'search', '--epochs', '2', '--asked', '8', *flags, '--out', str(out)], capture_output=True, text=True, timeout=120, env=env)
     assert done.returncode and done.stderr.count('degas: ') == 1 and 'holds another run' in done.stderr
 
 
@@ -150,7 +150,7 @@ def test_commands_on_two_ranks(tmp_path):
 
 LAUNCH = [sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc_per_node', '2', '-m', 'degas_nb.app.main']
 FLAGS = ['--data', 'emoji', '--limit', '96', '--batch-size', '32', '--width', '4', '--z-dim', '16']
-LONG = {'search': ['search', '--epochs', '10000', *FLAGS, '--save-every', '0'], 'train': ['train', '--genotype', 'dcgan', '--steps', '30000', *FLAGS, '--save-every', '0']}
+LONG = {'search': ['search', '--epochs', '10000', '--asked', '8', *FLAGS, '--save-every', '0'], 'train': ['train', '--genotype', 'dcgan', '--steps', '30000', *FLAGS, '--save-every', '0']}
 
 
 def ranks_of(launcher):

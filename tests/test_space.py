@@ -243,7 +243,7 @@ def test_commands_read_the_space_from_the_run(tmp_path, capsys):
     space, run = SPACES['uneven'](), tmp_path/'run'
     space.save(tmp_path/'space.json')
     flags = ['--epochs', '1', '--width', '4', '--batch-size', '16', '--z-dim', '8']
-    main(['search', '--data', 'emoji', '--limit', '48', '--space', str(tmp_path/'space.json'), '--out', str(run), *flags])
+    main(['search', '--data', 'emoji', '--limit', '48', '--space', str(tmp_path/'space.json'), '--asked', '8', '--out', str(run), *flags])
     (tmp_path/'space.json').unlink()
     searched = Genotype.load(run)
     (run/'genotype.json').unlink()

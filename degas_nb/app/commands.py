@@ -39,8 +39,8 @@ from ..judge.metrics import (
     Statistics, check_kind, check_npz, describe_images, prepared, score_images, size_of, unlike_sizes)
 from .report import demo_report, run_report
 from .driving import (
-    HABITS, ImageSource, checked_run, command_lines, drive, fitting, full_name, go_on, open_run, same_settings, say, shared_run,
-    stored, value_of, with_space)
+    HABITS, ImageSource, checked_run, command_lines, drive, fitting, full_name, go_on, habits_of, open_run, same_settings, say,
+    shared_run, stored, value_of, with_space)
 
 # %% ../../nbs/app/03_commands.ipynb #e8a6ddeb
 _Rule = Literal[tuple(DECISIONS)]
@@ -68,7 +68,7 @@ class SearchCommand:
         "What holds where no flag says otherwise: a preset, or the run to be resumed."
         if run := stored(argv, 'search'):
             source = ImageSource.of(run, value_of(argv, '--data'))
-            return cls(source, SearchConfig.from_dict(run.config), run.path, **dict(decide='alpha') | run.meta.get('writes', {}))
+            return cls(source, SearchConfig.from_dict(run.config), run.path, **habits_of(run))
         preset = value_of(argv, '--preset') or 'teaching'
         paper = SearchConfig.paper(preset[6:] or 'cifar10') if preset.startswith('paper') else None
         if paper: return cls(ImageSource(MISSING), paper, MISSING, decide='alpha')
@@ -164,20 +164,20 @@ class PruneCommand:
     "Decide the architecture from a search's alphas: (re)writes DIR/genotype.json."
     dir:Positional[Path]                             # folder of a search, running or finished
     decide:Literal['own', *DECISIONS] = 'own'        # own: as the search does; alpha: as the paper does; else by asking the super-network
-    asked:int = HABITS['asked']                      # networks that it may be asked for
+    asked:int|None = None                            # networks that it may be asked for; left out: as many as by the search
     rule:str = 'two_stage'                           # how alpha decides: two_stage is the paper's; the lesson prune compares them
     compare:Literal['weights', 'alpha'] = 'weights'  # mixing weights, as DARTS does, or raw alphas
 
     def run(self)->None:
         "Decide and print."
-        check_least('asked', self.asked, 1)
+        if self.asked is not None: check_least('asked', self.asked, 1)
         run = with_space(RunFolder.open(self.dir, 'search'))
         values, space = _last_values(run, self.compare), space_of(run.config)
         prune(values, space, self.rule, self.compare)  # what is damaged is said, whoever decides
         by_hand = (self.rule, self.compare) != (PruneCommand.rule, PruneCommand.compare)
-        own = 'alpha' if by_hand else run.meta.get('writes', {}).get('decide', 'alpha')
-        how = own if self.decide == 'own' else self.decide
-        if how != 'alpha': genotype = _decided(_searched(checked_run(self.dir, 'search')), how, self.asked)
+        habits = HABITS | habits_of(run)
+        how = self.decide if self.decide != 'own' else 'alpha' if by_hand else habits['decide']
+        if how != 'alpha': genotype = _decided(_searched(checked_run(self.dir, 'search')), how, self.asked or habits['asked'])
         else: genotype = _decide(values, space, self.rule, self.compare)
         genotype.save(run.path/'genotype.json')
         print(genotype)
@@ -300,7 +300,7 @@ class TrainCommand:
             config = GANConfig.from_dict({k: v for k, v in run.config.items() if k != 'generator'})
             genotype = spec['spec'] if isinstance(spec['spec'], str) else str(run.path/'genotype.json')
             source = ImageSource.of(run, value_of(argv, '--data'))
-            return cls(genotype, source, config, run.path, spec['img_size'], **run.meta.get('writes', {}))
+            return cls(genotype, source, config, run.path, spec['img_size'], **habits_of(run))
         framework = value_of(argv, '--framework') or 'ctgan'
         config = GANConfig.paper(framework) if value_of(argv, '--preset') == 'paper' else GANConfig.teaching(framework)
         return cls(MISSING, ImageSource(MISSING), config, MISSING)

@@ -217,7 +217,14 @@ def shared_run(
 
 # %% ../../nbs/app/02_driving.ipynb #d809fc69
 _KINDS:dict[str, type] = dict(search=Search, gan=GANTraining)
-HABITS = dict(save_every=60., sample_every=50, decide='alpha', asked=300)  # what a command does around a run: no settings of the run
+HABITS = dict(save_every=60., sample_every=50, decide='measured', asked=300)  # what a command does around a run: no settings of the run
+
+
+def habits_of(
+    run:RunFolder,  # made by a command, perhaps by that of an older version, which knew one way to decide
+)->dict:
+    "What the command did around the run."
+    return (dict(decide='alpha') if run.kind == 'search' else {}) | run.meta.get('writes', {})
 
 
 def command_of(
@@ -245,7 +252,7 @@ def _command_line(
     plan:dict,      # settings that held in the beginning, where others hold now
 )->str:
     "The command that begins this run: every setting that is not the teaching default."
-    settings = {k: plan.get(k, v) for k, v in run.config.items() if k not in ('generator', 'space')} | run.meta.get('writes', {})
+    settings = {k: plan.get(k, v) for k, v in run.config.items() if k not in ('generator', 'space')} | habits_of(run)
     usual = SearchConfig() if run.kind == 'search' else GANConfig.teaching(settings['framework'])
     words = ['degas', command_of(run)]
     if run.kind == 'gan':
