@@ -31,7 +31,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from importlib.resources import files
-from io import BytesIO
+from io import BytesIO, IOBase
 from itertools import accumulate
 from pathlib import Path
 from typing import IO, NamedTuple
@@ -46,9 +46,10 @@ try: import fcntl
 except ImportError: fcntl = None  # not on Windows
 
 # %% ../../nbs/ground/03_data.ipynb #1509576d
-from .errors import UserError, printable, user_path
+from .errors import UserError, check_value, checked, printable, shown, user_path
 
 # %% ../../nbs/ground/03_data.ipynb #08430ff9
+@checked()
 def to_uint8(
     x:Tensor,  # floats in [-1, 1]; values outside are clamped
 )->Tensor:     # uint8, the same shape
@@ -63,17 +64,24 @@ def _check_parts(
 )->None:
     "An error where pixels, labels and names don't fit together."
     pixels = images.pixels
-    if pixels.dtype != torch.uint8 or pixels.ndim != 4 or pixels.shape[1] != 3:
-        raise ValueError(f"expected uint8 pixels of shape (n, 3, h, w), got {pixels.dtype} {tuple(pixels.shape)}")
+    if not isinstance(pixels, Tensor) or pixels.dtype != torch.uint8 or pixels.ndim != 4 or pixels.shape[1] != 3:
+        got = f"{pixels.dtype} {tuple(pixels.shape)}" if isinstance(pixels, Tensor) else shown(pixels)
+        raise UserError(f"expected uint8 pixels of shape (n, 3, h, w), got {got}: to_uint8 makes bytes of floats in [-1, 1]")
+    check_value('labels of Images', images.labels, Tensor|None)
+    for what in ('names', 'classes', 'notes'): check_value(f'{what} of Images', getattr(images, what), list|None)
     for what, values in dict(labels=images.labels, names=images.names).items():
-        if values is not None and len(values) != len(pixels): raise ValueError(f"{len(pixels)} images, but {len(values)} {what}")
+        if values is not None and (not isinstance(values, list) and values.ndim != 1 or len(values) != len(pixels)):
+            raise UserError(f"{len(pixels)} images, but {len(values) if isinstance(values, list) else tuple(values.shape)} {what}")
 
 def _rows(
     values:Tensor,  # (n, ...) on any device
     index:Index,    # on any other
 )->Tensor:          # (b, ...) where the values are
-    "The values at `index`."
-    return values[index.to(values.device) if isinstance(index, Tensor) else index]
+    "The values at `index`; a `UserError` where there is none."
+    check_value('which images', index, Tensor|slice|list)
+    try: return values[index.to(values.device) if isinstance(index, Tensor) else index]
+    except (IndexError, TypeError, ValueError) as e:
+        raise UserError(f"there are {len(values)} images, numbered from 0, and no such ones as were asked for ({printable(e, 100)})") from None
 
 # %% ../../nbs/ground/03_data.ipynb #e7dfb353
 @dataclass(eq=False, repr=False)
@@ -118,6 +126,7 @@ class Images:
 
     def labels_at(self, index:Index, device:str|torch.device='cpu')->Tensor:  # (b,) int64
         "The labels of the images at `index`."
+        if self.labels is None: raise UserError(f"{self.name} has no labels: put the images of each class into a folder of its own")
         return _rows(self.labels, index).to(device)
 
     def subset(self, index:Index)->'Images':
@@ -126,11 +135,16 @@ class Images:
 
     def to(self, device:str|torch.device)->'Images':
         "The same images with their bytes and labels on `device`, so that batches needn't travel."
-        return _moved(self, device)
+        check_value('device', device, str|torch.device)
+        try: return _moved(self, device)
+        except (RuntimeError, AssertionError) as e:
+            raise UserError(f"images cannot be moved to the device {shown(str(device))} ({printable(e, 100)})") from None
 
     def near(self, device:str|torch.device)->'Images':
         "These images where `device` computes, if they take no more than a quarter of what is free there; else where they are."
-        return _near(self, torch.device(device))
+        check_value('device', device, str|torch.device)
+        try: return _near(self, torch.device(device))
+        except (RuntimeError, AssertionError) as e: raise UserError(f"there is no device {shown(str(device))} ({printable(e, 100)})") from None
 
     def fingerprint(self)->str:  # 12 hex digits
         "A hash of pixels and labels: runs and cached features compare it. Made once, and again when they have been changed in place."
@@ -214,6 +228,7 @@ class Opened(NamedTuple):
     deep:Image.Image|None = None      # greys of more than 8 bits as they are in the file, mode 'F'
     ignored:bool = False              # were there notes in the file (EXIF, text, profiles) that cannot be read?
 
+@checked()
 def to_rgb(
     image:Image.Image,            # of any mode
 )->tuple[Image.Image, str|None]:  # 8-bit RGB, and the kind of image it was if not RGB
@@ -268,10 +283,21 @@ def _scaled(
     white:float,
 )->Image.Image:
     "Greys from `black` to `white` as 8-bit RGB."
-    grey = (np.asarray(deep).astype(np.float64) - black)*(255/(white - black))
-    return Image.fromarray(grey.round().clip(0, 255).astype(np.uint8)).convert('RGB')
+    values = np.asarray(deep)
+    grey = np.empty(values.shape, np.uint8)
+    for part, made in zip(_parts_of(values), _parts_of(grey)):
+        made[:] = ((part.astype(np.float64) - black)*(255/(white - black))).round().clip(0, 255)
+    return Image.fromarray(grey).convert('RGB')
+
+def _parts_of(
+    values:np.ndarray,
+    most:int=2**20,  # numbers in each
+)->list[np.ndarray]:
+    "One behind the other, so that nothing else of an image has to be there in float64."
+    return np.split(flat := values.reshape(-1), range(most, len(flat), most))
 
 # %% ../../nbs/ground/03_data.ipynb #93eafc81
+@checked()
 def fit(
     image:Image.Image,
     shape:tuple[int, int],  # (height, width) of the result
@@ -315,39 +341,45 @@ def naming(
 )->Iterator[None]:
     "Whatever goes wrong inside is a `UserError` about image `name`."
     try: yield
+    except UserError: raise
     except Exception as e:
         unknown = isinstance(e, Image.UnidentifiedImageError)
         why = 'not an image, or of an unknown format' if unknown else printable(str(e) or type(e).__name__)
         raise UserError(f"{printable(name)} cannot be read ({why}): repair or remove it, or skip such images with --skip-broken") from e
 
 # %% ../../nbs/ground/03_data.ipynb #9724b9c4
+@checked(img_size=1)
 def read_rgb(
-    file:str|Path|BytesIO,
+    file:str|Path|IOBase,
     img_size:int|None=None,  # the side that will be wanted; None: decode all there is
 )->Opened:
     "Decode one file: the right way up, 8-bit RGB."
+    if isinstance(file, (str, Path)):
+        with naming(Path(file).name), open_regular(file) as opened: return read_rgb(opened, img_size)
     try: return _read_as_it_is(file, img_size)
     except Exception as e:
-        data = Path(file).read_bytes() if isinstance(file, (str, Path)) else (file.seek(0), file.read())[1]
+        file.seek(0)
+        if len(data := file.read(MOST_BYTES + 1)) > MOST_BYTES: raise
         try: return _read_as_it_is(BytesIO(without_notes(data)), img_size)._replace(ignored=True)
         except Exception: raise e from None
 
 # %% ../../nbs/ground/03_data.ipynb #da7a1902
 def _read_as_it_is(
-    file:str|Path|BytesIO,
+    file:IOBase,
     img_size:int|None,
 )->Opened:
     "Decode one file whose notes are in order, or at least harmless."
     with Image.open(file, formats=FORMATS) as image:
         size = image.size
-        if image.width*image.height > (Image.MAX_IMAGE_PIXELS or math.inf): raise ValueError(f"{by(size)} are too many pixels")
+        if area(size) > (Image.MAX_IMAGE_PIXELS or math.inf): raise ValueError(f"{by(size)} are too many pixels")
         if img_size and min(size) >= 4*img_size: image.draft(None, (2*img_size, 2*img_size))
-        image.load()
-        upright, ignored = image, False
-        if 'exif' in image.info:
-            try: upright = ImageOps.exif_transpose(image)
-            except Exception: ignored = True
-        return Opened(*to_rgb(upright), size, _greys(upright) if _deep_kind(upright) else None, ignored)
+        with alone_if_large(4*area(image.size)):
+            image.load()
+            upright, ignored = image, False
+            if 'exif' in image.info:
+                try: upright = ImageOps.exif_transpose(image)
+                except Exception: ignored = True
+            return Opened(*to_rgb(upright), size, _greys(upright) if _deep_kind(upright) else None, ignored)
 
 # %% ../../nbs/ground/03_data.ipynb #2c3b140a
 def without_notes(
@@ -413,14 +445,17 @@ def joined(
 SUFFIXES = ('.png', '.jpg', '.jpeg', '.jfif', '.webp', '.gif', '.bmp', '.tif', '.tiff', '.ppm', '.pgm')  # what counts as an image
 ODD = r'\\|//|^/|^[A-Za-z]:|(^|/)\.\.?/'  # in names as other systems write them
 MOST_ENTRIES = 10_000_000  # files and folders that are looked at
-MOST_BYTES = 2**29         # of one file in a zip, unpacked
+MOST_BYTES = 2**29         # of one image as a file, in a zip unpacked
+MOST_TEXT = 2**27          # bytes of a file of labels
+MOST_RATIO = 500           # bytes that one byte of a zip may become, where there are many
+LARGE = 2**26              # bytes: what takes more is read alone, however many threads there are
 LEFT_BEHIND = ('__MACOSX', '@eaDir', 'lost+found', '$RECYCLE.BIN', 'System Volume Information')  # like names that begin with a dot
 
 class Files(NamedTuple):
     "The files in a folder or zip."
-    names:list[str]               # 'cat/1.png', sorted, as `tidy` writes them
-    open:Callable[[str], IO]      # a name -> its bytes, to be read
-    stamp:Callable[[str], tuple]  # a name -> what is another when the file is; the last two are times in ns
+    names:list[str]                                              # 'cat/1.png', sorted, as `tidy` writes them
+    open:Callable[[str], contextlib.AbstractContextManager[IO]]  # a name -> its bytes, to be read
+    stamp:Callable[[str], tuple]                                 # a name -> what is another when the file is; the last two are times in ns
 
 def tidy(
     name:str,  # of a file, as a folder or zip has it
@@ -449,7 +484,7 @@ def folder_files(
     "All files below a folder, links followed."
     entries = dict(_walk(path))
     raw = _tidied(entries)
-    def read(name): return _open_regular(entries[raw[name]].path)
+    def read(name): return open_regular(entries[raw[name]].path)
     def stamp(name): return _stamp_of(name, entries[raw[name]].stat)
     return Files(list(raw), read, stamp)
 
@@ -525,14 +560,31 @@ def _closed(
     return UserError(f"the folder {printable(folder)} cannot be read ({error.strerror}): allow it, or take it away")
 
 # %% ../../nbs/ground/03_data.ipynb #298933e4
-def _open_regular(
-    path:str,
+def open_regular(
+    path:str|Path,
 )->IO:
     "Open a file, but no pipe or device: they would have us wait for ever."
-    file = open(os.open(path, os.O_RDONLY | getattr(os, 'O_NONBLOCK', 0) | getattr(os, 'O_BINARY', 0)), 'rb')
-    if stat.S_ISREG(os.fstat(file.fileno()).st_mode): return file
-    file.close()
+    number = os.open(path, os.O_RDONLY | getattr(os, 'O_NONBLOCK', 0) | getattr(os, 'O_BINARY', 0))
+    if stat.S_ISREG(os.fstat(number).st_mode): return open(number, 'rb')
+    os.close(number)
     raise ValueError('a pipe, a device or a folder')
+
+def read_whole(
+    path:str|Path,  # of a file
+    most:int,       # bytes that it may have
+)->bytes:
+    "The content of a file; a `ValueError` for what is none, or too large."
+    with open_regular(path) as file:
+        if os.fstat(file.fileno()).st_size > most or len(content := file.read(most + 1)) > most: raise ValueError(f"more than {most:,} bytes")
+        return content
+
+_one_large = threading.RLock()
+
+def alone_if_large(
+    n_bytes:int,  # of memory that will be taken
+)->contextlib.AbstractContextManager:
+    "Threads read small images side by side, and large ones one after the other."
+    return _one_large if n_bytes > LARGE else contextlib.nullcontext()
 
 # %% ../../nbs/ground/03_data.ipynb #805f1894
 def zip_files(
@@ -546,14 +598,26 @@ def zip_files(
     members = {_member_name(m): m for m in archive.infolist() if not m.filename.endswith(('/', '\\'))}  # of two with one name the later
     if len(members) > MOST_ENTRIES: raise UserError(f"{printable(path)} holds more than {MOST_ENTRIES:,} files: give the images in parts")
     raw = _tidied(members)
+    @contextlib.contextmanager
     def read(name):
         member = members[raw[name]]
-        if member.file_size > MOST_BYTES: raise ValueError(f"{member.file_size:,} bytes unpacked are too many")
-        with one_by_one: return BytesIO(archive.read(member))
+        check_unpacked(member, MOST_BYTES)
+        with alone_if_large(member.file_size):
+            with one_by_one: content = archive.read(member)
+            yield BytesIO(content)
     def stamp(name):
         m = members[raw[name]]
         return (name, m.CRC, m.file_size, m.header_offset, *_marks(status))
     return Files(list(raw), read, stamp)
+
+def check_unpacked(
+    member:zipfile.ZipInfo,
+    most:int,  # bytes that it may become
+)->None:
+    "A `ValueError` for a part of a zip that becomes too large, or so much larger that somebody must have meant harm."
+    if member.file_size > most: raise ValueError(f"{member.file_size:,} bytes unpacked are too many")
+    if member.file_size > LARGE and member.file_size > MOST_RATIO*member.compress_size:
+        raise ValueError(f"{member.file_size:,} bytes, packed into {member.compress_size:,}, are no images or numbers")
 
 def _member_name(
     member:zipfile.ZipInfo,
@@ -734,7 +798,9 @@ def _table_of(
     "All that they say, by names as `files` has them."
     found = {}
     for table in tables:
-        with files.open(table) as f: some = read(f.read(MOST_BYTES).decode('utf-8-sig'))
+        with files.open(table) as f: text = f.read(MOST_TEXT + 1)
+        if len(text) > MOST_TEXT: raise ValueError(f"it has more than {MOST_TEXT:,} bytes")
+        some = read(text.decode('utf-8-sig'))
         if some is None: return None
         found |= {posixpath.join(posixpath.dirname(table), tidy(str(name))): label for name, label in some.items()}
     return found
@@ -821,7 +887,7 @@ def _refuse_runs(
         folder = posixpath.dirname(config)
         if not any(n.startswith(posixpath.join(folder, 'samples/')) for n in images): continue
         kind = ''
-        with contextlib.suppress(Exception), files.open(config) as f: kind = str(json.loads(f.read(MOST_BYTES))['format'])
+        with contextlib.suppress(Exception), files.open(config) as f: kind = str(json.loads(f.read(MOST_TEXT))['format'])
         if kind.startswith('degas-run/'):
             which = f"holds the run {printable(folder)}" if folder else 'is the folder of a run'
             instead = f"degas sample {printable(path/folder)} --out FOLDER draws images of a training"
@@ -1279,7 +1345,7 @@ def fetched(
 )->object:          # what `make` gives
     "`make(False)`, and `make(True)` when files are missing."
     try: return make(False)
-    except Exception: pass
+    except Exception as e: there = folder.exists() and not isinstance(e, FileNotFoundError) and printable(e, 150)
     timeout, new = socket.getdefaulttimeout(), [p for p in (folder, *folder.parents) if not p.exists()]
     socket.setdefaulttimeout(20)
     try:
@@ -1287,7 +1353,8 @@ def fetched(
     except Exception as e:
         with contextlib.suppress(OSError):
             for empty in new: empty.exists() and empty.rmdir()          # no trace of what could not be had
-        missing = f"{name} is not in {folder} and could not be downloaded ({printable(e)})"
+        missing = f"{name} in {folder} cannot be read ({there})" if there else f"{name} is not in {folder}"
+        missing += f" and could not be downloaded ({printable(e)})"
         raise UserError(f"{missing}: where there is a network, get {how}") from e
     finally: socket.setdefaulttimeout(timeout)
 
@@ -1305,6 +1372,17 @@ def array_source(
         return Opened(ImageOps.expand(image, border) if border else image, kind)
     return Source([f"{split}/{i:05d}" for i in range(len(images))], open, labels, classes, split)
 
+def together(
+    images:np.ndarray,
+    labels:np.ndarray,  # whole numbers
+    classes:list[str],
+)->tuple[np.ndarray, list[int], list[str]]:
+    "The parts of a data set as `array_source` takes them; a `ValueError` where they don't fit."
+    if len(images) != len(labels): raise ValueError(f"{len(images)} images, but {len(labels)} labels")
+    if len(labels) and not 0 <= labels.min() <= labels.max() < len(classes):
+        raise ValueError(f"labels from {labels.min()} to {labels.max()}, but {len(classes)} classes")
+    return images, labels.tolist(), [printable(c) for c in classes]
+
 # %% ../../nbs/ground/03_data.ipynb #da7a1915
 @dataset('train', 'test')
 def cifar10(root:Path, split:str, img_size:int)->Source:
@@ -1320,8 +1398,11 @@ def fashion_mnist(root:Path, split:str, img_size:int)->Source:
     from torchvision.datasets import FashionMNIST
     folder = root/'FashionMNIST'/'raw'
     how = f"the four .gz files of {FashionMNIST.mirrors[0]} and unpack them there"
-    data = fetched('fashion_mnist', folder, how, lambda download: FashionMNIST(root, split == 'train', download=download))
-    return array_source(data.data.numpy(), data.targets.tolist(), list(data.classes), split, 'grey', border=2)
+    def make(download):
+        data = FashionMNIST(root, split == 'train', download=download)
+        if data.data.shape[1:] != (28, 28): raise ValueError(f"images of shape {tuple(data.data.shape[1:])}")
+        return together(data.data.numpy(), data.targets.numpy(), list(data.classes))
+    return array_source(*fetched('fashion_mnist', folder, how, make), split, 'grey', border=2)
 
 # %% ../../nbs/ground/03_data.ipynb #871fd0fe
 @dataset('train', 'test', 'unlabeled')
@@ -1332,11 +1413,12 @@ def stl10(root:Path, split:str, img_size:int)->Source:
     folder = root/STL10.base_folder
     def make(download):
         if download: download_and_extract_archive(STL10.url, root, filename=STL10.filename, md5=STL10.tgz_md5)
-        return np.memmap(folder/f'{split}_X.bin', np.uint8, 'r').reshape(-1, 3, 96, 96)
-    pixels = fetched('stl10', folder, f"{STL10.url} and unpack it in {root}", make).transpose(0, 3, 2, 1)       # stored column by column
-    if split == 'unlabeled': return array_source(pixels, None, None, split)
-    labels = np.fromfile(folder/f'{split}_y.bin', np.uint8) - 1                    # stored as 1 ... 10
-    return array_source(pixels, labels.tolist(), (folder/'class_names.txt').read_text().split(), split)
+        with open_regular(folder/f'{split}_X.bin') as f: pixels = np.memmap(f, np.uint8, 'r').reshape(-1, 3, 96, 96)
+        if split == 'unlabeled': return pixels, None, None
+        labels = np.frombuffer(read_whole(folder/f'{split}_y.bin', len(pixels)), np.uint8).astype(int) - 1     # stored as 1 ... 10
+        return together(pixels, labels, read_whole(folder/'class_names.txt', 1000).decode().split())
+    pixels, *about = fetched('stl10', folder, f"{STL10.url} and unpack it in {root}", make)
+    return array_source(pixels.transpose(0, 3, 2, 1), *about, split)               # stored column by column
 
 @dataset('train', 'valid', 'test')
 def celeba(root:Path, split:str, img_size:int)->Source:
@@ -1393,7 +1475,7 @@ def _images_of_npz(
     with zipfile.ZipFile(path) as archive, np.load(path, allow_pickle=False) as arrays:
         found = {}
         for member in archive.infolist():
-            with archive.open(member) as f: found[member.filename.removesuffix('.npy')] = _checked_header(f, member.file_size)
+            found[member.filename.removesuffix('.npy')] = npy_dimensions(archive, member)
         if {'mu', 'sigma'} <= set(found):
             holds = 'holds statistics of images (mu and sigma), no images'
             raise UserError(f"{printable(path)} {holds}: give it to degas score with --real-stats")
@@ -1404,17 +1486,20 @@ def _images_of_npz(
             raise ValueError(f"it holds {', '.join(what) or 'nothing'}")
         return printable(key, 40), arrays[key]
 
-def _checked_header(
-    file:IO,   # an .npy
-    size:int,  # its bytes
-)->int:        # dimensions of the array
+def npy_dimensions(
+    archive:zipfile.ZipFile,  # an .npz
+    member:zipfile.ZipInfo,   # an .npy in it
+    most:float=math.inf,      # bytes that it may have; what this machine has is the limit in any case
+)->int:                       # dimensions of the array
     "A header that speaks of more numbers than there are, or of objects, is refused before any memory is taken."
-    version = np.lib.format.read_magic(file)
-    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-    shape, _, dtype = read(file)
+    check_unpacked(member, most)
+    with archive.open(member) as file:
+        version = np.lib.format.read_magic(file)
+        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, _, dtype = read(file)
     if dtype.hasobject: raise ValueError('an array of Python objects, which are never loaded')
-    if math.prod(shape)*dtype.itemsize > size: raise ValueError('it is damaged: shorter than it says')
-    if math.prod(shape)*dtype.itemsize > _memory(): raise MemoryError
+    if min(shape, default=0) < 0 or math.prod(shape)*dtype.itemsize > member.file_size: raise ValueError('it is damaged: shorter than it says')
+    if member.file_size > _memory(): raise MemoryError
     return len(shape)
 
 # %% ../../nbs/ground/03_data.ipynb #328f9606
@@ -1457,9 +1542,11 @@ def load(
 )->Images:
     "Any images as bytes in memory."
     side = _checked_side(img_size)
-    if limit is not None and (type(limit) is not int or limit < 1): raise UserError(f"limit {limit} leaves no images: give 1 or more")
+    if limit is not None and (type(limit) is not int or limit < 1): raise UserError(f"limit {shown(limit)} leaves no images: give 1 or more")
     if not isinstance(what, (str, Path)) or not isinstance(split, str):
         raise UserError(f"load wants a name or a path, and a split by name, not {type(what).__name__} and {type(split).__name__}")
+    for name, (value, kind) in dict(skip_broken=(skip_broken, bool), progress=(progress, Callable|None)).items():
+        check_value(f'{name} of load', value, kind)
     named, root = str(what) in DATASETS, user_path(root)
     line = _namesake(str(what), root) if named else ''
     try: source = named_source(str(what), split, root, side) if named else path_source(what, split, side)
@@ -1526,15 +1613,18 @@ def spread(
     return [i*n//limit for i in range(limit)]
 
 # %% ../../nbs/ground/03_data.ipynb #af2bbb0b
+@checked()
 def psnr(
     x:Tensor,  # (n, ...) in [-1, 1]
     y:Tensor,  # the same shape
 )->Tensor:     # (n,) dB; higher is closer, inf for equal images
     "Peak signal-to-noise ratio of each image: 10 log10(4/mse)."
+    if x.shape != y.shape or x.ndim < 2: raise UserError(f"{tuple(x.shape)} and {tuple(y.shape)} are no two tables of images of one shape")
     mse = (x - y).square().flatten(1).mean(1)
     return 10*torch.log10(4/mse)
 
 # %% ../../nbs/ground/03_data.ipynb #fbdcdda2
+@checked()
 def dequantise(
     x:Tensor,                       # in [-1, 1], from bytes: `Images.batch`
     rng:torch.Generator|None=None,  # where the noise comes from

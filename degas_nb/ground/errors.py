@@ -8,6 +8,7 @@ __all__ = ['UserError', 'user_path', 'renamed']
 # %% ../../nbs/ground/01_errors.ipynb #c0a1e005
 import functools, inspect, math, re, warnings
 from collections.abc import Callable
+from io import IOBase
 from numbers import Integral, Real
 from pathlib import Path
 from types import NoneType, UnionType
@@ -58,7 +59,7 @@ def user_path(
 
 # %% ../../nbs/ground/01_errors.ipynb #c0a1e031
 _WORDS = {int: 'a whole number', float: 'a finite number', str: 'text', bool: 'True or False', Path: 'a path', NoneType: 'None',
-          Callable: 'a function'}
+          Callable: 'a function', IOBase: 'an open file'}
 
 
 def fits(
@@ -116,10 +117,10 @@ def checked(
 
 
 def check_value(
-    what:str,              # as the error names it
-    value:object,          # to be judged
-    hint:object,           # an annotation
-    range:int|tuple|None,  # the least, or (least, most)
+    what:str,                   # as the error names it
+    value:object,               # to be judged
+    hint:object,                # an annotation
+    range:int|tuple|None=None,  # the least, or (least, most)
 )->None:
     "A `UserError` for a value that is not what it should be."
     least, most = range if isinstance(range, tuple) else (range, None)

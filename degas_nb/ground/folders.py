@@ -19,7 +19,8 @@ from torch import Tensor
 try: import fcntl
 except ImportError: fcntl = None  # Windows
 
-from .errors import user_path, UserError
+from .data import read_whole
+from .errors import UserError, printable, user_path
 
 # %% ../../nbs/ground/04_folders.ipynb #a19cba7e
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # no space, quota used up, file over the allowed size
@@ -67,9 +68,9 @@ def read_json(
 )->dict|list:
     "The value in `path`; a `UserError` names the file when it is missing or damaged."
     path = user_path(path)
-    try: return json.loads(path.read_text(encoding='utf-8'), parse_constant=refuse)
+    if os.path.isdir(path): raise UserError(f"{path} is a folder, not a JSON file")
+    try: return json.loads(read_whole(path, MOST_JSON).decode(), parse_constant=refuse, parse_float=_finite_number)
     except FileNotFoundError: raise UserError(f"{path} is missing") from None
-    except IsADirectoryError: raise UserError(f"{path} is a folder, not a JSON file") from None
     except OSError as e: raise UserError(f"cannot read {path}: {e.strerror or e}") from None
     except (ValueError, RecursionError) as e: raise UserError(f"{path} is not valid JSON ({e})") from None
 
@@ -79,6 +80,16 @@ def refuse(
 )->None:
     "Python reads these three words, JSON does not have them."
     raise ValueError(f"{constant} is no number in JSON")
+
+
+MOST_JSON = 2**24  # bytes of a file; a million edges take more, what is written here a hundredth
+
+
+def _finite_number(
+    text:str,  # such as '1e400', which Python reads as infinity
+)->float:
+    "A number that can be written again."
+    return value if math.isfinite(value := float(text)) else refuse(printable(text, 40))
 
 # %% ../../nbs/ground/04_folders.ipynb #6f9c676f
 def _finite(x:object)->object:

@@ -16,20 +16,22 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from .errors import user_path
+from .errors import UserError, checked, user_path
 
 # %% ../../nbs/ground/02_show.ipynb #ffc578e1
+@checked()
 def as_pixels(
     x:Tensor|np.ndarray,  # (n, 3, h, w) or (3, h, w); floats in [-1, 1] or uint8
 )->np.ndarray:            # (n, h, w, 3) uint8
     "The bytes that a picture of `x` shows; floats outside [-1, 1] are clamped."
     x = torch.as_tensor(x).detach().cpu()
     if x.ndim == 3: x = x[None]
-    if x.ndim != 4 or x.shape[1] != 3: raise ValueError(f"expected images of shape (n, 3, h, w), got {tuple(x.shape)}")
+    if x.ndim != 4 or x.shape[1] != 3: raise UserError(f"expected images of shape (n, 3, h, w), got {tuple(x.shape)}")
     if x.dtype != torch.uint8: x = ((x.float() + 1)*127.5).round().clamp(0, 255).to(torch.uint8)
     return x.permute(0, 2, 3, 1).numpy()
 
 # %% ../../nbs/ground/02_show.ipynb #0376820b
+@checked(n_cols=1, pad=(0, 1000), scale=(1, 100))
 def image_grid(
     x:Tensor|np.ndarray,  # (n, 3, h, w); floats in [-1, 1] or uint8
     n_cols:int=8,         # images in a row
@@ -59,19 +61,31 @@ def enlarge(
     return picture.resize((picture.width*scale, picture.height*scale), Image.Resampling.NEAREST)
 
 # %% ../../nbs/ground/02_show.ipynb #c3bc18f3
+@checked()
 def save_grid(
     x:Tensor|np.ndarray,  # as `image_grid` takes them
     path:str|Path,        # a `.png` keeps every byte
     **kw:int,             # `n_cols`, `pad`, `scale` of `image_grid`
 )->None:
     "Write the grid of `x` to `path`, making its folder."
-    path = user_path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    image_grid(x, **kw).save(path)
+    _save(image_grid(x, **kw), user_path(path))
+
+def _save(
+    picture:Image.Image,
+    path:Path,
+)->None:
+    "Write a picture, making its folder; a `UserError` where it can't be."
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        picture.save(path)
+    except (OSError, ValueError) as e:
+        why = getattr(e, 'strerror', None) or e
+        raise UserError(f"cannot write the picture {path} ({why}): name a .png in a folder that can be written") from None
 
 # %% ../../nbs/ground/02_show.ipynb #7562fb8e
 class Picture:
     "A PIL image that a notebook stores at its own size and shows `width` pixels wide."
+    @checked(width=1, quality=(1, 100))
     def __init__(self,
         image:Image.Image,
         width:int|None=None,  # on the page; the image's own when None
@@ -85,7 +99,7 @@ class Picture:
         path:str|Path,  # target file
     )->None:
         "Write the picture at its own size."
-        self.image.save(user_path(path))
+        _save(self.image, user_path(path))
 
     def encoded(self)->tuple[str, bytes]:  # mime type, bytes
         "The smaller of PNG and JPEG."
@@ -99,6 +113,7 @@ class Picture:
         return {mime: base64.b64encode(data).decode()}, {mime: dict(width=self.width)}
 
 # %% ../../nbs/ground/02_show.ipynb #b4748deb
+@checked(n_cols=1, pad=(0, 1000), scale=(1, 100))
 def show_images(
     x:Tensor|np.ndarray,             # (n, 3, h, w); floats in [-1, 1] or uint8
     titles:Iterable[str]|None=None,  # one above each image
@@ -122,7 +137,7 @@ def titled_grid(
 )->Image.Image:
     "`image_grid` with a line of text above each image."
     x = as_pixels(x).repeat(scale, axis=1).repeat(scale, axis=2)
-    if len(titles) != len(x): raise ValueError(f"{len(x)} images, but {len(titles)} titles")
+    if len(titles) != len(x): raise UserError(f"{len(x)} images, but {len(titles)} titles")
     n, h, w, c = x.shape
     tiles = np.full((n, h + strip, w, c), 255, np.uint8)
     tiles[:, strip:] = x
@@ -140,6 +155,7 @@ def line_of_text(
     return np.asarray(strip)
 
 # %% ../../nbs/ground/02_show.ipynb #8f398a3c
+@checked()
 def curves(
     series:dict[str, list],  # name -> values; the names are the legend
     x:list|None=None,        # where the values lie; 0, 1, 2 ... when None
@@ -173,6 +189,7 @@ def figure_png(
 COLOURS = dict(sep='#0072B2', dil='#56B4E9', conv='#009E73', max='#999999', avg='#999999', skip='#999999',
                deconv='#D55E00', up='#E69F00')  # Okabe-Ito
 
+@checked()
 def op_colour(
     op:str,  # name of an operation, e.g. 'sep_conv_3x3'
 )->str:      # '#rrggbb'; dark grey for a family that is not among `COLOURS`

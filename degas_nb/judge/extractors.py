@@ -17,8 +17,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..ground.data import Images, fetched
-from ..ground.errors import UserError, user_path
+from ..ground.data import MOST_BYTES, Images, fetched, read_whole
+from ..ground.errors import UserError, printable, shown, user_path
 from ..ground.ranks import find_device
 from ..ground.sizes import of_size
 from .features import (Extractor, Features, SmallFeatures, check_bytes, copied, looking, short_hash,
@@ -132,11 +132,11 @@ def fid_weights(
 )->bytes:                     # the content of the file, its hash checked
     "The weights that FID means; a `UserError` for any other file."
     path = _downloaded_weights() if path is None else user_path(path)
-    try: data = path.read_bytes()
-    except OSError: raise UserError(f"no weights at {path}: name the file {FID_FILE} with --weights") from None
+    try: data = read_whole(path, MOST_BYTES)
+    except (OSError, ValueError): raise UserError(f"no weights at {printable(path)}: name the file {FID_FILE} with --weights") from None
     found = hashlib.sha256(data).hexdigest()
     if not found.startswith(FID_SHA):
-        raise UserError(f"{path} isn't the network of FID: its SHA-256 begins with {found[:8]}, not {FID_SHA}; "
+        raise UserError(f"{printable(path)} isn't the network of FID: its SHA-256 begins with {found[:8]}, not {FID_SHA}; "
                         f"the right file is {FID_FILE}")
     return data
 
@@ -306,6 +306,6 @@ def find_extractor(
     device:str|torch.device='cpu',  # where it computes
 )->Extractor:
     "The extractor of that name."
-    if name not in EXTRACTORS: raise UserError(f"no extractor {name!r}: choose from {', '.join(EXTRACTORS)}")
+    if not isinstance(name, str) or name not in EXTRACTORS: raise UserError(f"no extractor {shown(name)}: choose from {', '.join(EXTRACTORS)}")
     find_device(str(device))   # there, before anything is downloaded or trained
     return EXTRACTORS[name](weights, labelled, resize, device)

@@ -23,7 +23,7 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
-from ..ground.data import Images, cache_place
+from ..ground.data import MOST_BYTES, Images, cache_place, read_whole
 from ..ground.errors import UserError
 from ..ground.ranks import find_device, float32_products
 from ..ground.folders import atomic_write
@@ -361,7 +361,7 @@ def _read_classifier(
     from safetensors import SafetensorError, safe_open
     net = start_classifier(n_classes, recipe)
     try:
-        data = path.read_bytes()
+        data = read_whole(path, MOST_BYTES)
         with safe_open(path, 'pt') as f:
             net.load_state_dict({k: f.get_tensor(k) for k in f.keys()})
             return net.eval(), float(f.metadata()['accuracy']), short_hash(data)

@@ -10,6 +10,7 @@ __all__ = ['Moments', 'Statistics', 'frechet_distance', 'InceptionScore', 'incep
 import json
 import math
 import os
+import zipfile
 from collections.abc import Iterator
 from io import BytesIO
 from numbers import Integral
@@ -20,12 +21,12 @@ import numpy as np
 import torch
 from torch import Generator, Tensor
 
-from ..ground.data import Images
+from ..ground.data import MOST_BYTES, Images, npy_dimensions, some
 from ..ground.sizes import Mixed
 from .extractors import FIDInception
 from .features import Extractor, Features, extract
 from ..ground.folders import atomic_write
-from ..ground.errors import UserError, renamed, user_path
+from ..ground.errors import UserError, printable, renamed, user_path
 
 # %% ../../nbs/judge/03_metrics.ipynb #b825fc82
 class Moments:
@@ -172,11 +173,15 @@ def _read_npz(
 )->dict:            # its arrays by name, None for what isn't needed; nothing is unpickled
     "The arrays of a file of statistics; a `UserError` when it can't be read."
     if not (file := user_path(path)).is_file(): raise UserError(f"no statistics at {path}")
+    needed = 'mu', 'sigma', 'n', 'about'
     try:
-        with np.load(file, allow_pickle=False) as f: return {k: f[k] if k in ('mu', 'sigma', 'n', 'about') else None for k in f.files}
+        with zipfile.ZipFile(file) as archive:
+            for m in archive.infolist():
+                if m.filename.removesuffix('.npy') in needed: npy_dimensions(archive, m, MOST_BYTES)
+        with np.load(file, allow_pickle=False) as f: return {k: np.asarray(f[k]) if k in needed else None for k in f.files}
     except Exception as e:
-        why = str(e).splitlines()[0] if str(e) else type(e).__name__
-        raise UserError(f"{path} can't be read as statistics, an .npz with arrays mu and sigma: {why}") from None
+        why = printable(str(e).splitlines()[0] if str(e) else type(e).__name__, 150)
+        raise UserError(f"{printable(path)} can't be read as statistics, an .npz with arrays mu and sigma: {why}") from None
 
 
 def _check_arrays(
@@ -184,12 +189,13 @@ def _check_arrays(
     path:Path|str,  # for the message
 )->dict:            # mu (d,) and sigma (d, d) float64 tensors, `about`, and `n` if it is known
     "Arrays that can be statistics; a `UserError` for others."
-    def fail(what): raise UserError(f"{path} {what}: statistics are a mean mu (d) and a covariance sigma (d, d)")
+    def fail(what): raise UserError(f"{printable(path)} {what}: statistics are a mean mu (d) and a covariance sigma (d, d)")
     for name in ('mu', 'sigma'):
-        if name not in arrays: fail(f"holds no {name}, only {', '.join(arrays) or 'nothing'}")
+        if name not in arrays: fail(f"holds no {name}, only {some(list(arrays), 5) or 'nothing'}")
         if arrays[name].dtype.kind not in 'fiu': fail(f"holds {arrays[name].dtype} as {name}")
-        if not np.isfinite(arrays[name]).all(): fail(f"holds NaN or infinite numbers in {name}")
     mu, sigma = (torch.from_numpy(arrays[name].astype(np.float64)) for name in ('mu', 'sigma'))
+    for name, values in dict(mu=mu, sigma=sigma).items():
+        if not values.isfinite().all(): fail(f"holds NaN or infinite numbers in {name}")
     if mu.ndim != 1 or not len(mu) or sigma.shape != (len(mu), len(mu)):
         fail(f"holds mu of shape {tuple(mu.shape)} and sigma of shape {tuple(sigma.shape)}")
     if not _is_covariance(sigma): fail("holds a sigma that is no covariance")

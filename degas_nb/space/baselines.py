@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..ground.errors import UserError, renamed
+from ..ground.errors import UserError, checked, renamed
 from .generator import Generator, Head, Tail, n_params, start_size
 from .genotype import Genotype
 from .ops import BatchNorm, Norm, batch_norm
@@ -53,6 +53,7 @@ class ResNetGenerator(nn.Module):
     n_classes:int|None = None  # set by `build_generator`, as is the next
     told_tail:bool = False
 
+    @checked(img_size=(1, 2**16), z_dim=(1, 2**24), width=(1, 2**16))
     def __init__(self,
         img_size:int=32,         # side of the images, a multiple of 8
         z_dim:int=128,           # length of z
@@ -82,6 +83,7 @@ class DCGANGenerator(nn.Module):
     n_classes:int|None = None  # set by `build_generator`, as is the next
     told_tail:bool = False
 
+    @checked(img_size=(1, 2**16), z_dim=(1, 2**24), width=(1, 2**16))
     def __init__(self,
         img_size:int=32,         # side of the images, a multiple of 8
         z_dim:int=128,           # length of z
@@ -111,6 +113,7 @@ class DCGANGenerator(nn.Module):
 BASELINES = dict(resnet=ResNetGenerator, dcgan=DCGANGenerator)  # generators made by hand
 
 @renamed(channels='width')
+@checked(img_size=(None, 2**16), z_dim=(None, 2**24), width=(None, 2**16), n_classes=(1, 2**20))
 def build_generator(
     spec:Genotype|str,        # a genotype, or a name of `BASELINES`
     img_size:int=32,          # side of the images, a multiple of 8
@@ -131,6 +134,7 @@ def build_generator(
     return net
 
 # %% ../../nbs/space/04_baselines.ipynb #d13318d3
+@checked(tolerance=0)
 def match_params(
     baseline:Genotype|str,  # the generator whose width is sought
     target:nn.Module,       # from `build_generator`: its size is to be met
@@ -178,6 +182,7 @@ def layers(
     return [(name, m) for name, m in net.named_modules() if isinstance(m, (nn.Linear, nn.Conv2d, nn.ConvTranspose2d))]
 
 # %% ../../nbs/space/04_baselines.ipynb #083b3d74
+@checked()
 def ctgan_init_(
     net:nn.Module,                     # a generator or a critic
     plain:tuple=('shortcut', 'tail'),  # convolutions with one of these words in their name get gain 1
@@ -191,6 +196,7 @@ def ctgan_init_(
 
 # %% ../../nbs/space/04_baselines.ipynb #d2b74dd6
 @torch.no_grad()
+@checked()
 def dcgan_init_(
     net:nn.Module,                  # a generator or a critic
     rng:torch.Generator|None=None,  # where the randomness comes from
@@ -207,6 +213,7 @@ INITS = dict(ctgan=ctgan_init_, dcgan=dcgan_init_)  # how networks start
 STATISTICS = ('batch', 'running', 'recalibrated')  # what a generator normalises by when it draws
 
 @torch.no_grad()
+@checked(n_batches=(1, 10**6), batch_size=(1, 2**20))
 def recalibrated(
     generator:nn.Module,  # trained
     rng:torch.Generator,  # of the noise (and labels), on any device

@@ -10,10 +10,11 @@ import math
 
 import torch
 
-from ..ground.errors import UserError
+from ..ground.errors import UserError, checked
 from .genotype import DEGAS, Genotype, SearchSpace
 
 # %% ../../nbs/space/05_choices.ipynb #fec05afe
+@checked()
 def node_choices(
     space:SearchSpace,          # e.g. `DEGAS`
     node:str,                   # not its first
@@ -25,6 +26,7 @@ def node_choices(
     return tuple([dict([d]) for d in direct] + [dict([r]) | d for r in residual for d in beside])
 
 
+@checked()
 def choices(
     space:SearchSpace=DEGAS,               # any
 )->dict[str, tuple[dict[str, str], ...]]:  # node -> its `node_choices`, in the order of the nodes
@@ -32,6 +34,7 @@ def choices(
     return {node: node_choices(space, node) for node in space.nodes[1:]}
 
 # %% ../../nbs/space/05_choices.ipynb #c6c39ed2
+@checked()
 def n_networks(
     space:SearchSpace=DEGAS,  # any
 )->int:
@@ -39,6 +42,7 @@ def n_networks(
     return math.prod(len(ways) for ways in choices(space).values())
 
 # %% ../../nbs/space/05_choices.ipynb #4801a3c7
+@checked(number=0)
 def network(
     number:int,               # from 0 to `n_networks(space)` - 1
     space:SearchSpace=DEGAS,  # where it lies
@@ -53,6 +57,7 @@ def network(
     return Genotype.from_ops(kept, space)
 
 
+@checked()
 def number_of(
     genotype:Genotype,        # that the two stages could have left
     space:SearchSpace=DEGAS,  # where it lies
@@ -67,6 +72,7 @@ def number_of(
     return number
 
 # %% ../../nbs/space/05_choices.ipynb #5f054015
+@checked()
 def draw(
     rng:torch.Generator,      # where the randomness comes from
     space:SearchSpace=DEGAS,  # where to draw
@@ -82,6 +88,7 @@ def draw(
     return Genotype.from_ops(kept, space)
 
 # %% ../../nbs/space/05_choices.ipynb #d5cdb327
+@checked()
 def changes(
     genotype:Genotype,        # that the two stages could have left
     space:SearchSpace=DEGAS,  # where it lies
@@ -90,6 +97,7 @@ def changes(
     return [_changed(genotype, *other, space) for other in _others(genotype, space)]
 
 
+@checked()
 def change(
     genotype:Genotype,        # that the two stages could have left
     rng:torch.Generator,      # where the randomness comes from

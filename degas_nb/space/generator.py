@@ -13,9 +13,10 @@ from torch import Tensor, nn
 # %% ../../nbs/space/03_generator.ipynb #baa5053c
 from .genotype import Genotype
 from .ops import Norm, batch_norm, build_op
-from ..ground.errors import UserError, renamed
+from ..ground.errors import UserError, checked, renamed
 
 # %% ../../nbs/space/03_generator.ipynb #c9954f10
+@checked(factor=1)
 def start_size(
     img_size:int,  # pixels along each side of the image
     factor:int=8,  # how many times larger than the first map it is
@@ -28,6 +29,7 @@ def start_size(
 
 class Head(nn.Module):
     "Linear layer and reshape: the fixed start (sec. 3.2)."
+    @checked(z_dim=(1, 2**24), width=(1, 2**16), side=(1, 2**16))
     def __init__(self,
         z_dim:int,  # length of z
         width:int,  # channels of the first map
@@ -44,6 +46,7 @@ class Head(nn.Module):
 
 class Tail(nn.Module):
     "BN, ReLU, 3x3 convolution, tanh: the fixed end (sec. 3.2)."
+    @checked(width=(1, 2**16))
     def __init__(self,
         width:int,               # channels of the last map
         norm:Norm=batch_norm(),  # factory of its norm
@@ -65,6 +68,7 @@ class Generator(nn.Module):
     told_tail:bool = False
 
     @renamed(channels='width')
+    @checked(img_size=(1, 2**16), z_dim=(1, 2**24), width=(1, 2**16))
     def __init__(self,
         genotype:Genotype,       # which operation lies on which edge
         img_size:int=32,         # side of the images, a multiple of 8
@@ -99,6 +103,7 @@ class Generator(nn.Module):
         return self.tail(self.maps(z, y)[self.genotype.nodes[-1]], y)
 
 # %% ../../nbs/space/03_generator.ipynb #4d20ee61
+@checked()
 def n_params(
     module:nn.Module,  # any
 )->int:
@@ -108,6 +113,7 @@ def n_params(
 # %% ../../nbs/space/03_generator.ipynb #6919855e
 Z_RATIOS = ('side', 'area', 'none')  # how the length of z goes with the size of the image
 
+@checked(z_dim=1, img_size=1)
 def latent_size(
     z_dim:int,         # length of z for 32x32 images
     img_size:int,      # side of the images

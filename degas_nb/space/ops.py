@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..ground.errors import UserError
+from ..ground.errors import UserError, checked, shown
 
 # %% ../../nbs/space/01_ops.ipynb #fda121a3
 class Op(nn.Module):
@@ -37,6 +37,7 @@ class Conv(Op):
     "A convolution that keeps the size; reads relu(bn(x))."
     activated = True
 
+    @checked(width=(1, 2**16), k=(1, 99))
     def __init__(self,
         width:int,  # in and out
         k:int,      # kernel side, odd
@@ -56,6 +57,7 @@ class Deconv(Op):
     "A transposed convolution that enlarges exactly `scale` times; reads relu(bn(x))."
     activated = True
 
+    @checked(width=(1, 2**16), k=(1, 99), scale=(1, 64))
     def __init__(self,
         width:int,    # in and out
         k:int,        # kernel side; k - scale even
@@ -77,6 +79,7 @@ class UpConv(Op):
     "Repeat each pixel `scale` times, then convolve; reads relu(bn(x))."
     activated = True
 
+    @checked(width=(1, 2**16), k=(1, 99), scale=(1, 64))
     def __init__(self,
         width:int,    # in and out
         k:int,        # kernel side, odd
@@ -121,6 +124,7 @@ class BatchNorm(nn.BatchNorm2d):
         return super().forward(x)
 
 
+@checked()
 def batch_norm(
     affine:bool=True,  # learn a scale and a shift? DARTS: not during the search
 )->Norm:
@@ -143,6 +147,7 @@ def _depthwise_pointwise(
 
 class SepConv(Op):
     "ReLU, depthwise k x k, 1 x 1, norm, twice (DARTS)."
+    @checked(width=(1, 2**16), k=(1, 99))
     def __init__(self,
         width:int,  # in and out
         k:int,      # kernel side, odd
@@ -159,6 +164,7 @@ class SepConv(Op):
 
 class DilConv(Op):
     "ReLU, depthwise k x k with dilation 2, 1 x 1, norm (DARTS)."
+    @checked(width=(1, 2**16), k=(1, 99))
     def __init__(self,
         width:int,  # in and out
         k:int,      # kernel side, odd
@@ -196,8 +202,8 @@ def register_op(
     name:str,  # new in both registries
 )->Callable:
     "Decorator that puts a builder `(width, norm, scale) -> Op` on the menu."
-    if kind not in KINDS: raise UserError(f"unknown kind {kind!r}; there are {', '.join(KINDS)}")
-    if not usable_name(name): raise UserError(f"an op cannot be called {name!r}: take letters, digits and _")
+    if not isinstance(kind, str) or kind not in KINDS: raise UserError(f"unknown kind {shown(kind)}; there are {', '.join(KINDS)}")
+    if not usable_name(name): raise UserError(f"an op cannot be called {shown(name)}: take letters, digits and _")
 
     def add(build:Callable[[int, Norm, int], Op])->Callable[[int, Norm, int], Op]:
         if any(name in ops for ops in KINDS.values()): raise UserError(f"there is an op {name!r} already")
@@ -208,13 +214,15 @@ def register_op(
 # %% ../../nbs/space/01_ops.ipynb #a2f60d95
 KINDS = dict(normal=NORMAL_OPS, up=UP_OPS)
 SCALES = dict(normal=(1,), up=(2, 4))  # how many times an operation of each kind may enlarge
+LONGEST_NAME = 80                      # characters
 
 
 def usable_name(
     name:object,  # of an op or a node
 )->bool:
     "Can it name a part of a network, and stand in an edge's name such as 's0-s1'? PyTorch keeps some words for itself."
-    return isinstance(name, str) and name.replace('_', 'a').isalnum() and not hasattr(nn.ModuleDict(), name)
+    fits = isinstance(name, str) and len(name) <= LONGEST_NAME and name.replace('_', 'a').isalnum()
+    return fits and not hasattr(nn.ModuleDict(), name)
 
 
 def _kind_of(
@@ -223,7 +231,7 @@ def _kind_of(
     "The registry that holds the op; a `UserError` when none does."
     for kind, ops in KINDS.items():
         if isinstance(name, str) and name in ops: return kind
-    raise UserError(f"no operation {name!r}; there are {', '.join([*NORMAL_OPS, *UP_OPS])} (register_op adds your own)")
+    raise UserError(f"no operation {shown(name)}; there are {', '.join([*NORMAL_OPS, *UP_OPS])} (register_op adds your own)")
 
 
 def make_op(
@@ -235,7 +243,7 @@ def make_op(
     "A fresh op, without the BN and ReLU that it may want in front."
     kind = _kind_of(name)
     if type(scale) is not int or scale not in SCALES[kind]:
-        raise UserError(f"{name} cannot enlarge {scale!r} times, only {' or '.join(map(str, SCALES[kind]))}")
+        raise UserError(f"{name} cannot enlarge {shown(scale)} times, only {' or '.join(map(str, SCALES[kind]))}")
     op = KINDS[kind][name](width, norm, scale)
     if not isinstance(op, Op): raise UserError(f"the builder of {name} must give an Op, not {type(op).__name__}")
     return op
@@ -263,6 +271,7 @@ class Activated(nn.Module):
     def forward(self, x:Tensor, y:Tensor|None=None)->Tensor: return self.op(F.relu(self.norm(x, y)), y)
 
 # %% ../../nbs/space/01_ops.ipynb #13f9a0be
+@checked(width=(1, 2**16))
 def build_op(
     name:str,                # a key of `NORMAL_OPS` or `UP_OPS`
     width:int,               # in and out
@@ -274,6 +283,7 @@ def build_op(
     return Activated(norm(width), op) if op.activated else op
 
 # %% ../../nbs/space/01_ops.ipynb #0b93e6da
+@checked()
 @contextmanager
 def batch_statistics(
     module:nn.Module,  # its `BatchNorm` layers are meant
