@@ -16,7 +16,7 @@ from typing import Annotated, Literal, get_args, get_origin, get_type_hints
 
 import tyro
 
-from ..ground.errors import UserError, user_path
+from ..ground.errors import UserError, harmless, user_path
 from ..ground.folders import FULL, RunWarning
 from ..ground.ranks import RankLost, exit_at_once
 from ..space.baselines import INITS
@@ -312,7 +312,8 @@ class Lasting:
     def __getattr__(self, name:str)->object: return getattr(self.stream, name)
 
     def write(self, text:str)->int:
-        "As a stream does; characters that it cannot hold are written as escapes."
+        "As a stream does; characters that it cannot hold, and those that would command the terminal, are written as escapes."
+        text = harmless(text)
         try: text.encode(self.stream.encoding or 'utf-8', self.stream.errors or 'strict')
         except UnicodeEncodeError: text = text.encode(self.stream.encoding, 'backslashreplace').decode(self.stream.encoding)
         with self.lasting(): self.stream.write(text)

@@ -73,15 +73,26 @@ def _check_parts(
         if values is not None and (not isinstance(values, list) and values.ndim != 1 or len(values) != len(pixels)):
             raise UserError(f"{len(pixels)} images, but {len(values) if isinstance(values, list) else tuple(values.shape)} {what}")
 
+def _device(
+    device:str|torch.device,  # as somebody wrote it
+)->str|torch.device:          # the same
+    "A `UserError` for a name that no device here has."
+    if isinstance(device, torch.device): return device
+    check_value('the device', device, str|torch.device)
+    try: torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as e: raise UserError(f"there is no device {shown(device)} here ({printable(e, 100)})") from None
+    return device
+
 def _rows(
-    values:Tensor,  # (n, ...) on any device
-    index:Index,    # on any other
-)->Tensor:          # (b, ...) where the values are
+    values:Tensor|None,  # (n, ...) on any device; None: there are no labels
+    index:Index,         # on any other
+)->Tensor:               # (b, ...) where the values are
     "The values at `index`; a `UserError` where there is none."
+    if values is None: raise UserError("these images have no labels: put those of each class into a folder of its own")
     check_value('which images', index, Tensor|slice|list)
     try: return values[index.to(values.device) if isinstance(index, Tensor) else index]
     except (IndexError, TypeError, ValueError) as e:
-        raise UserError(f"there are {len(values)} images, numbered from 0, and no such ones as were asked for ({printable(e, 100)})") from None
+        raise UserError(f"there are {len(values)} images, numbered from 0, not those that were asked for ({printable(e, 100)})") from None
 
 # %% ../../nbs/ground/03_data.ipynb #e7dfb353
 @dataclass(eq=False, repr=False)
@@ -121,13 +132,12 @@ class Images:
         device:str|torch.device='cpu',  # where the floats go
     )->Tensor:                          # (b, 3, h, w) float32 in [-1, 1], channels_last
         "The images at `index` as a network takes them."
-        x = _rows(self.pixels, index).to(device)
+        x = _rows(self.pixels, index).to(_device(device))
         return x.to(torch.float32, memory_format=torch.channels_last).div_(127.5).sub_(1)
 
     def labels_at(self, index:Index, device:str|torch.device='cpu')->Tensor:  # (b,) int64
         "The labels of the images at `index`."
-        if self.labels is None: raise UserError(f"{self.name} has no labels: put the images of each class into a folder of its own")
-        return _rows(self.labels, index).to(device)
+        return _rows(self.labels, index).to(_device(device))
 
     def subset(self, index:Index)->'Images':
         "Only the images at `index`, with their labels and names."
@@ -135,16 +145,11 @@ class Images:
 
     def to(self, device:str|torch.device)->'Images':
         "The same images with their bytes and labels on `device`, so that batches needn't travel."
-        check_value('device', device, str|torch.device)
-        try: return _moved(self, device)
-        except (RuntimeError, AssertionError) as e:
-            raise UserError(f"images cannot be moved to the device {shown(str(device))} ({printable(e, 100)})") from None
+        return _moved(self, _device(device))
 
     def near(self, device:str|torch.device)->'Images':
         "These images where `device` computes, if they take no more than a quarter of what is free there; else where they are."
-        check_value('device', device, str|torch.device)
-        try: return _near(self, torch.device(device))
-        except (RuntimeError, AssertionError) as e: raise UserError(f"there is no device {shown(str(device))} ({printable(e, 100)})") from None
+        return _near(self, torch.device(_device(device)))
 
     def fingerprint(self)->str:  # 12 hex digits
         "A hash of pixels and labels: runs and cached features compare it. Made once, and again when they have been changed in place."
@@ -575,8 +580,8 @@ def read_whole(
 )->bytes:
     "The content of a file; a `ValueError` for what is none, or too large."
     with open_regular(path) as file:
-        if os.fstat(file.fileno()).st_size > most or len(content := file.read(most + 1)) > most: raise ValueError(f"more than {most:,} bytes")
-        return content
+        if os.fstat(file.fileno()).st_size <= most and len(content := file.read(most + 1)) <= most: return content
+        raise ValueError(f"more than {most:,} bytes")
 
 _one_large = threading.RLock()
 
@@ -854,8 +859,8 @@ def files_source(
     "The images of a folder or zip, with classes if its folders or a file of labels say so."
     files = _files_in(path)
     images = [n for n in files.names if _is_image(n)]
-    if not images: raise UserError(f"{printable(path)} holds {count(len(files.names), 'file')} but no images ({' '.join(SUFFIXES)})")
     _refuse_runs(path, files, images)
+    if not images: raise UserError(f"{printable(path)} holds {count(len(files.names), 'file')} but no images ({' '.join(SUFFIXES)})")
     found = places(images)
     splits = sorted({p.split for p in found} - {None}, key=lambda s: (('train', 'val', 'test', None).index(_split_word(s)), s))
     meant = set(_chosen_splits(str(path), splits, split)) if splits else {None}
@@ -883,15 +888,22 @@ def _refuse_runs(
     images:list[str],  # those of its files that are images
 )->None:
     "A `UserError` when images are the sheets of samples that a run of ours writes: they are pictures of many images."
+    run = path.parent if path.name == 'samples' and _is_run(lambda: open_regular(path.parent/'config.json')) else None
     for config in (n for n in files.names if n.endswith('config.json') and posixpath.basename(n) == 'config.json'):
         folder = posixpath.dirname(config)
-        if not any(n.startswith(posixpath.join(folder, 'samples/')) for n in images): continue
-        kind = ''
-        with contextlib.suppress(Exception), files.open(config) as f: kind = str(json.loads(f.read(MOST_TEXT))['format'])
-        if kind.startswith('degas-run/'):
-            which = f"holds the run {printable(folder)}" if folder else 'is the folder of a run'
-            instead = f"degas sample {printable(path/folder)} --out FOLDER draws images of a training"
-            raise UserError(f"{printable(path)} {which}, whose pictures are sheets of samples, not images: {instead}")
+        sheets = not folder or any(n.startswith(posixpath.join(folder, 'samples/')) for n in images)
+        if not run and sheets and _is_run(lambda: files.open(config)): run = path/folder
+    if run is None: return
+    which = 'is the folder of a run' if run == path else f"{'holds' if path in run.parents else 'is of'} the run {printable(run)}"
+    instead = f"degas score {printable(run)} IMAGES scores a training, degas sample {printable(run)} --out FOLDER draws images of it"
+    raise UserError(f"{printable(path)} {which}, whose pictures are sheets of samples, not images: {instead}")
+
+def _is_run(
+    opened:Callable,  # opens a config.json
+)->bool:
+    "Has a run of ours written it?"
+    with contextlib.suppress(Exception), opened() as f: return str(json.loads(f.read(MOST_TEXT))['format']).startswith('degas-run/')
+    return False
 
 def _folder_labels(
     found:list[Place],                  # of all images
@@ -1460,7 +1472,9 @@ def _array_of(
         raise UserError(f"{printable(path)} is not a file: give a folder, a .zip, an .npz or .npy, or one of {', '.join(DATASETS)}")
     try:
         if path.suffix.lower() == '.npz': return _images_of_npz(path)
-        return 'array', np.load(path, mmap_mode='r', allow_pickle=False)
+        array = np.load(path, mmap_mode='r', allow_pickle=False)
+        if isinstance(array, np.ndarray): return 'array', array
+        with array: return _images_of_npz(path)                          # whatever it is called
     except UserError: raise
     except MemoryError: raise UserError(f"{printable(path)} is too large for this machine's memory: give a part of it") from None
     except Exception as e:
@@ -1498,7 +1512,8 @@ def npy_dimensions(
         read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
         shape, _, dtype = read(file)
     if dtype.hasobject: raise ValueError('an array of Python objects, which are never loaded')
-    if min(shape, default=0) < 0 or math.prod(shape)*dtype.itemsize > member.file_size: raise ValueError('it is damaged: shorter than it says')
+    too_short = min(shape, default=0) < 0 or math.prod(shape)*dtype.itemsize > member.file_size
+    if too_short: raise ValueError('it is damaged: shorter than it says')
     if member.file_size > _memory(): raise MemoryError
     return len(shape)
 
@@ -1542,7 +1557,8 @@ def load(
 )->Images:
     "Any images as bytes in memory."
     side = _checked_side(img_size)
-    if limit is not None and (type(limit) is not int or limit < 1): raise UserError(f"limit {shown(limit)} leaves no images: give 1 or more")
+    if limit is not None and (type(limit) is not int or limit < 1):
+        raise UserError(f"limit {shown(limit)} leaves no images: give a whole number of 1 or more")
     if not isinstance(what, (str, Path)) or not isinstance(split, str):
         raise UserError(f"load wants a name or a path, and a split by name, not {type(what).__name__} and {type(split).__name__}")
     for name, (value, kind) in dict(skip_broken=(skip_broken, bool), progress=(progress, Callable|None)).items():
@@ -1564,7 +1580,7 @@ def _checked_side(
     if pair and all(type(s) is int and 1 <= s <= 4096 for s in img_size): return max(img_size)
     if type(img_size) is not int or not 16 <= img_size <= 4096 or img_size%8:
         why = 'the generator starts from img_size/8, so give a multiple of 8 that is at least 16 and at most 4096'
-        raise UserError(f"img_size {printable(img_size, 40)} does not fit: {why}")
+        raise UserError(f"img_size {shown(img_size)} does not fit: {why}")
     return img_size
 
 def _namesake(

@@ -6,7 +6,7 @@
 __all__ = ['UserError', 'user_path', 'renamed']
 
 # %% ../../nbs/ground/01_errors.ipynb #c0a1e005
-import functools, inspect, math, re, warnings
+import errno, functools, inspect, math, os, re, warnings
 from collections.abc import Callable
 from io import IOBase
 from numbers import Integral, Real
@@ -24,8 +24,18 @@ def printable(
 )->str:
     "One line that a terminal can show: what would move its cursor, or cannot be written as UTF-8, is escaped."
     line = re.sub(r' object at 0x[0-9a-f]+', '', str(text)[:most + 50])
-    line = re.sub(MOVES, lambda c: c[0].encode('unicode_escape').decode(), line)
+    line = re.sub(MOVES, _escape, line)
     return line if len(line) <= most else line[:most] + '...'
+
+
+def harmless(
+    text:str,  # that goes to a terminal
+)->str:
+    "The same for several lines, and for progress bars, which begin their line again or go up by one."
+    return re.sub(rf'(?![\t\n\r]|\x1b\[A){MOVES}', _escape, text)
+
+
+def _escape(c:re.Match)->str: return c[0].encode('unicode_escape').decode()
 
 # %% ../../nbs/ground/01_errors.ipynb #a397fa39
 _LONGEST = 680  # characters of an error: what was wrong stands at its beginning, what to do at its end
@@ -50,12 +60,17 @@ def _without_middle(
 def user_path(
     path:str|Path,  # as somebody wrote it
 )->Path:
-    "The path, with `~` and `~name` as a shell would read them."
+    "The path, with `~` and `~name` as a shell would read them; a `UserError` for what no file can be called."
     if not isinstance(path, (str, Path)): raise UserError(f"a path must be text or a Path, not {shown(path)}")
-    try: return Path(path).expanduser()
+    try: found = Path(path).expanduser()
     except RuntimeError:
         unknown = f"{path} begins with a home folder that is not known"
         raise UserError(f"{unknown}: write the path in full, or ./{path} for a folder of that name") from None
+    try: os.lstat(found)
+    except (OSError, ValueError) as e:  # too long, a null byte, half a character
+        if isinstance(e, OSError) and e.errno != errno.ENAMETOOLONG: return found
+        raise UserError(f"no file can be called {shown(str(path))} ({getattr(e, 'strerror', None) or e}): give another path") from None
+    return found
 
 # %% ../../nbs/ground/01_errors.ipynb #c0a1e031
 _WORDS = {int: 'a whole number', float: 'a finite number', str: 'text', bool: 'True or False', Path: 'a path', NoneType: 'None',
@@ -74,7 +89,8 @@ def fits(
     if kind in (int, float) and isinstance(value, bool): return False
     if kind is int: return isinstance(value, Integral)
     if kind is float: return isinstance(value, Real) and abs(value) < math.inf
-    if kind is tuple and parts and ... not in parts:
+    if kind is tuple and parts:
+        if ... in parts: parts = parts[:1]*len(value) if isinstance(value, tuple) else ()
         return isinstance(value, tuple) and len(value) == len(parts) and all(map(fits, value, parts))
     return not isinstance(kind, type) or getattr(kind, '_is_protocol', False) or isinstance(value, kind)
 

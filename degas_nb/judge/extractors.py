@@ -120,7 +120,10 @@ class FIDInception(InceptionFeatures):
         device:str|torch.device='cpu',  # where it computes
     ):
         data = fid_weights(weights)
-        super().__init__(torch.load(BytesIO(data), map_location='cpu', weights_only=True), resize, device)
+        try: state = torch.load(BytesIO(data), map_location='cpu', weights_only=True)
+        except Exception as e:   # zipfile, pickle and torch each have errors of their own
+            raise UserError(f"these weights cannot be read ({printable(e, 100)}): the right file is {FID_FILE}") from None
+        super().__init__(state, resize, device)
         self.hash = short_hash(data)
 
 # %% ../../nbs/judge/02_extractors.ipynb #6926e90d
@@ -306,6 +309,7 @@ def find_extractor(
     device:str|torch.device='cpu',  # where it computes
 )->Extractor:
     "The extractor of that name."
-    if not isinstance(name, str) or name not in EXTRACTORS: raise UserError(f"no extractor {shown(name)}: choose from {', '.join(EXTRACTORS)}")
+    if not isinstance(name, str) or name not in EXTRACTORS:
+        raise UserError(f"no extractor {shown(name)}: choose from {', '.join(EXTRACTORS)}")
     find_device(str(device))   # there, before anything is downloaded or trained
     return EXTRACTORS[name](weights, labelled, resize, device)

@@ -184,10 +184,10 @@ def layers(
 # %% ../../nbs/space/04_baselines.ipynb #083b3d74
 @checked()
 def ctgan_init_(
-    net:nn.Module,                     # a generator or a critic
-    plain:tuple=('shortcut', 'tail'),  # convolutions with one of these words in their name get gain 1
-    rng:torch.Generator|None=None,     # where the randomness comes from
-)->nn.Module:                          # the same `net`
+    net:nn.Module,                               # a generator or a critic
+    plain:tuple[str, ...]=('shortcut', 'tail'),  # convolutions with one of these words in their name get gain 1
+    rng:torch.Generator|None=None,               # where the randomness comes from
+)->nn.Module:                                    # the same `net`
     "CT-GAN's start: Xavier uniform, gain sqrt(2) for convolutions, 1 for linear layers and the `plain` ones."
     for name, layer in layers(net):
         is_plain = isinstance(layer, nn.Linear) or any(word in name for word in plain)

@@ -210,7 +210,8 @@ def _check_op(
 )->None:
     "A `UserError` unless `op` is registered for this kind of edge."
     if isinstance(op, str) and op in KINDS[e.kind]: return
-    raise UserError(f"edge {e.name}: {shown(op)} is no {e.kind} operation; there are {', '.join(KINDS[e.kind])} (register_op adds your own)")
+    known = ', '.join(KINDS[e.kind])
+    raise UserError(f"edge {e.name}: {shown(op)} is no {e.kind} operation; there are {known} (register_op adds your own)")
 
 # %% ../../nbs/space/02_genotype.ipynb #a90d3c6f
 def _check_graph(
@@ -362,7 +363,8 @@ def _edges_in(
     for name, op in ops.items():
         if name not in places: raise UserError(f"no edge {shown(name)} in space {space.name}; there are {', '.join(places)}")
         if op not in (known := space.ops(places[name])):
-            raise UserError(f"edge {name}: {shown(op)} is no {places[name].kind} operation of space {space.name}; there are {', '.join(known)}")
+            kind = f"{places[name].kind} operation of space {space.name}"
+            raise UserError(f"edge {name}: {shown(op)} is no {kind}; there are {', '.join(known)}")
     return tuple(Edge(e.src, e.dst, e.kind, e.scale, ops[n]) for n, e in places.items() if n in ops)
 
 
