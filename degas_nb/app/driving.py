@@ -20,8 +20,9 @@ from ..ground.ranks import RankLost, Ranks
 from ..ground.folders import Diverged, RunFolder
 from ..ground.runs import Unread, checked_fields, differences
 from ..space.baselines import BASELINES
-from ..space.genotype import space_of
-from ..search.alternating import Search, SearchConfig, plain_settings
+from ..space.genotype import Genotype, space_of
+from ..search.alternating import Search
+from ..search.reconstruct import Reconstruction
 from ..gan.training import GANConfig, GANTraining
 from ..ground.sizes import Mixed, as_they_are
 
@@ -216,7 +217,8 @@ def shared_run(
         yield run or RunFolder.open(path)
 
 # %% ../../nbs/app/02_driving.ipynb #d809fc69
-_KINDS:dict[str, type] = dict(search=Search, gan=GANTraining)
+_KINDS:dict[str, type] = dict(search=Search, gan=GANTraining, reconstruction=Reconstruction)
+_BESIDE = 'space', 'generator', 'genotype'  # what config.json says of the network, beside the settings
 HABITS = dict(save_every=60., sample_every=50, decide='measured', asked=300)  # what a command does around a run: no settings of the run
 
 
@@ -231,7 +233,7 @@ def command_of(
     run:RunFolder,  # any
 )->str:
     "The command that makes runs of this kind."
-    return dict(search='search', gan='train')[run.kind]
+    return dict(search='search', gan='train', reconstruction='reconstruct')[run.kind]
 
 # %% ../../nbs/app/02_driving.ipynb #1024ce59
 def command_lines(
@@ -252,14 +254,15 @@ def _command_line(
     plan:dict,      # settings that held in the beginning, where others hold now
 )->str:
     "The command that begins this run: every setting that is not the teaching default."
-    settings = {k: plan.get(k, v) for k, v in run.config.items() if k not in ('generator', 'space')} | habits_of(run)
-    usual = SearchConfig() if run.kind == 'search' else GANConfig.teaching(settings['framework'])
+    settings = {k: plan.get(k, v) for k, v in run.config.items() if k not in _BESIDE} | habits_of(run)
+    usual = GANConfig.teaching(settings['framework']) if run.kind == 'gan' else _KINDS[run.kind].Config()
     words = ['degas', command_of(run)]
     if run.kind == 'gan':
         spec = run.config['generator']
         named = spec['spec'] if isinstance(spec['spec'], str) else str(run.path/'genotype.json')
         words += ['--genotype', run.meta.get('start', named), '--framework', settings.pop('framework')]
         if spec['img_size'] != 32: words += ['--img-size', str(spec['img_size'])]
+    if run.kind == 'reconstruction': words += ['--genotype', str(run.path/'genotype.json')]
     if 'space' in run.config: words += ['--space', str(run.path)]
     source = run.data['source'] if 'source' in run.data else {}
     for name, value in (source | settings).items():
@@ -271,7 +274,7 @@ def _command_line(
 # %% ../../nbs/app/02_driving.ipynb #5b2842d5
 def open_run(
     out:Path,        # folder
-    kind:str,        # 'search' or 'gan'
+    kind:str,        # a key of `_KINDS`
     config:dict,     # settings, plain values
     about:dict,      # of the images
     resume:bool,     # go on with the run in `out`
@@ -289,7 +292,7 @@ def open_run(
 # %% ../../nbs/app/02_driving.ipynb #ce04ad65
 def same_settings(
     out:Path,     # folder of a run
-    kind:str,     # 'search' or 'gan'
+    kind:str,     # a key of `_KINDS`
     config:dict,  # settings asked for, plain values
 )->RunFolder:
     "The run, if nothing is asked for that cannot change within one."
@@ -330,17 +333,19 @@ def stored(
 # %% ../../nbs/app/02_driving.ipynb #bae1ab2d
 def checked_run(
     path:Path,  # folder of a run
-    kind:str,   # 'search' or 'gan'
+    kind:str,   # a key of `_KINDS`
 )->RunFolder:
     "The run in a folder; a `UserError` when its settings have been damaged."
     run = RunFolder.open(path, kind)
     where, settings = f"{run.path}/config.json", dict(run.config)
-    if kind == 'gan': _check_spec(settings.pop('generator', None), where)
-    cls = dict(search=SearchConfig, gan=GANConfig)[kind]
-    checked_fields(cls, plain_settings(settings), where)
+    if kind == 'gan': _check_spec(settings.get('generator'), where)
+    if kind == 'reconstruction': _check_genotype(settings.get('genotype'), where)
+    cls = _KINDS[kind].Config
+    checked_fields(cls, {k: v for k, v in settings.items() if k not in _BESIDE}, where)
     run.config = json.loads(json.dumps({f.name: f.default for f in fields(cls)})) | run.config  # a setting that is newer than the run
     writes = run.meta.get('writes', {})
-    kinds = dict(save_every=(int, float)) | (dict(sample_every=(int,)) if kind == 'gan' else dict(decide=(str,), asked=(int,)))
+    own = dict(search=dict(decide=(str,), asked=(int,)), gan=dict(sample_every=(int,))).get(kind, {})
+    kinds = dict(save_every=(int, float)) | own
     if not isinstance(writes, dict) or not all(type(v) in kinds.get(k, ()) for k, v in writes.items()):
         raise UserError(f"{where} is damaged: it has no proper 'writes'")
     with_space(run)
@@ -358,6 +363,15 @@ def _check_spec(
         raise UserError(f"{where} is damaged: it has no proper 'generator'")
     if isinstance(spec['spec'], str) and spec['spec'] not in BASELINES:
         raise UserError(f"{where}: no generator is called {spec['spec']!r}; there are {', '.join(BASELINES)}")
+
+
+def _check_genotype(
+    genotype:object,  # what config.json says of the network
+    where:str,        # the file
+)->None:
+    "A `UserError` when it is none."
+    try: Genotype.from_json(genotype)
+    except UserError as e: raise UserError(f"{where} is damaged: {e}") from None
 
 
 def with_space(
@@ -394,9 +408,9 @@ def value_of(
 
 # %% ../../nbs/app/02_driving.ipynb #ad519831
 def go_on(
-    steps:object,                             # a fresh `Search` or `GANTraining`
-    run:RunFolder,                            # with a checkpoint, or killed before the first
-    wanted:SearchConfig|GANConfig|None=None,  # settings from here on; None: as before
+    steps:object,        # a fresh `Search` or `GANTraining`
+    run:RunFolder,       # with a checkpoint, or killed before the first
+    wanted:object=None,  # settings from here on, of the run's kind; None: as before
 )->None:
     "Take up the run at its checkpoint, perhaps by another plan; what the trace has beyond it is dropped."
     if run.has_checkpoint():

@@ -26,22 +26,23 @@ from ..search.glo import SURFACES
 from ..search.merged import IMPLS
 from ..search.mixed import RELAXATIONS
 from ..search.prune import PRUNING_RULES
+from ..search.reconstruct import ReconstructionConfig
 from ..gan.frameworks import FRAMEWORKS
 from ..gan.training import GANConfig
 from .commands import (
-    DemoCommand, DrawCommand, PruneCommand, SampleCommand, ScoreCommand, SearchCommand, TrainCommand)
+    DemoCommand, DrawCommand, PruneCommand, ReconstructCommand, SampleCommand, ScoreCommand, SearchCommand, TrainCommand)
 from .driving import Stopped, say, talks
 from .page import DashboardCommand
 from .study import StudyCommand
 
 # %% ../../nbs/app/07_main.ipynb #9fbeae56
-COMMANDS = dict(demo=DemoCommand, search=SearchCommand, prune=PruneCommand, train=TrainCommand, score=ScoreCommand,
-                sample=SampleCommand, draw=DrawCommand, dashboard=DashboardCommand, study=StudyCommand)
+COMMANDS = dict(demo=DemoCommand, search=SearchCommand, prune=PruneCommand, train=TrainCommand, reconstruct=ReconstructCommand,
+                score=ScoreCommand, sample=SampleCommand, draw=DrawCommand, dashboard=DashboardCommand, study=StudyCommand)
 
 
 def _overview()->str:
     "What `degas --help` prints."
-    lines = [f"  {name:10}{command.__doc__}" for name, command in COMMANDS.items()]
+    lines = [f"  {name:12}{command.__doc__}" for name, command in COMMANDS.items()]
     return '\n'.join(["Search a GAN generator by gradient descent (DEGAS), train it, score it.", "",
                       "usage: degas COMMAND [flags]     degas COMMAND --help", "", *lines])
 
@@ -88,6 +89,7 @@ _CHOICES = {  # of fields that are plain strings, because their registries may g
     SearchConfig: dict(optimiser=('adam', 'sgd'), z_init=('pca', 'random'), surface=SURFACES, relaxation=RELAXATIONS, impl=IMPLS,
                        amp=('off', 'tf32', 'bf16')),
     GANConfig: dict(framework=FRAMEWORKS, z_ratio=Z_RATIOS, optimiser=('adam', 'rmsprop'), init=(*INITS, 'keep'), amp=('off', 'tf32')),
+    ReconstructionConfig: dict(optimiser=('adam', 'sgd'), z_init=('pca', 'random'), surface=SURFACES, amp=('off', 'tf32', 'bf16')),
     PruneCommand: dict(rule=PRUNING_RULES)}
 
 # %% ../../nbs/app/07_main.ipynb #c631d4f9

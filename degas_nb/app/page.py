@@ -19,6 +19,7 @@ from ..ground.errors import UserError
 from ..ground.folders import RunFolder, write_json
 from ..ground.runs import checked_fields
 from ..search.alternating import SearchConfig, plain_settings
+from ..search.reconstruct import ReconstructionConfig
 from ..gan.training import GANConfig
 from .driving import HUNG_UP, say, with_space
 
@@ -61,9 +62,9 @@ def _watchable(
 )->RunFolder:
     "The run in a folder; a `UserError` when there is none (any more), or its config.json has been damaged."
     run = RunFolder.open(folder)
-    kinds = dict(search=SearchConfig, gan=GANConfig)
-    if run.kind not in kinds: raise UserError(f"{folder} holds a {run.kind} run: a search or a training can be watched")
-    settings = plain_settings({k: v for k, v in run.config.items() if k != 'generator'})
+    kinds = dict(search=SearchConfig, gan=GANConfig, reconstruction=ReconstructionConfig)
+    if run.kind not in kinds: raise UserError(f"{folder} holds a {run.kind} run: it can't be watched; there are {', '.join(kinds)}")
+    settings = plain_settings({k: v for k, v in run.config.items() if k not in ('generator', 'genotype')})
     checked_fields(kinds[run.kind], settings, f"{folder}/config.json")
     return with_space(run)
 
@@ -103,7 +104,7 @@ def _run_cells(
     run:RunFolder,  # with its path in full
 )->list[dict]:      # cells of a notebook
     "Where it is, how it goes, and how it came there."
-    what = dict(search='A search', gan='A training')[run.kind]
+    what = dict(search='A search', gan='A training', reconstruction='A reconstruction')[run.kind]
     about = _text_cell(f"<p>{what} of {escape(str(run.data.get('name')))}, read from <code>{escape(str(run.path))}</code>. "
                        "Watching changes nothing in it.</p>")
     replay = [_text_cell('<h2>How it came there</h2><p>Up to the moment when this page was opened: reload it for more.</p>'),

@@ -546,11 +546,12 @@ def _place_cards(
         places = {data: rank(found, data) for data in DATA}
     except UserError: return []  # not found yet, or of another space
     how = found.meta.get('decide', 'alpha')
-    by = f'decided by {how}' + (f' ({found.meta["asked"]} networks asked)' if 'asked' in found.meta else '')
+    by = f'; decided by {how}' + (f' ({found.meta["asked"]} networks asked)' if 'asked' in found.meta else '')
+    if run.kind != 'search': by = ''
     says = '; '.join(f'{100*(1 - place.better):.3g} % on {data}' for data, place in places.items())
     first = next(iter(places.values())) if run.data.get('name') != 'emoji' else places['emoji']
     return [card('Better than', f'{100*(1 - first.better):.3g} %', f'of all networks of the space, as the benchmark foresees their loss '
-                 f'alone ({says}); {by}')]
+                 f'alone ({says}){by}')]
 
 # %% ../../nbs/app/01_report.ipynb #a4c1acd4
 def _last_psnr(
@@ -570,6 +571,16 @@ def _decided(
 )->list[str]:                             # edges
     "Edges whose leader stands out."
     return [edge for edge, ops in weights.items() if best_op(ops) and ops[best_op(ops)] * len(ops) >= factor]
+
+
+def _end_cards(
+    run:RunFolder,  # of one network alone
+)->list[Html]:
+    "What the network came to over all images, if the run has ended."
+    end = run.meta.get('end')
+    told = {k: v for k, v in end.items() if type(v) in (int, float)} if isinstance(end, dict) else {}
+    what = dict(loss=('Loss', 'mean over all images: mse and Laplacian pyramid'), psnr=('Reconstruction', 'PSNR, mean over all images, dB'))
+    return [card(head, told[name], note) for name, (head, note) in what.items() if name in told]
 
 
 def _search_cards(
@@ -644,6 +655,7 @@ _NETWORK_TEXT = (
 _RECONSTRUCTION_TEXT = (
     'The search has no critic: each training image has its own latent vector, and the super-network learns to reconstruct all of them. '
     'Operations that help here get weight.')
+_ALONE_TEXT = 'One network, without a critic: each training image has its own latent vector, and the network learns to reconstruct all of them.'
 _GAN_TEXT = (
     'The found generator, trained from scratch against a critic. '
     'The noise is the same in all pictures, so what changes is the network.')
@@ -675,6 +687,22 @@ def _add_search(
              _film(run, 'epoch'), short='Search samples')
     page.add('Losses of the search', _LOSS_TEXT,
              _losses(records, {'mse lap': 'Reconstruction loss, its terms', 'psnr': 'PSNR of each step, dB'}), short='Search losses')
+
+
+def _add_reconstruction(
+    page:Report,    # gets the sections
+    run:RunFolder,  # of one network alone
+)->None:
+    "The sections of a network that was trained by GLO."
+    records, made = _read_trace(run), _numbered(run.path / 'samples', 'reconstructions')
+    if made:
+        page.hero = _picture(made[-1][1], f'Grid of images reconstructed after epoch {made[-1][0]}',
+                             f'Reconstructions after {made[-1][0]:,} epochs')
+    page.cards += _end_cards(run) + _place_cards(run)
+    page.add('The network', _network(run), short='Network')
+    page.add('Reconstructions beside their targets', _ALONE_TEXT, _reconstructions(run), short='Reconstructions')
+    page.add('Samples', 'Latent vectors drawn from one Gaussian fitted to those of the training images.', _film(run, 'epoch'))
+    page.add('Losses', _LOSS_TEXT, _losses(records, {'mse lap': 'Reconstruction loss, its terms', 'psnr': 'PSNR of each step, dB'}))
 
 
 def _add_gan(
@@ -715,8 +743,9 @@ def run_report(
 )->Path:                        # the file written
     "One page about one run."
     run = RunFolder.open(run_dir)
-    kinds = dict(search=('An architecture search', _add_search), gan=('A GAN training', _add_gan))
-    if run.kind not in kinds: raise UserError(f'{run_dir} holds a run of kind {run.kind!r}; a report needs a search or a gan run')
+    kinds = dict(search=('An architecture search', _add_search), gan=('A GAN training', _add_gan),
+                 reconstruction=('One network alone', _add_reconstruction))
+    if run.kind not in kinds: raise UserError(f'{run_dir} holds a run of kind {run.kind!r}; a report needs one of {", ".join(kinds)}')
     title, add = kinds[run.kind]
     page = Report(title, f'On {_describe_data(run.data)}.')
     add(page, run)

@@ -221,7 +221,7 @@ def decide_jobs(
     "All rules where alpha has the paper's travel, the two costly ones on some seeds; elsewhere those that count."
     def job(name, seed):
         usual = ['alpha', 'measured', 'evolved']
-        rules = dict(travel=usual + ['perturb'] + ['finals', 'perturb_tuned']*(seed < costly), paper=['alpha']).get(name, usual)
+        rules = dict(travel=usual + ['perturb'] + ['finals', 'perturb_tuned']*(seed < costly), paper=['alpha']).get(name, [*usual, 'practised'])
         return Job(f'{name}/{seed}', 'degas_nb.app.studies:decide_search', dict(seed=seed, rules=rules, width=16) | SETTINGS[name])
     return tuple(job(name, seed) for name, n in seeds.items() for seed in range(n))
 
@@ -273,7 +273,7 @@ def decide()->Study: return decide_study('decide', '2,000 images of CIFAR-10 (as
 
 
 @declared
-def decide_emoji()->Study: return decide_study('decide-emoji', 'all emoji', 'emoji', 1, travel=10, paper=10, teaching=3)
+def decide_emoji()->Study: return decide_study('decide-emoji', 'all emoji', 'emoji', 1, travel=4, paper=4, teaching=10)
 
 # %% ../../nbs/app/05_studies.ipynb #a16stc01
 @cache

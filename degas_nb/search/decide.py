@@ -8,13 +8,14 @@ __all__ = ['Rule', 'DECISIONS', 'Asked', 'Decision', 'decision_rule', 'decide']
 # %% ../../nbs/search/10_decide.ipynb #ee0f9f93
 from collections.abc import Callable
 from copy import deepcopy
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from functools import partial
 
 import torch
 from torch import Tensor
 
 from ..ground.errors import UserError
+from ..ground.graphs import set_rate_
 from ..ground.runs import Randoms, epoch_permutation
 from .alternating import OPTIMISERS, Search, arithmetic
 from .prune import explain_prune
@@ -41,6 +42,14 @@ class Asked:
 
     @property
     def n(self)->int: return len(self.known)  # networks that were asked for
+
+    def on_a_copy(self,
+        n_images:int=128,  # that are looked at for an answer
+    )->'Asked':
+        "The same with a super-network and latents of its own, which may be trained on."
+        own = Asked(self.search, n_images)
+        own.net, own.latents = deepcopy(self.net), deepcopy(self.latents)
+        return own
 
     def loss(self,
         genotype:Genotype,  # of the space
@@ -70,6 +79,7 @@ class Decision:
     "A network, and how it was come to."
     genotype:Genotype     # its `meta` says by which rule, and after how many questions
     says:tuple[str, ...]  # the reasons, a line each
+    asked:int = 0         # networks that were asked for
 
 
 Rule = Callable[[Asked, int], Decision]  # an answering super-network, and how many networks may be asked for
@@ -161,8 +171,7 @@ def perturb(asked:Asked, budget:int)->Decision:
 @decision_rule
 def perturb_tuned(asked:Asked, budget:int)->Decision:
     "What is missed most stays (Wang et al. 2021), with half an epoch of training after each edge, on a copy."
-    own = Asked(asked.search)
-    own.net, own.latents = deepcopy(asked.net), deepcopy(asked.latents)
+    own = asked.on_a_copy()
     return by_values(own, missed(own, Tuning(own)))
 
 # %% ../../nbs/search/10_decide.ipynb #a946328c
@@ -199,7 +208,7 @@ def measured(
         climb(asked, start, budget)
     best = min(asked.known, key=asked.known.get)
     first = f"{drawn} networks by lot: the best loses {asked.known[starts[0]]:.4f} in the super-network"
-    return Decision(best, (first, f"{asked.n - drawn} single changes: the best loses {asked.known[best]:.4f}"))
+    return Decision(best, (first, f"{asked.n - drawn} single changes: the best loses {asked.known[best]:.4f}"), asked.n)
 
 
 def climb(
@@ -236,7 +245,31 @@ def evolve(
 def evolved(asked:Asked, budget:int)->Decision:
     "The best of a regularised evolution inside the super-network."
     best = evolve(asked, budget)[0]
-    return Decision(best, (f"{asked.n} networks evolved: the best loses {asked.known[best]:.4f} in the super-network",))
+    return Decision(best, (f"{asked.n} networks evolved: the best loses {asked.known[best]:.4f} in the super-network",), asked.n)
+
+# %% ../../nbs/search/10_decide.ipynb #a16prc01
+def practise(
+    asked:Asked,  # with a super-network and latents of its own, which change
+)->None:
+    "Half as many steps as the search made: each batch trains one network by lot, alone."
+    search, net = asked.search, asked.net
+    config, steps = search.config, max(1, search.config.epochs//2)*search.per_epoch
+    rate = 4e-3 if config.optimiser == 'adam' else config.lr
+    optimiser = OPTIMISERS[config.optimiser](net.weight_parameters(), config)
+    net.train()
+    for n in range(steps):
+        set_rate_(optimiser, rate*(1 - n/steps))
+        made = alone(net, draw(asked.rng, asked.space))
+        batch = asked.latents, search.images, search.batches.at(config.epochs + n//search.per_epoch, n % search.per_epoch)
+        with arithmetic(config): glo_step(net, *batch, optimiser, config.z_lr, lambda _, *batch: reconstruction(made, *batch))
+
+
+@decision_rule
+def practised(asked:Asked, budget:int)->Decision:
+    "An evolution, as `evolved`, after the weights have practised to be one network alone."
+    own = asked.on_a_copy(64)
+    practise(own)
+    return evolved(own, budget)
 
 # %% ../../nbs/search/10_decide.ipynb #a15finc1
 @decision_rule
@@ -249,7 +282,8 @@ def finals(asked:Asked, budget:int)->Decision:
     losses = race(asked.search, finalists)
     best = min(losses, key=losses.get)
     place = "alpha's own network" if best == by_alpha else f"number {finalists.index(best)} of those asked for"
-    return Decision(best, (f"{asked.n} networks asked for, {len(finalists)} tried alone", f"first after two epochs alone: {place}"))
+    says = f"{asked.n} networks asked for, {len(finalists)} tried alone", f"first after two epochs alone: {place}"
+    return Decision(best, says, asked.n)
 
 
 def race(
@@ -279,7 +313,6 @@ def decide(
     "One network out of a search."
     if how not in DECISIONS: raise UserError(f"there is no decision {how!r}; there are {', '.join(DECISIONS)}")
     if budget < 1: raise UserError(f"{budget} networks to be asked for: 1 or more")
-    asked = Asked(search)
-    found = DECISIONS[how](asked, budget)
-    g, meta = found.genotype, dict(decide=how) | (dict(asked=asked.n) if asked.n else {})
-    return Decision(Genotype(g.nodes, g.edges, g.space, meta), found.says)
+    found = DECISIONS[how](Asked(search), budget)
+    g, meta = found.genotype, dict(decide=how) | (dict(asked=found.asked) if found.asked else {})
+    return replace(found, genotype=Genotype(g.nodes, g.edges, g.space, meta))
