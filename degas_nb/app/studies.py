@@ -398,3 +398,46 @@ def proxy()->Study:
     good = read_json(files('degas_nb')/'builtin'/'bench'/'good.json')['networks']
     about = "Does a network that reconstructs well make a good generator of a GAN? The same networks, trained by CT-GAN on 10,000 images of CIFAR-10 (as JPEG)."
     return Study('proxy', about, proxy_jobs(lot_numbers(320, 2026)[:96], 24, good[:32]), proxy_page, given=dict(data='cifar10'))
+
+# %% ../../nbs/app/05_studies.ipynb #a16spc01
+def search_leaders(
+    seed:int,                   # of the search
+    on:str,                     # 'given': the images that are given; else a data set
+    data:str,                   # the images that are given
+    **settings:int|float|bool,  # of `SearchConfig`, that differ
+)->dict:
+    "A search, its weights in the end, and what the paper's rule makes of them."
+    return decide_search(seed, ['alpha'], data if on == 'given' else on, **settings)
+
+
+def winners(
+    records:list[dict],  # of a study of searches
+)->str:
+    "For each edge the operation that leads most often, and how its weight compares with an equal share."
+    lines = [['images', 'edge', 'leads most often', 'in', 'its weight, in equal shares']]
+    for name in dict.fromkeys(r['key'].partition('/')[0] for r in records):
+        runs = [r['result']['weights'] for r in records if 'result' in r and r['key'].startswith(name + '/')]
+        for edge in runs[0] if runs else ():
+            leaders = [max(run[edge], key=run[edge].get) for run in runs]
+            first = max(dict.fromkeys(leaders), key=leaders.count)
+            share = mean(run[edge][first]*len(run[edge]) for run in runs)
+            lines.append([name, edge, first, f'{leaders.count(first)} of {len(runs)}', f'{share:.2f}'])
+    return markdown_table(lines)
+
+
+def skips(
+    records:list[dict],  # of a study of searches
+)->str:
+    "How often no operation at all leads on a normal edge."
+    led = [max(ops, key=ops.get) == 'skip_connect' for r in records if 'result' in r for ops in r['result']['weights'].values() if len(ops) > 4]
+    return f"`skip_connect` leads on {sum(led)} of {len(led)} normal edges; chance would give {len(led)/9:.1f}."
+
+
+@declared
+def space()->Study:
+    "The leaders of ten searches of each of two sets of images."
+    about = "Which operation wins where, in searches of 2,000 images of CIFAR-10 (as JPEG) and of as many emoji as there are, and do seeds agree?"
+    jobs = tuple(Job(f'{name}/{seed}', 'degas_nb.app.studies:search_leaders', dict(seed=seed, on=on, width=16, alpha_lr=3e-3))
+                 for seed in range(100, 110) for name, on in (('cifar10', 'given'), ('emoji', 'emoji')))
+    def page(records:list[dict])->str: return '\n\n'.join([agreement(records), skips(records), winners(records)])
+    return Study('space', about, jobs, page, given=dict(data='cifar10'))
