@@ -215,13 +215,14 @@ SETTINGS = dict(
 
 
 def decide_jobs(
-    costly:int,            # seeds on which the two costly rules are tried, too
+    costly:int,            # seeds on which the costly rules are tried, too
     seeds:dict[str, int],  # of each setting, how many
 )->tuple[Job, ...]:
-    "All rules where alpha has the paper's travel, the two costly ones on some seeds; elsewhere those that count."
+    "All rules, the costly ones on some seeds, where alpha has the paper's travel or the teaching rate; elsewhere those that count."
     def job(name, seed):
         usual = ['alpha', 'measured', 'evolved']
-        rules = dict(travel=usual + ['perturb'] + ['finals', 'perturb_tuned']*(seed < costly), paper=['alpha']).get(name, [*usual, 'practised'])
+        more = dict(travel=['perturb'] + ['finals', 'perturb_tuned']*(seed < costly), teaching=['practised']*(seed < 4)).get(name, [])
+        rules = ['alpha'] if name == 'paper' else usual + more
         return Job(f'{name}/{seed}', 'degas_nb.app.studies:decide_search', dict(seed=seed, rules=rules, width=16) | SETTINGS[name])
     return tuple(job(name, seed) for name, n in seeds.items() for seed in range(n))
 
