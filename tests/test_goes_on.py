@@ -247,7 +247,7 @@ def test_advice_for_little_memory_names_flags_that_are_there(monkeypatch, capsys
     def full(self): raise MemoryError
     for name, command in COMMANDS.items():
         monkeypatch.setattr(command, 'run', full)
-        argv = dict(demo=[], search=['--data', 'x', '--out', 'y'], train=['--genotype', 'dcgan', '--data', 'x', '--out', 'y'], sample=['x', '--out', 'y'], draw=['x', '--out', 'y']).get(name, ['x'])
+        argv = dict(demo=[], search=['--data', 'x', '--out', 'y'], train=['--genotype', 'dcgan', '--data', 'x', '--out', 'y'], reconstruct=['--genotype', 'cifar10_paper', '--data', 'x', '--out', 'y'], sample=['x', '--out', 'y'], draw=['x', '--out', 'y']).get(name, ['x'])
         assert degas(name, *argv) == 2
         said = capsys.readouterr().err
         assert 'not enough memory' in said and set(re.findall('--[a-z-]+', said)) <= _flags_of(command), said

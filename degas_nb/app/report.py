@@ -655,7 +655,9 @@ _NETWORK_TEXT = (
 _RECONSTRUCTION_TEXT = (
     'The search has no critic: each training image has its own latent vector, and the super-network learns to reconstruct all of them. '
     'Operations that help here get weight.')
-_ALONE_TEXT = 'One network, without a critic: each training image has its own latent vector, and the network learns to reconstruct all of them.'
+_ALONE_TEXT = (
+    'One network, without a critic: each training image has its own latent vector, '
+    'and the network learns to reconstruct all of them.')
 _GAN_TEXT = (
     'The found generator, trained from scratch against a critic. '
     'The noise is the same in all pictures, so what changes is the network.')
@@ -688,7 +690,7 @@ def _add_search(
     page.add('Losses of the search', _LOSS_TEXT,
              _losses(records, {'mse lap': 'Reconstruction loss, its terms', 'psnr': 'PSNR of each step, dB'}), short='Search losses')
 
-
+# %% ../../nbs/app/01_report.ipynb #a16rcc03
 def _add_reconstruction(
     page:Report,    # gets the sections
     run:RunFolder,  # of one network alone

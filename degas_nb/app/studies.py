@@ -351,14 +351,15 @@ def with_interval(
     drawn = sorted(r for r in (rho(rng.choices(pairs, k=len(pairs))) for _ in range(draws)) if r == r)
     return f'{rho(pairs):.2f} ({drawn[len(drawn)//40]:.2f} to {drawn[-1 - len(drawn)//40]:.2f})'
 
-
+# %% ../../nbs/app/05_studies.ipynb #a16stc05
 def proxy_page(
     records:list[dict],  # of the study
 )->str:
     "The distances, how well they agree with each other, and how well a loss or an early distance foresees them."
     found = {}
     for r in records:
-        if 'result' in r and isinstance(r['args']['network'], int): found.setdefault(r['args']['network'], {})[r['args']['seed']] = r['result']
+        network, seed = r['args']['network'], r['args']['seed']
+        if 'result' in r and isinstance(network, int): found.setdefault(network, {})[seed] = r['result']
     columns = dict(best=lambda f: min(x['distance'] for x in f), median=lambda f: median(x['distance'] for x in f),
                    worst=lambda f: max(x['distance'] for x in f), seconds_each=lambda f: mean(_each(records, 'cpu')))
     parts = [table(records, lambda r: r['key'].partition('/')[0], **columns), agreement_of_distances(found), foreseen(found)]
@@ -388,7 +389,8 @@ def foreseen(
     params = {n: next(iter(runs.values()))['params'] for n, runs in found.items()}
     better = sorted(loss, key=loss.get)[:len(loss)//2]
     lines = [['foreseen by', 'networks', 'rho with the distance (95 %)']]
-    for name, by, of in (('loss after GLO', loss, list(loss)), ('loss after GLO, better half', loss, better), ('number of parameters', params, list(found))):
+    rows = ('loss after GLO', loss, list(loss)), ('the same, its better half', loss, better), ('number of parameters', params, list(found))
+    for name, by, of in rows:
         lines.append([name, len(of), with_interval([(by[n], distance[n]) for n in of])])
     return markdown_table(lines)
 
@@ -397,7 +399,8 @@ def foreseen(
 def proxy()->Study:
     "10,000 images of CIFAR-10: networks trained by a critic."
     good = read_json(files('degas_nb')/'builtin'/'bench'/'good.json')['networks']
-    about = "Does a network that reconstructs well make a good generator of a GAN? The same networks, trained by CT-GAN on 10,000 images of CIFAR-10 (as JPEG)."
+    about = ("Does a network that reconstructs well make a good generator of a GAN? The same networks, trained by CT-GAN "
+             "on 10,000 images of CIFAR-10 (as JPEG).")
     return Study('proxy', about, proxy_jobs(lot_numbers(320, 2026)[:96], 24, good[:32]), proxy_page, given=dict(data='cifar10'))
 
 # %% ../../nbs/app/05_studies.ipynb #a16spc01
@@ -430,14 +433,15 @@ def skips(
     records:list[dict],  # of a study of searches
 )->str:
     "How often no operation at all leads on a normal edge."
-    led = [max(ops, key=ops.get) == 'skip_connect' for r in records if 'result' in r for ops in r['result']['weights'].values() if len(ops) > 4]
+    normal = [ops for r in records if 'result' in r for ops in r['result']['weights'].values() if 'skip_connect' in ops]
+    led = [max(ops, key=ops.get) == 'skip_connect' for ops in normal]
     return f"`skip_connect` leads on {sum(led)} of {len(led)} normal edges; chance would give {len(led)/9:.1f}."
 
 
 @declared
 def space()->Study:
     "The leaders of ten searches of each of two sets of images."
-    about = "Which operation wins where, in searches of 2,000 images of CIFAR-10 (as JPEG) and of as many emoji as there are, and do seeds agree?"
+    about = "Which operation wins where, in searches of 2,000 images of CIFAR-10 (as JPEG) and of all emoji, and do seeds agree?"
     jobs = tuple(Job(f'{name}/{seed}', 'degas_nb.app.studies:search_leaders', dict(seed=seed, on=on, width=16, alpha_lr=3e-3))
                  for seed in range(100, 110) for name, on in (('cifar10', 'given'), ('emoji', 'emoji')))
     def page(records:list[dict])->str: return '\n\n'.join([agreement(records), skips(records), winners(records)])

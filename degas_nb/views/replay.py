@@ -334,7 +334,8 @@ def how_to_go_on(
     "From which step a run that broke off goes on, and with which command."
     try: start = f"from step {run.load_checkpoint()['step']}, its last checkpoint"
     except (UserError, KeyError): start = 'from the beginning, as it has no checkpoint'
-    return f"To go on {start}:  degas {dict(search='search', gan='train', reconstruction='reconstruct')[run.kind]} --resume --out {shlex.quote(str(run.path))}"
+    command = dict(search='search', gan='train', reconstruction='reconstruct')[run.kind]
+    return f"To go on {start}:  degas {command} --resume --out {shlex.quote(str(run.path))}"
 
 
 def newest_pictures(
