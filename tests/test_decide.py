@@ -136,3 +136,17 @@ def test_asking_beats_alpha_in_the_table():
         for rule, found in r['result']['rules'].items(): losses.setdefault((r['key'].split('/')[0], rule), []).append(found['loss'])
     means = {key: sum(v)/len(v) for key, v in losses.items() if len(v) >= 8}
     assert means['teaching', 'measured'] == min(means.values()) < means['teaching', 'alpha'], means
+
+
+def test_readme_counts_as_the_tables_do():
+    "How many of ten searches found a network below the 5th percentile, or better than the best of fifty, is read from the pages."
+    words = 'none one two three four five six seven eight nine ten'.split()
+    def row(study, rule):
+        cells = next(line.split(' | ') for line in (STUDIES_HERE/study/'README.md').read_text().splitlines() if line.startswith(f'| teaching | {rule} |'))
+        return int(cells[2]), *(words[int(cell.split()[0])] for cell in cells[4:6])
+    (n, asked, _), (_, by_alpha, _) = row('decide', 'measured'), row('decide', 'alpha')
+    (m, there, won), (_, there_by_alpha, won_by_alpha) = row('decide-emoji', 'measured'), row('decide-emoji', 'alpha')
+    readme = (STUDIES_HERE.parent/'README.md').read_text()
+    assert n == m == 10 and there == there_by_alpha
+    assert f'{asked} found a network that reconstructs better, trained alone, than 95 % of 320 drawn by lot; decided by alpha, {by_alpha} did' in readme
+    assert f'On emoji {there} of ten did either way; asked for, {won} beat the best of fifty by lot, by alpha {won_by_alpha}' in readme
