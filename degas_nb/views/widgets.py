@@ -23,7 +23,7 @@ import traitlets
 from IPython import get_ipython
 from IPython.display import HTML, display
 
-from ..ground.errors import UserError
+from ..ground.errors import UserError, printable
 
 # %% ../../nbs/views/01_widgets.ipynb #afad21ed
 class Curve:
@@ -164,13 +164,13 @@ def draw_edge(
     "One edge: its name, and a bar for each op."
     from matplotlib.patches import Rectangle
     best, left, width = best_op(weights), x + 88, COLUMN - 142
-    ax.text(x, y + 11, edge, fontsize=7.6, weight='bold', family='monospace', color=INK)
+    ax.text(x, y + 11, printable(edge, 60), parse_math=False, fontsize=7.6, weight='bold', family='monospace', color=INK)
     for i, (op, w) in enumerate(weights.items()):
         top, known, first = y + 18 + ROW * i, np.isfinite(w), op == best
         style = dict(fontsize=6.6, va='center', color=INK if first else SOFT, weight='bold' if first else 'normal')
         ax.add_patch(Rectangle((left, top), width, 9, color=TRACK, lw=0))
         if known: ax.add_patch(Rectangle((left, top), width * min(1, max(0, w) / limit), 9, color=BEST if first else REST, lw=0))
-        ax.text(x, top + 4.5, op, **style)
+        ax.text(x, top + 4.5, printable(op, 60), parse_math=False, **style)
         ax.text(left + width + 31, top + 4.5, f'{w:.2f}' if known else 'nan', ha='right', **style)
     mark = left + width / len(weights) / limit
     ax.plot([mark, mark], [y + 17, y + 17 + ROW * len(weights) - 3], lw=.6, color=INK, alpha=.6)
@@ -211,7 +211,8 @@ def draw_curves(
     for i, (name, y) in enumerate(zip(points, _spread(at, .11))):
         ax.plot([1.03, 1.1], [y, y], color=LINES[i % 6], ls=DASHES[i % 6], lw=1.3, transform=ax.transAxes, clip_on=False)
         value = curves[name].last[1]
-        ax.text(1.13, y, f'{name} {value:.3g}', fontsize=6.8, va='center', color=INK, transform=ax.transAxes)
+        said = f'{printable(name, 60)} {value:.3g}'
+        ax.text(1.13, y, said, parse_math=False, fontsize=6.8, va='center', color=INK, transform=ax.transAxes)
 
 # %% ../../nbs/views/01_widgets.ipynb #a37ffee6
 def _draw_side(fig, board:Board, place:tuple[int, int, int]):
