@@ -106,7 +106,7 @@ WRONG = {
     'latents of none': (lambda: Latents(0, 8, 'random'), '0 latents'),
     'latents of no size': (lambda: Latents(4, 0, 'random'), '4 latents of 0'),
     'latents without images': (lambda: Latents(4, 8), 'needs the 4 images'),
-    'start of no images': (lambda: pca_init(None, 8), 'needs images'),
+    'start of no images': (lambda: pca_init(None, 8), 'must be an Images or a Tensor'),
     'start of empty images': (lambda: pca_init(torch.zeros(0, 3, 8, 8, dtype=torch.uint8), 8), 'one or more'),
 }
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from tyro.conf import Positional
 
-from ..ground.errors import UserError, printable
+from ..ground.errors import UserError, checked, printable
 from ..ground.show import in_markdown
 from ..ground.folders import RunFolder, write_json
 from ..ground.runs import checked_fields
@@ -85,10 +85,12 @@ except UserError as e:
 shown"""
 
 # %% ../../nbs/app/04_page.ipynb #ce0dc88e
+@checked()
 def dashboard_page(
-    folder:Path,  # of a run of any kind; in full, because a kernel may be somewhere else
-)->dict:          # a notebook, as JSON
+    folder:Path|str,  # of a run of any kind; in full, because a kernel may be somewhere else
+)->dict:              # a notebook, as JSON
     "What the browser shows: the run as it is now, and of a search also how it came there; or why there is nothing to show."
+    folder = Path(folder)
     try: cells = _run_cells(_watchable(folder))
     except UserError as e:
         why = str(e) if folder.is_dir() else f'{folder} is gone'
@@ -180,7 +182,8 @@ def _in_a_line(
 # %% ../../nbs/app/04_page.ipynb #f6df21af
 _POLICY = '; '.join((  # Voila's page has scripts within it, widgets are imported from blobs
     "default-src 'self'", "script-src 'self' 'unsafe-inline' blob:", "style-src 'self' 'unsafe-inline'",
-    "img-src 'self' data: blob:", "font-src 'self' data:", "object-src 'none'", "base-uri 'self'", "form-action 'self'", "frame-ancestors 'self'"))
+    "img-src 'self' data: blob:", "font-src 'self' data:", "object-src 'none'", "base-uri 'self'", "form-action 'self'",
+    "frame-ancestors 'self'"))
 
 
 def serve(

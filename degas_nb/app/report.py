@@ -19,8 +19,8 @@ from pathlib import Path
 
 from ..judge.bench import DATA, rank
 from ..space.genotype import Genotype, svg
-from ..ground.folders import RunFolder, atomic_write, read_json
-from ..ground.errors import UserError, printable, user_path
+from ..ground.folders import RunFolder, atomic_write, read_json, room_for
+from ..ground.errors import UserError, checked, printable, user_path
 from ..ground.show import in_html
 from ..views.widgets import best_op, static_text
 
@@ -76,6 +76,7 @@ def _number(
     return f'{value:,.0f}' if abs(value) >= 1000 else f'{value:.4g}'
 
 
+@checked()
 def card(
     label:str,     # what was measured
     value:object,  # the number
@@ -83,7 +84,7 @@ def card(
     unit:str='',
 )->Html:
     "One headline number."
-    if not terms: raise ValueError(f'{label} needs its conditions')
+    if not terms: raise UserError(f'{label} needs its conditions')
     return tag('li', tag('div', label, cls='label'), tag('div', _number(value), ' ', tag('small', unit), cls='value'),
                tag('div', terms, cls='terms'))
 
@@ -227,6 +228,7 @@ def _chart_range(
     return (low - pad, high + pad), False
 
 
+@checked()
 def line_chart(
     series:dict[str, tuple[list, list]],  # {name: (steps, values)}
     title:str,                            # what a screen reader says
@@ -316,6 +318,7 @@ def _leader(
     return f'{printable(best, 100)} {now[best]:.2f}' if best else 'no leader'
 
 
+@checked()
 def alpha_chart(
     records:list[dict],  # lines of trace.jsonl
 )->Html:
@@ -363,6 +366,7 @@ def _slug(
 # %% ../../nbs/app/01_report.ipynb #53ceca91
 class Report:
     "A page in the making: title, cards, sections; `write` makes one HTML file of it."
+    @checked()
     def __init__(self,
         title:str,
         lead:object='',  # one sentence under it
@@ -383,7 +387,7 @@ class Report:
         "The whole page."
         script = static_text('report.js')
         known = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-        policy = f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{known}'; base-uri 'none'; form-action 'none'"
+        policy = f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{known}'; base-uri 'none'"
         head = _join([tag('meta', charset='utf-8'), tag('meta', name='viewport', content='width=device-width, initial-scale=1'),
                      tag('meta', http_equiv='Content-Security-Policy', content=policy),
                      tag('meta', name='color-scheme', content='light dark'),
@@ -398,12 +402,14 @@ class Report:
                                                   cls='dg-report'), lang='en')
         return '<!doctype html>\n' + page + '\n'
 
+    @checked()
     def write(self,
         out:Path|str,  # file to write
     )->Path:
         "Write the page, atomically."
         out = user_path(out)
-        out.parent.mkdir(parents=True, exist_ok=True)
+        with room_for(out): out.parent.mkdir(parents=True, exist_ok=True)
+        if out.is_dir(): raise UserError(f"{out} is a folder: name a file that ends in .html")
         atomic_write(out, self.html().encode('utf-8'))
         return out
 
@@ -712,6 +718,7 @@ def _add_origin(
     page.add('Environment', 'Where this report was written.', _table([_environment()]), _settings(runs))
 
 
+@checked()
 def run_report(
     run_dir:Path|str,           # a search or GAN run folder
     out:Path|str|None=None,     # default: report.html in it
@@ -728,6 +735,7 @@ def run_report(
     return page.write(out or run.path / 'report.html')
 
 
+@checked()
 def demo_report(
     search_dir:Path|str,        # run folder of the search
     gan_dir:Path|str,           # run folder of the GAN training; may be missing
@@ -777,6 +785,7 @@ def _toy_grid(
     return Image.fromarray((255 * np.concatenate(rows)).astype('uint8'))
 
 
+@checked()
 def toy_runs(
     folder:Path|str,   # two run folders are made in it
 )->tuple[Path, Path]:  # search, gan

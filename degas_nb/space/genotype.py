@@ -475,7 +475,8 @@ def svg(
            'orient="auto"><path d="M0 0L8 4L0 8z" fill="#555"/></marker></defs>')
     return (f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {wide} {y + 30}" width="{wide}" '
             f'style="max-width:100%;height:auto" font-family="Helvetica,Arial,sans-serif" role="img" '
-            f'aria-label="{in_html("; ".join(g.sums()), 10_000)}"><rect width="100%" height="100%" fill="#fff"/>{tip}{"".join(parts)}</svg>')
+            f'aria-label="{in_html("; ".join(g.sums()), 10_000)}"><rect width="100%" height="100%" fill="#fff"/>{tip}'
+            f'{"".join(parts)}</svg>')
 
 # %% ../../nbs/space/02_genotype.ipynb #c099bddd
 @checked()

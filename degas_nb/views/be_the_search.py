@@ -13,10 +13,11 @@ import numpy as np
 import traitlets
 from IPython.display import display
 
-from ..ground.errors import UserError, printable
+from ..ground.errors import UserError, checked, printable
 from .widgets import BEST, INK, NO_CONTROLS, REST, SOFT, _say_below, small_png, static_text
 
 # %% ../../nbs/views/07_be_the_search.ipynb #19ad94ef
+@checked()
 def predicted(
     game:dict,            # see the lesson
     kept:dict[str, str],  # edge -> operation, for the edges that are kept
@@ -79,6 +80,7 @@ class BeTheSearch(anywidget.AnyWidget):
     kept = traitlets.Dict().tag(sync=True)   # edge -> operation
     me = traitlets.Unicode().tag(sync=True)  # its id, as of a `LiveView`
 
+    @checked()
     def __init__(self,
         game:dict,            # the table of a game
         kept:dict[str, str],  # edge -> operation, where the hand begins

@@ -19,7 +19,7 @@ import traitlets
 from IPython import get_ipython
 from IPython.display import display
 
-from ..ground.errors import UserError, printable
+from ..ground.errors import UserError, checked, printable
 
 from ..ground.show import op_colour
 from .widgets import (COLUMN, HEAD, INK, REST, ROW, SOFT, Board, Curve, LiveView, as_picture, bar_columns, best_op,
@@ -58,6 +58,7 @@ class Heat(Curve):
         return [x for x, _ in kept], np.where(known, (127*(1 + scaled.clip(-1, 1))).round(), 255).astype(np.uint8)
 
 # %% ../../nbs/views/04_dashboard.ipynb #914ea63d
+@checked()
 def best_of_each(
     weights:dict,  # {edge: {op: weight}}
 )->list[dict]:     # edge, op, node, stage, says; edges without a winner are left out
@@ -142,6 +143,7 @@ class Desk(Board):
     change:str = ''                               # the newest of them, in words
     sides:dict = field(default_factory=dict)      # {node: text below its name}
 
+    @checked()
     def add(
         self,
         step:int,                                    # step number of the run
@@ -242,8 +244,9 @@ def _draw_heat(fig, ax, desk:Desk, place:tuple, size:tuple):
     panel.imshow(_heat_colours(np.concatenate(image[:-1])), aspect='auto', interpolation='nearest', extent=(0, 1, y - 1, 0))
     panel.axis('off')
     for edge, middle, best, at in marks:
-        panel.text(-.02, middle, printable(edge, 60), fontsize=6.3, ha='right', va='center', family='monospace', color=SOFT, parse_math=False)
-        if best: panel.text(1.02, at, printable(best, 60), fontsize=6.3, va='center', color=INK, parse_math=False)
+        small = dict(fontsize=6.3, va='center', parse_math=False)
+        panel.text(-.02, middle, printable(edge, 60), ha='right', family='monospace', color=SOFT, **small)
+        if best: panel.text(1.02, at, printable(best, 60), color=INK, **small)
     panel.text(0, y + .5, f'step {steps[0]}', fontsize=6.3, va='top', color=SOFT)
     panel.text(1, y + .5, f'{steps[-1]}', fontsize=6.3, ha='right', va='top', color=SOFT)
     legend = f'blue: up to {desk.heat.most} equal shares, orange: down to 1/{desk.heat.most}'
@@ -287,6 +290,7 @@ def _draw_losses(fig, ax, desk:Desk, place:tuple, size:tuple):
     draw_curves(_axes(fig, place, size), desk.curves)
 
 # %% ../../nbs/views/04_dashboard.ipynb #bd301902
+@checked()
 def desk_picture(
     desk:Desk,
     scale:float=1.5,               # pixels of the PNG for each pixel of the drawing; fewer where it would be wider than 3,000
@@ -477,6 +481,7 @@ class DeskView(LiveView):
 # %% ../../nbs/views/04_dashboard.ipynb #9bc686e8
 class Dashboard(DeskView):
     "Network, bars, weights over time, pictures and losses of a run, with buttons."
+    @checked()
     def __init__(
         self,
         decide:Callable[[dict], list]|None=None,  # {edge: {op: weight}} -> decisions with `edge`, `op`; None: each edge's best op

@@ -14,7 +14,7 @@ import numpy as np
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from ..ground.errors import UserError
+from ..ground.errors import UserError, checked
 from ..ground.show import in_plotly
 from .widgets import BEST, INK, QUIET, SOFT, Explorer
 
@@ -145,6 +145,7 @@ def finite_mixture(
     return state
 
 # %% ../../nbs/views/02_explore.ipynb #5372be9c
+@checked()
 def explore_mixture(
     mix:Callable[[np.ndarray], Mixture],  # alpha (n_ops,) -> what the mixture is and does there
     ops:list[str],                        # their names
@@ -227,6 +228,7 @@ def draw_pyramid(
     return seen + f"without {', '.join(removed)} the pyramid distance is {total:.4f}, {most}"
 
 # %% ../../nbs/views/02_explore.ipynb #dfa6797b
+@checked()
 def explore_pyramid(
     picture:np.ndarray,                       # (h, h, 3) floats in [-1, 1]
     pyramid:Callable[[np.ndarray], Levels],   # picture -> its levels
@@ -417,6 +419,7 @@ class Story:
         if moved and self.at: self.choice.value = decisions[self.at - 1]['edge']
 
 # %% ../../nbs/views/02_explore.ipynb #e8b9431b
+@checked()
 def explore_prune(
     sides:dict[str, int],                       # node -> side of its map, in order
     alpha:EdgeValues,                           # raw numbers to begin with, for every edge
@@ -465,6 +468,7 @@ def read_table(
     except RecursionError: raise UserError('brackets within brackets, too many of them') from None
 
 # %% ../../nbs/views/02_explore.ipynb #f657f531
+@checked()
 def edit_genotype(
     value:dict,                                # the JSON value of a genotype, to begin with
     draw:Callable[[object], tuple[str, str]],  # JSON value -> (an SVG element, a sentence); raises `UserError` for one that is no genotype

@@ -26,7 +26,7 @@ from IPython.display import display
 from .dashboard import Dashboard, best_of_each
 from .live import Background, end_former
 from ..ground.folders import RunFolder
-from ..ground.errors import UserError, printable
+from ..ground.errors import UserError, checked, printable
 from ..ground.show import in_html, in_plotly
 from .widgets import BEST, LINES, REST, SOFT, Curve, Explorer, static_text
 
@@ -204,6 +204,7 @@ def loss_lines(
     return traces
 
 # %% ../../nbs/views/06_replay.ipynb #18e6548b
+@checked()
 def replay(
     folder:Path|str,                          # of a search
     max_frames:int=60,                        # moments at most; fewer when the figure would be too large
@@ -267,6 +268,7 @@ def player(
     return Explorer(bare, dict(step=slider), follow, [slider, Play(slider), *below], figure)
 
 # %% ../../nbs/views/06_replay.ipynb #b5785a89
+@checked()
 def scrub(
     folder:Path|str,                          # of a search
     max_frames:int=60,                        # moments at most
@@ -427,6 +429,7 @@ def how_it_goes(
     return 'resting', f'no process works on this run: it rests at step {it.n}{of_all}. {how_to_go_on(it.run)}'
 
 # %% ../../nbs/views/06_replay.ipynb #48972646
+@checked(every=0)
 def watch(
     folder:Path|str,                # of a run that goes on elsewhere, or has ended
     dashboard:Dashboard|None=None,  # shows it; None: a new one

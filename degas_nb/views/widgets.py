@@ -23,11 +23,12 @@ import traitlets
 from IPython import get_ipython
 from IPython.display import HTML, display
 
-from ..ground.errors import UserError, printable
+from ..ground.errors import UserError, checked, printable
 
 # %% ../../nbs/views/01_widgets.ipynb #afad21ed
 class Curve:
     "A series of points that stays short: when full it keeps every second one."
+    @checked(limit=2)
     def __init__(
         self,
         limit:int=400,  # points at most; about one a pixel
@@ -57,6 +58,7 @@ class Curve:
         return np.array(self.pairs(), dtype=np.float32).reshape(-1, 2).T
 
 # %% ../../nbs/views/01_widgets.ipynb #b5981c91
+@checked()
 def best_op(
     weights:dict[str, float],  # op -> weight; NaN loses against any number
 )->str|None:                   # None when there is no number, or all are equal
@@ -72,7 +74,7 @@ def as_picture(
     "Check a picture before it is sent."
     pixels = np.ascontiguousarray(samples)
     if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3:
-        raise ValueError(f'samples must be a uint8 array (h, w, 3), not {pixels.dtype} {pixels.shape}')
+        raise UserError(f'samples must be a uint8 array (h, w, 3), not {pixels.dtype} {pixels.shape}')
     return pixels
 
 # %% ../../nbs/views/01_widgets.ipynb #8e7b1513
@@ -85,6 +87,7 @@ class Board:
     samples:np.ndarray|None = None             # uint8 (h, w, 3)
     limit:float = .25                          # weight of a full bar; grows in quarters, never shrinks, so frames compare
 
+    @checked()
     def push(
         self,
         step:int,               # step number of the loop
@@ -365,6 +368,7 @@ class AlphaView(LiveView):
     _esm = static_text('panels.js', 'alpha_view.js')
     _css = static_text('live.css')
 
+    @checked()
     def push(
         self,
         step:int,               # step number of the loop
