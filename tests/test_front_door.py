@@ -79,6 +79,7 @@ class Press:
     def find_spec(self, name, path=None, target=None):
         if name == 'torch': signal.raise_signal(signal.SIGINT)
 sys.meta_path.insert(0, Press())
+signal.signal(signal.SIGINT, signal.default_int_handler)   # what runs in a shell's background is started with Ctrl-C ignored
 import degas_nb
 degas_nb.command_line()"""
     done = subprocess.run([sys.executable, '-c', code, 'search'], capture_output=True, text=True)
