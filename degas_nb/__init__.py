@@ -37,6 +37,20 @@ def __getattr__(name:str)->object:
     return value
 
 
+def command_line()->None:
+    "What `degas` is in a shell: Ctrl-C is a line, also in the seconds in which torch is imported."
+    import os
+    import signal
+    def stopped(*_:object)->None:
+        try: os.write(2, b'degas: stopped\n')
+        finally: os._exit(130)
+    before = signal.getsignal(signal.SIGINT)
+    if before != signal.SIG_IGN: signal.signal(signal.SIGINT, stopped)
+    from .app.main import main
+    signal.signal(signal.SIGINT, before)
+    main()
+
+
 def __dir__()->list[str]: return sorted({*globals(), *__all__})
 
 
@@ -80,7 +94,7 @@ class _Moved:
         module.__getattr__ = _moved(old, _WERE[old])
 
     def get_code(self, name:str)->object:  # python -m degas_nb.cli
-        return compile('from degas_nb.app.main import main; main()', name, 'exec')
+        return compile('from degas_nb import command_line; command_line()', name, 'exec')
 
 
 class _Door(ModuleType):

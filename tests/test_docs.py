@@ -117,6 +117,15 @@ def test_pictures_fit_and_widgets_left_one(site, pages):
     assert all(a['src'] for page in pages.values() for a in page.pictures)
 
 
+def test_every_promise_names_tests_that_are_there():
+    "And every row of the page names one."
+    text = ''.join(''.join(c['source']) for c in json.loads((ROOT / 'nbs/guides/promises.ipynb').read_text())['cells'] if c['cell_type'] == 'markdown')
+    rows = [row for row in text.splitlines() if row.startswith('| ') and '::' in row]
+    assert len(rows) > 15 and all(re.search(r'`tests/test_\w+\.py::test_\w+`', row) for row in rows)
+    for file, name in re.findall(r'`tests/(\w+\.py)::(\w+)`', text):
+        assert re.search(rf'^def {name}\(', (ROOT / 'tests' / file).read_text(), re.M), f'{file} has no {name}'
+
+
 def test_the_sidebar_in_quarto_yml_is_fresh():
     config = yaml.safe_load((ROOT / '_quarto.yml').read_text())
     assert config['website']['sidebar']['contents'] == docs.sidebar(docs.notebooks()), 'run tools/docs.py --sidebar'

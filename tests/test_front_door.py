@@ -71,3 +71,16 @@ def test_the_old_command_line_still_runs():
 def test_a_module_that_never_was_is_not_found():
     with pytest.raises(ModuleNotFoundError): import_module('degas_nb.nothing')
     with pytest.raises(ModuleNotFoundError): import_module('degas_nb.search.data')
+
+
+def test_ctrl_c_while_torch_is_imported_is_one_line():
+    code = """import signal, sys
+class Press:
+    def find_spec(self, name, path=None, target=None):
+        if name == 'torch': signal.raise_signal(signal.SIGINT)
+sys.meta_path.insert(0, Press())
+signal.signal(signal.SIGINT, signal.default_int_handler)   # what runs in a shell's background is started with Ctrl-C ignored
+import degas_nb
+degas_nb.command_line()"""
+    done = subprocess.run([sys.executable, '-c', code, 'search'], capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (130, '', 'degas: stopped\n')

@@ -215,7 +215,7 @@ def test_the_old_order_of_arguments_warns_and_works(tmp_path):
     assert_same(then, GANTraining.continued(images, config, tmp_path/'run'))
     with pytest.warns(DeprecationWarning, match='`generator` is called `rng`'): old = now.sample(3, generator=torch.Generator().manual_seed(1))
     assert torch.equal(old, now.sample(3, torch.Generator().manual_seed(1))) and torch.equal(now.sample(3), now.sample(3))
-    with pytest.raises(UserError, match='images as load'): GANTraining.from_config(images.pixels, config, spec)
+    with pytest.raises(UserError, match='must be an Images'): GANTraining.from_config(images.pixels, config, spec)
 
 
 def test_bad_input(tmp_path):

@@ -30,11 +30,11 @@ def pairs(*edges, nodes='abc'): return SearchSpace('s', list(nodes), [SpaceEdge(
 
 WRONG = {
     'op unknown': (lambda: build_op('conv_9', 4), 'conv_9'),
-    'op no name': (lambda: build_op(['conv_1'], 4), 'no operation'),
-    'op none': (lambda: build_op(None, 4), 'no operation None'),
+    'op no name': (lambda: build_op(['conv_1'], 4), 'must be text'),
+    'op none': (lambda: build_op(None, 4), 'must be text'),
     'scale 3': (lambda: build_op('up_conv_3', 4, scale=3), 'cannot enlarge 3 times'),
     'scale 1 of an up op': (lambda: build_op('deconv_6', 4), 'cannot enlarge 1 times'),
-    'scale a float': (lambda: build_op('deconv_6', 4, scale=2.), 'cannot enlarge 2.0'),
+    'scale a float': (lambda: build_op('deconv_6', 4, scale=2.), 'must be a whole number'),
     'even kernel': (lambda: Conv(4, 2), 'side 2'),
     'odd brush': (lambda: Deconv(4, 3, 2), 'side 3'),
     'even kernel behind repetition': (lambda: UpConv(4, 4), 'side 4'),
@@ -106,7 +106,7 @@ WRONG = {
     'latents of none': (lambda: Latents(0, 8, 'random'), '0 latents'),
     'latents of no size': (lambda: Latents(4, 0, 'random'), '4 latents of 0'),
     'latents without images': (lambda: Latents(4, 8), 'needs the 4 images'),
-    'start of no images': (lambda: pca_init(None, 8), 'needs images'),
+    'start of no images': (lambda: pca_init(None, 8), 'must be an Images or a Tensor'),
     'start of empty images': (lambda: pca_init(torch.zeros(0, 3, 8, 8, dtype=torch.uint8), 8), 'one or more'),
 }
 

@@ -29,6 +29,7 @@ from degas_nb.app.page import dashboard_page, _free_port, _in_a_line, _page_kern
 from degas_nb.gan.training import GANConfig
 from degas_nb.ground.folders import RunFolder
 from degas_nb.search.alternating import SearchConfig
+from hostile import HOSTILE, spoil
 from lab import FAINT, ROOT, Watched, shoot
 
 TINY = '--limit 96 --batch-size 32 --width 4 --z-dim 16 --epochs 4'.split()
@@ -371,3 +372,27 @@ def test_the_page_of_a_training_has_nothing_to_replay(searched, tmp_path):
     source = lambda run: ' '.join(c['source'] for c in dashboard_page(run.path)['cells'])
     training = RunFolder.create(tmp_path / 'gan', 'gan', GANConfig().to_dict(), dict(name='emoji'))
     assert 'scrub(' in source(RunFolder.open(searched)) and 'scrub(' not in source(training) and 'watch(' in source(training)
+
+
+@pytest.mark.timeout(180)
+def test_names_on_the_page_are_text(searched, serve, browser, tmp_path):
+    "Whatever a run calls its images, operations and losses: nothing on the page runs, leads or asks outside; and no script from outside could."
+    run = shutil.copytree(searched, tmp_path / 'run' / '![i](http:%2f%2fevil.example%2fx.png) <b>$x$')
+    spoil(run, ''.join(HOSTILE[k] for k in ('markdown', 'html', 'formula', 'links', 'control', 'direction')))
+    served = serve(run)
+    seen = open_page(browser, served)
+    seen.page.on('dialog', lambda d: (seen.errors.append(f'dialog: {d.message}'), d.dismiss()))
+    until(seen, 'step', '12')
+    seen.page.locator('.js-plotly-plot .barlayer .bars').first.wait_for(timeout=30_000)
+    seen.page.wait_for_timeout(500)
+    assert seen.page.locator('h1').text_content() == run.name
+    assert '[click](javascript:alert(6))' in seen.page.locator('#rendered_cells p').first.text_content()
+    leads = seen.page.eval_on_selector_all('#rendered_cells a, #rendered_cells img', 'es => es.map(e => e.getAttribute("href") || e.getAttribute("xlink:href") || e.getAttribute("src"))')
+    assert all(lead.startswith(('data:image/', 'blob:')) for lead in leads if lead), leads
+    seen.was_quiet()
+    refused = seen.page.evaluate('''() => new Promise(done => {
+        document.addEventListener("securitypolicyviolation", e => done(e.blockedURI));
+        const script = document.createElement("script");
+        script.src = "http://evil.example/x.js"; document.head.append(script); })''')
+    assert refused.startswith('http://evil.example/')
+    assert "frame-ancestors 'self'" in urllib.request.urlopen(f'{served.base}/login').headers['Content-Security-Policy']

@@ -7,7 +7,7 @@ __all__ = ['SearchCommand', 'run_search', 'PruneCommand', 'DrawCommand', 'TrainC
            'run_reconstruction', 'SampleCommand', 'ScoreCommand', 'score_run', 'DemoCommand']
 
 # %% ../../nbs/app/03_commands.ipynb #a2038a5d
-import io, json, os, shutil, sys
+import io, json, os, re, shlex, shutil, sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from functools import cache
@@ -21,7 +21,7 @@ from tyro import MISSING
 from tyro.conf import Positional, arg
 
 from ..ground.data import DATASETS, Images, path_source
-from ..ground.errors import UserError
+from ..ground.errors import UserError, checked, printable
 from ..ground.ranks import Ranks, find_device
 from ..ground.folders import RunFolder, atomic_write, check_free, read_json, room_for, write_json
 from ..ground.runs import check_least, differences
@@ -494,7 +494,7 @@ class SampleCommand:
         (generator, _), rng = _trained(run, device), torch.Generator().manual_seed(self.seed)
         fake, labels = _draw_classes(generator, self.n, rng, only, self.norms)
         if grid: _write_to(self.out, _png(image_grid(fake)))
-        else: _write_images(fake, self.out, None if labels is None else [run.data['classes'][i] for i in labels.tolist()])
+        else: _write_images(fake, self.out, None if labels is None else _class_names(run, labels))
         print(self.out)
 
 
@@ -531,6 +531,16 @@ def _class_number(
     return classes.index(label)
 
 
+def _class_names(
+    run:RunFolder,  # of a GAN
+    labels:Tensor,  # (n,) drawn
+)->list[str]:       # (n,)
+    "What the classes of drawn images are called; by their numbers where config.json doesn't say."
+    names = run.data.get('classes')
+    known = names if isinstance(names, list) and all(isinstance(name, str) for name in names) else []
+    return [known[i] if i < len(known) else f'class {i}' for i in labels.tolist()]
+
+
 def _trained(
     run:RunFolder,      # of a GAN
     device:str='cpu',   # where it will draw
@@ -557,9 +567,17 @@ def _write_images(
     "One PNG an image, in a folder of its class if it has one."
     _check_empty(folder)
     for i, image in enumerate(pixels):
-        place = folder/classes[i].replace('/', '-') if classes else folder
+        place = folder/_folder_name(classes[i]) if classes else folder
         with room_for(place): place.mkdir(parents=True, exist_ok=True)
         atomic_write(place/f'{i:06d}.png', _png(image_grid(image[None], pad=0)))
+
+
+def _folder_name(
+    name:str,  # of a class, as the run's config.json has it
+)->str:
+    "A class as the name of one folder: no path, and not the folder above."
+    plain = re.sub(r'[/\\]', '-', printable(name, 60))
+    return plain if plain.strip('. ') else f'class {plain}'.strip()
 
 
 def _check_empty(
@@ -748,6 +766,7 @@ def _keep_statistics(
     describe_images(real, extractor).stats.save(asked.save_real_stats, **about)
 
 # %% ../../nbs/app/03_commands.ipynb #76ff38c4
+@checked(n=10)
 def score_run(
     generator:object,        # trained, or not yet
     step:int,                # of its training
@@ -879,11 +898,11 @@ def _by_hand(
     demo:DemoCommand,  # done
 )->list[str]:
     "The same with the other commands."
-    return [f"degas search --data {demo.data} --epochs {demo.epochs} --seed {demo.seed} --out {demo.out}/search",
-            f"degas prune {demo.out}/search",
-            f"degas train --genotype {demo.out}/search --data {demo.data} --framework ctgan --steps {demo.steps} "
-            f"--seed {demo.seed} --out {demo.out}/gan",
-            f"degas score {demo.out}/gan --data {demo.data} --n {demo.n}"]
+    data, search, gan = map(shlex.quote, (demo.data, f'{demo.out}/search', f'{demo.out}/gan'))
+    return [f"degas search --data {data} --epochs {demo.epochs} --seed {demo.seed} --out {search}",
+            f"degas prune {search}",
+            f"degas train --genotype {search} --data {data} --framework ctgan --steps {demo.steps} --seed {demo.seed} --out {gan}",
+            f"degas score {gan} --data {data} --n {demo.n}"]
 
 
 def _after(

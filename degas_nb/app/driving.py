@@ -36,7 +36,9 @@ def say(
 
 def talks()->bool:
     "Is this the only process of the run, or the first of those that a launcher started?"
-    return os.environ.get('RANK', '0') == '0'
+    said = os.environ.get('RANK', '0'), os.environ.get('WORLD_SIZE', str(2**31))
+    rank, n = (int(v) if v.isascii() and v.isdigit() else 0 for v in said)
+    return not 0 < rank < n  # what no launcher says is said, too
 
 # %% ../../nbs/app/02_driving.ipynb #4300f00d
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from typing import Annotated, Literal, get_args, get_origin, get_type_hints
 
 import tyro
 
-from ..ground.errors import UserError, harmless, user_path
+from ..ground.errors import UserError, checked, harmless, user_path
 from ..ground.folders import FULL, RunWarning
 from ..ground.ranks import RankLost, exit_at_once
 from ..space.baselines import INITS
@@ -120,6 +120,14 @@ def _comments(
     return dict(re.findall(r'^    (\w+):.*?  # (.+)$', source, re.M))
 
 
+def _command(
+    name:str,  # as somebody typed it
+)->type:       # a dataclass of flags
+    "The command of that name; a `UserError` says which there are."
+    if name not in COMMANDS: raise UserError(f"no command {name!r}; there are {', '.join(COMMANDS)}")
+    return COMMANDS[name]
+
+
 def _flags_of(
     command:type,  # a dataclass of flags
 )->set[str]:
@@ -136,13 +144,14 @@ _GROUPS = dict(
     run='')  # whatever else there is
 
 
+@checked()
 def help_of(
     name:str,             # of a command
     argv:list[str]=[],    # the words behind it: a preset changes the defaults
     width:int|None=None,  # characters of a line; None: of the terminal, 100 at most
 )->str:
     "What `degas COMMAND --help` prints."
-    command = COMMANDS[name]
+    command = _command(name)
     width = width or max(60, min(100, shutil.get_terminal_size().columns))
     flags = list(_flags(command, command.defaults(argv) if hasattr(command, 'defaults') else None))
     usage = ' '.join(['usage: degas', name, *(flag.word for flag in flags if flag.needed or flag.positional), '[flags]'])
@@ -167,12 +176,13 @@ def _rows(
     return [*textwrap.wrap(left, width, subsequent_indent=' '*gap, break_on_hyphens=False), *(' '*gap + line for line in right)]
 
 # %% ../../nbs/app/07_main.ipynb #12cb3a79
+@checked()
 def parse(
     name:str,        # of the command
     argv:list[str],  # its flags
 )->object:           # a command with a `run` method
     "The command that the flags describe; a `UserError` in one line when they do not."
-    command, box, argv = COMMANDS[name], io.StringIO(), [_from_home(word) for word in _new_names(name, argv)]
+    command, box, argv = _command(name), io.StringIO(), [_from_home(word) for word in _new_names(name, argv)]
     defaults = dict(default=command.defaults(argv)) if hasattr(command, 'defaults') else {}
     before = os.environ.get('COLUMNS')
     os.environ['COLUMNS'] = '1000'  # or tyro breaks its lines
@@ -227,6 +237,7 @@ def _check_words(
     argv:list[str],  # flags of a command
 )->None:
     "A `UserError` for a word that is empty, as of a variable that nobody has set: a path of that name would be the working directory."
+    if any('\0' in word for word in argv): raise UserError("a word holds a NUL character, which nothing is called: leave it out")
     for flag, word in zip(['', *argv], argv):
         if word and not (word.startswith('--') and word.endswith('=')): continue
         name = word[:-1] or (flag if flag.startswith('--') else 'a word of the command')
@@ -246,6 +257,7 @@ def _check_numbers(
         if f.name == 'save_every' and value < 0: raise UserError(f"{flag} {value} must be at least 0")
 
 # %% ../../nbs/app/07_main.ipynb #8cd720e0
+@checked()
 def main(
     argv:list[str]|None=None,  # None: the words behind `degas` in the shell
 )->None:
@@ -281,8 +293,7 @@ def _do(
     "Run a command, or say what there is."
     if not argv or argv[0] in ('-h', '--help', 'help'): print(_overview())
     elif argv[0] == '--version': print(f"degas_nb {version('degas_nb')}")
-    elif argv[0] not in COMMANDS: raise UserError(f"no command {argv[0]!r}; there are {', '.join(COMMANDS)}")
-    elif {'-h', '--help'} & {*argv}: print(help_of(argv[0], argv[1:]))
+    elif {'-h', '--help'} & {*argv[1:]}: print(help_of(argv[0], argv[1:]))
     else: parse(argv[0], argv[1:]).run()
 
 # %% ../../nbs/app/07_main.ipynb #95ffada9

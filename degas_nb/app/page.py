@@ -8,14 +8,14 @@ __all__ = ['DashboardCommand', 'dashboard_page', 'serve']
 # %% ../../nbs/app/04_page.ipynb #2846367e
 import logging, os, secrets, signal, socket, tempfile
 from dataclasses import dataclass
-from html import escape
 from importlib.resources import files
 from importlib.util import find_spec
 from pathlib import Path
 
 from tyro.conf import Positional
 
-from ..ground.errors import UserError
+from ..ground.errors import UserError, checked, printable
+from ..ground.show import in_markdown
 from ..ground.folders import RunFolder, write_json
 from ..ground.runs import checked_fields
 from ..search.alternating import SearchConfig, plain_settings
@@ -80,23 +80,25 @@ watching = watch({folder!r}, Dashboard(decide=decide))"""
 
 _REPLAY = """try: shown = scrub({folder!r}, decide=decide)
 except UserError as e:
-    from html import escape
     from IPython.display import HTML
-    shown = HTML(f'<p class="dg-nothing" role="status">Nothing to replay: {{escape(str(e))}}. Reload this page to look again.</p>')
+    from degas_nb.ground.show import in_html
+    shown = HTML(f'<p class="dg-nothing" role="status">Nothing to replay: {{in_html(e)}}. Reload this page to look again.</p>')
 shown"""
 
 # %% ../../nbs/app/04_page.ipynb #ce0dc88e
+@checked()
 def dashboard_page(
-    folder:Path,  # of a run of any kind; in full, because a kernel may be somewhere else
-)->dict:          # a notebook, as JSON
+    folder:Path|str,  # of a run of any kind; in full, because a kernel may be somewhere else
+)->dict:              # a notebook, as JSON
     "What the browser shows: the run as it is now, and of a search also how it came there; or why there is nothing to show."
+    folder = Path(folder)
     try: cells = _run_cells(_watchable(folder))
     except UserError as e:
         why = str(e) if folder.is_dir() else f'{folder} is gone'
-        cells = [_text_cell(f'<p role="alert">There is nothing to watch: {escape(why)}. When the run is back, reload this page.</p>')]
+        cells = [_text_cell(f'<p role="alert">There is nothing to watch: {in_markdown(why)}. When the run is back, reload this page.</p>')]
     kernel = dict(name='degas', display_name='degas', language='python')
-    return dict(cells=[_text_cell(f'<h1>{escape(folder.name)}</h1>'), *cells],
-                metadata=dict(title=f"degas: {folder.name}", kernelspec=kernel), nbformat=4, nbformat_minor=4)
+    return dict(cells=[_text_cell(f'<h1>{in_markdown(folder.name)}</h1>'), *cells],
+                metadata=dict(title=f"degas: {printable(folder.name, 100)}", kernelspec=kernel), nbformat=4, nbformat_minor=4)
 
 
 
@@ -105,7 +107,7 @@ def _run_cells(
 )->list[dict]:      # cells of a notebook
     "Where it is, how it goes, and how it came there."
     what = dict(search='A search', gan='A training', reconstruction='A reconstruction')[run.kind]
-    about = _text_cell(f"<p>{what} of {escape(str(run.data.get('name')))}, read from <code>{escape(str(run.path))}</code>. "
+    about = _text_cell(f"<p>{what} of {in_markdown(run.data.get('name'))}, read from <code>{in_markdown(run.path)}</code>. "
                        "Watching changes nothing in it.</p>")
     replay = [_text_cell('<h2>How it came there</h2><p>Up to the moment when this page was opened: reload it for more.</p>'),
               _code_cell(_REPLAY.format(folder=str(run.path)))]
@@ -179,6 +181,12 @@ def _in_a_line(
     return True
 
 # %% ../../nbs/app/04_page.ipynb #f6df21af
+_POLICY = '; '.join((  # Voila's page has scripts within it, widgets are imported from blobs
+    "default-src 'self'", "script-src 'self' 'unsafe-inline' blob:", "style-src 'self' 'unsafe-inline'",
+    "img-src 'self' data: blob:", "font-src 'self' data:", "object-src 'none'", "base-uri 'self'", "form-action 'self'",
+    "frame-ancestors 'self'"))
+
+
 def serve(
     page:Path,    # a notebook
     port:int,     # free
@@ -194,8 +202,9 @@ def serve(
 
     class Page(Voila):
         def init_settings(self)->dict:
-            "Who comes without a token reads where it is, in our words."
+            "Who comes without a token reads where it is, in our words; every answer says that nothing comes from, or goes, outside."
             settings = super().init_settings()
+            settings['headers'] = (settings.get('headers') or {}) | {'Content-Security-Policy': _POLICY}
             pages = settings['jinja2_env']
             pages.loader = ChoiceLoader([FileSystemLoader(str(ours/'pages')), pages.loader])
             return settings

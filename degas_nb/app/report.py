@@ -7,7 +7,7 @@ __all__ = ['Html', 'tag', 'card', 'line_chart', 'alpha_chart', 'Report', 'run_re
 
 # %% ../../nbs/app/01_report.ipynb #6d98d7e1
 import base64
-import html
+import hashlib
 import json
 import math
 import os
@@ -19,8 +19,9 @@ from pathlib import Path
 
 from ..judge.bench import DATA, rank
 from ..space.genotype import Genotype, svg
-from ..ground.folders import RunFolder, atomic_write, read_json
-from ..ground.errors import user_path, UserError
+from ..ground.folders import RunFolder, atomic_write, read_json, room_for
+from ..ground.errors import UserError, checked, printable, user_path
+from ..ground.show import in_html
 from ..views.widgets import best_op, static_text
 
 # %% ../../nbs/app/01_report.ipynb #72846515
@@ -33,13 +34,14 @@ class Html(str):
 
 
 _VOID = {'img', 'meta', 'input', 'br'}     # elements without an end tag
+_LONGEST = 20_000                          # characters of one text
 
 
 def _escape(
     value:object,  # `Html` passes, anything else is text
 )->Html:
     "`value` as markup."
-    return value if isinstance(value, Html) else Html(html.escape(str(value)))
+    return value if isinstance(value, Html) else Html('\n'.join(in_html(line, _LONGEST) for line in str(value).split('\n')))
 
 
 def tag(
@@ -51,7 +53,7 @@ def tag(
     "One element."
     pairs = [('class' if k == 'cls' else k.rstrip('_').replace('_', '-'), v) for k, v in attributes.items()
              if v is not None and v is not False]
-    opening = name + ''.join(f' {k}' if v is True else f' {k}="{html.escape(str(v))}"' for k, v in pairs)
+    opening = name + ''.join(f' {k}' if v is True else f' {k}="{v if isinstance(v, Html) else in_html(v, _LONGEST)}"' for k, v in pairs)
     if name in _VOID: return Html(f'<{opening}>')
     return Html(f'<{opening}>' + ''.join(_escape(c) for c in children) + f'</{name}>')
 
@@ -74,6 +76,7 @@ def _number(
     return f'{value:,.0f}' if abs(value) >= 1000 else f'{value:.4g}'
 
 
+@checked()
 def card(
     label:str,     # what was measured
     value:object,  # the number
@@ -81,7 +84,7 @@ def card(
     unit:str='',
 )->Html:
     "One headline number."
-    if not terms: raise ValueError(f'{label} needs its conditions')
+    if not terms: raise UserError(f'{label} needs its conditions')
     return tag('li', tag('div', label, cls='label'), tag('div', _number(value), ' ', tag('small', unit), cls='value'),
                tag('div', terms, cls='terms'))
 
@@ -225,6 +228,7 @@ def _chart_range(
     return (low - pad, high + pad), False
 
 
+@checked()
 def line_chart(
     series:dict[str, tuple[list, list]],  # {name: (steps, values)}
     title:str,                            # what a screen reader says
@@ -311,9 +315,10 @@ def _leader(
     "Who leads at record `i`, with its weight."
     now = {op: ys[i] for op, ys in curves.items()}
     best = best_op(now)
-    return f'{best} {now[best]:.2f}' if best else 'no leader'
+    return f'{printable(best, 100)} {now[best]:.2f}' if best else 'no leader'
 
 
+@checked()
 def alpha_chart(
     records:list[dict],  # lines of trace.jsonl
 )->Html:
@@ -348,7 +353,7 @@ def _picture(
     "An image file, inlined."
     data = Path(file).read_bytes()
     kind = 'jpeg' if data[:2] == b'\xff\xd8' else 'png'
-    address = f'data:image/{kind};base64,{base64.b64encode(data).decode()}'
+    address = Html(f'data:image/{kind};base64,{base64.b64encode(data).decode()}')
     return tag('figure', tag('img', src=address, alt=alt), tag('figcaption', caption) if caption else '')
 
 
@@ -361,6 +366,7 @@ def _slug(
 # %% ../../nbs/app/01_report.ipynb #53ceca91
 class Report:
     "A page in the making: title, cards, sections; `write` makes one HTML file of it."
+    @checked()
     def __init__(self,
         title:str,
         lead:object='',  # one sentence under it
@@ -379,7 +385,9 @@ class Report:
 
     def html(self)->str:
         "The whole page."
-        policy = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
+        script = static_text('report.js')
+        known = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+        policy = f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{known}'; base-uri 'none'"
         head = _join([tag('meta', charset='utf-8'), tag('meta', name='viewport', content='width=device-width, initial-scale=1'),
                      tag('meta', http_equiv='Content-Security-Policy', content=policy),
                      tag('meta', name='color-scheme', content='light dark'),
@@ -390,16 +398,18 @@ class Report:
         top = tag('header', tag('div', words, self.hero, cls='opening'), tag('ul', *self.cards, cls='cards') if self.cards else '')
         body = tag('main', *[tag('section', tag('h2', title), part, id=key) for key, title, _, part in self.sections])
         foot = tag('footer', tag('p', 'Written by degas_nb. This page is one file and fetches nothing.'))
-        page = tag('html', tag('head', head), tag('body', top, links, body, foot, tag('script', Html(static_text('report.js'))),
+        page = tag('html', tag('head', head), tag('body', top, links, body, foot, tag('script', Html(script)),
                                                   cls='dg-report'), lang='en')
         return '<!doctype html>\n' + page + '\n'
 
+    @checked()
     def write(self,
         out:Path|str,  # file to write
     )->Path:
         "Write the page, atomically."
         out = user_path(out)
-        out.parent.mkdir(parents=True, exist_ok=True)
+        with room_for(out): out.parent.mkdir(parents=True, exist_ok=True)
+        if out.is_dir(): raise UserError(f"{out} is a folder: name a file that ends in .html")
         atomic_write(out, self.html().encode('utf-8'))
         return out
 
@@ -738,6 +748,7 @@ def _add_origin(
     page.add('Environment', 'Where this report was written.', _table([_environment()]), _settings(runs))
 
 
+@checked()
 def run_report(
     run_dir:Path|str,           # a search or GAN run folder
     out:Path|str|None=None,     # default: report.html in it
@@ -755,6 +766,7 @@ def run_report(
     return page.write(out or run.path / 'report.html')
 
 
+@checked()
 def demo_report(
     search_dir:Path|str,        # run folder of the search
     gan_dir:Path|str,           # run folder of the GAN training; may be missing
@@ -804,6 +816,7 @@ def _toy_grid(
     return Image.fromarray((255 * np.concatenate(rows)).astype('uint8'))
 
 
+@checked()
 def toy_runs(
     folder:Path|str,   # two run folders are made in it
 )->tuple[Path, Path]:  # search, gan

@@ -13,7 +13,9 @@ from pathlib import Path
 from tqdm import tqdm
 from tyro.conf import Positional
 
+from ..ground.data import DATASETS, path_source
 from ..ground.errors import UserError, user_path
+from ..ground.runs import check_least
 from ..ground.studies import (
     Study, _StudyFolder, count_runs, markdown_table, missing_jobs, progress_table, read_records, run_study, write_page)
 from .driving import Stopped, say, stop_signals, talks
@@ -37,6 +39,8 @@ class StudyCommand:
         "Run, and print the page."
         if self.name is None: return print(_overview_of(self.out))
         study, folder = study_of(self.name), user_path(self.out)/self.name
+        if self.minutes is not None: check_least('minutes', self.minutes, 0)
+        if self.data is not None and self.data not in DATASETS: path_source(self.data, 'all', None)  # says what is wrong, before any run
         if not self.tables:
             self.make_runs(study, folder)
             if not read_records(study, folder): return

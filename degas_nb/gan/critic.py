@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
-from ..ground.errors import UserError
+from ..ground.errors import UserError, checked
 from ..space.baselines import layers
 
 # %% ../../nbs/gan/01_critic.ipynb #f61fc5c7
@@ -26,6 +26,7 @@ class Scores(NamedTuple):
 # %% ../../nbs/gan/01_critic.ipynb #e2f5c75f
 class ConvMeanPool(nn.Conv2d):
     "A 3x3 convolution and the mean of each 2x2 square, computed as one 4x4 convolution with stride 2"
+    @checked(c_in=1, c_out=1)
     def __init__(self,
         c_in:int,   # channels of the input
         c_out:int,  # channels of the output
@@ -44,6 +45,7 @@ class ConvMeanPool(nn.Conv2d):
 # %% ../../nbs/gan/01_critic.ipynb #92bc5721
 class CriticBlock(nn.Module):
     "Two 3x3 convolutions beside a shortcut; `down` halves the sides"
+    @checked(c_in=1, c_out=1)
     def __init__(self,
         c_in:int,          # channels of the input
         c_out:int,         # channels of the output
@@ -66,6 +68,7 @@ class CriticBlock(nn.Module):
 # %% ../../nbs/gan/01_critic.ipynb #297eb314
 class Dropout(nn.Module):
     "Inverted dropout whose random numbers come from a given generator."
+    @checked()
     def __init__(self,
         p:float=.5,               # share of units set to zero, in [0, 1)
         rng:Generator|None=None,  # None: torch's global stream
@@ -86,6 +89,7 @@ class ResNetCritic(nn.Module):
     "CT-GAN's critic for images of any size that can be halved twice"
     batch_independent = True  # no batch norm: the score of an image doesn't depend on the others in its batch
 
+    @checked(img_size=8, width=1, n_classes=1)
     def __init__(self,
         img_size:int=32,                  # side of the images, a multiple of 8
         width:int=128,                    # width of every block (CT-GAN: 128)
@@ -95,8 +99,10 @@ class ResNetCritic(nn.Module):
         n_classes:int|None=None,          # labels for a class head (AC-GAN); None: no such head
     ):
         super().__init__()
-        if img_size % 8: raise ValueError(f"img_size must be a multiple of 8, got {img_size}")
-        if pool not in ('mean', 'sum'): raise ValueError(f"pool must be 'mean' or 'sum', got {pool!r}")
+        if img_size % 8: raise UserError(f"img_size must be a multiple of 8, got {img_size}")
+        if dropout is not None and len(dropout) != 3:
+            raise UserError(f"dropout needs three rates, behind blocks 2, 3 and 4, got {len(dropout)}")
+        if pool not in ('mean', 'sum'): raise UserError(f"pool must be 'mean' or 'sum', got {pool!r}")
         self.img_size, self.width, self.pool = img_size, width, pool
         self.blocks = nn.ModuleList([
             CriticBlock(3, width, down=True, first=True),
@@ -129,6 +135,7 @@ class ResNetCritic(nn.Module):
         return self.judge(self.trunk(x))
 
 # %% ../../nbs/gan/01_critic.ipynb #39bb31bd
+@checked()
 def spectral_norm_(
     net:nn.Module,            # its convolutions and linear layers are meant
     rng:Generator|None=None,  # where the first guess comes from; None: torch's global one
@@ -148,13 +155,14 @@ class DCGANCritic(nn.Module):
     "DC-GAN's critic: strided convolutions and batch norm"
     batch_independent = False
 
+    @checked(img_size=8, width=1, n_classes=1)
     def __init__(self,
         img_size:int=32,          # side of the images, a multiple of 8
         width:int=128,            # width of the first map; the last is four times as wide
         n_classes:int|None=None,  # labels for a class head; None: no such head
     ):
         super().__init__()
-        if img_size % 8: raise ValueError(f"img_size must be a multiple of 8, got {img_size}")
+        if img_size % 8: raise UserError(f"img_size must be a multiple of 8, got {img_size}")
         self.img_size, self.width = img_size, width
         self.convs = nn.ModuleList([
             nn.Conv2d(3, width, 4, 2, 1),

@@ -20,7 +20,7 @@ from torch.nn.utils import parametrize
 
 from .critic import Dropout, DCGANCritic, ResNetCritic, Scores, spectral_norm_
 from ..space.baselines import layers
-from ..ground.errors import UserError
+from ..ground.errors import UserError, checked
 
 # %% ../../nbs/gan/02_frameworks.ipynb #93d63533
 def between(
@@ -39,6 +39,7 @@ def on_this_thread()->AbstractContextManager:
     return torch.autograd.set_multithreading_enabled(False)
 
 # %% ../../nbs/gan/02_frameworks.ipynb #d5fef01d
+@checked()
 def slopes(
     critic:nn.Module,  # images -> Scores
     x:Tensor,          # (n, ...) where to measure
@@ -49,6 +50,7 @@ def slopes(
     return gradient.flatten(1).norm(dim=1)
 
 
+@checked()
 def gradient_penalty(
     critic:nn.Module,         # images -> Scores
     real:Tensor,              # (n, ...) images
@@ -67,7 +69,8 @@ def framework(
 )->Callable[[type], type]:
     "Register a class in `FRAMEWORKS` under `name`."
     def register(cls):
-        if name in FRAMEWORKS: raise ValueError(f"there is already a framework {name!r}")
+        if not isinstance(name, str) or name in FRAMEWORKS:
+            raise UserError(f"there is already a framework {name!r}, or it is no name: choose another")
         cls.name = name
         FRAMEWORKS[name] = cls
         return cls
@@ -250,6 +253,7 @@ def disagreement(
     return weight*(score + feature_weight*features)
 
 # %% ../../nbs/gan/02_frameworks.ipynb #a90913f1
+@checked(weight=0, feature_weight=0, margin=0)
 def consistency(
     first:Scores,             # of real images
     second:Scores,            # of the same images, other dropout masks

@@ -21,10 +21,10 @@ from torch import Generator as Randomness
 from torch import Tensor, nn
 
 from ..ground.data import Images, dequantise, to_uint8
-from ..ground.errors import UserError, renamed
+from ..ground.errors import UserError, checked, renamed, shown
 from ..ground.folders import Diverged, RunFolder
 from ..ground.graphs import Recorded, load_optimiser_, optimiser_state, ready_, set_rate_
-from ..ground.ranks import Ranks, check_tf32, deterministic, float32_products
+from ..ground.ranks import Ranks, check_tf32, deterministic, find_device, float32_products
 from ..ground.runs import Randoms, Run, check_settings, epoch_permutation, stream_seed
 from .frameworks import Settings, find_framework
 from .steps import critic_step, generator_step
@@ -58,10 +58,11 @@ class GANConfig:
     def __post_init__(self):
         for name, value in settings_of(find_framework(self.framework).teaching).items():
             if getattr(self, name) is None: object.__setattr__(self, name, value)
+        if isinstance(self.betas, list): object.__setattr__(self, 'betas', tuple(self.betas))
         check_gan(self)
-        object.__setattr__(self, 'betas', tuple(self.betas))
 
     @classmethod
+    @checked()
     def paper(cls,
         framework:str='ctgan',  # a name of `FRAMEWORKS`
     )->'GANConfig':
@@ -69,6 +70,7 @@ class GANConfig:
         return cls(framework, width=128, **settings_of(find_framework(framework).paper))
 
     @classmethod
+    @checked()
     def teaching(cls,
         framework:str='ctgan',  # a name of `FRAMEWORKS`
     )->'GANConfig':
@@ -76,10 +78,13 @@ class GANConfig:
         return cls(framework)
 
     @classmethod
+    @checked()
     def from_dict(cls,
         values:dict,  # plain values, as `to_dict` gives them
     )->'GANConfig':
         "The settings in plain values, those of an older run too; a `UserError` names what is not a setting."
+        if 'betas' in values and not isinstance(values['betas'], (list, tuple)):
+            raise UserError(f"betas are two numbers, not {shown(values['betas'])}")
         if unknown := set(values) - {f.name for f in fields(cls)}: raise UserError(f"unknown GAN setting {sorted(unknown)[0]!r}")
         values = settings_of(find_framework('ctgan').teaching) | values  # a run of the time before frameworks had settings of their own
         return cls(**values | dict(betas=tuple(values['betas'])))
@@ -141,6 +146,7 @@ class GANStep:
 
 # %% ../../nbs/gan/04_training.ipynb #6ad7906c
 @torch.no_grad()
+@checked(decay=(0, 1))
 def average_(
     slow:nn.Module,  # the averaged network, changed
     fast:nn.Module,  # the trained network
@@ -372,6 +378,7 @@ class GANTraining(Kept):
     "The training of a generator in a GAN framework: an iterator of `GANStep`s that can be saved."
     @classmethod
     @images_first('spec', 'images', 'config', 'device', 'ranks')
+    @checked()
     def from_config(cls,
         images:Images,                  # what the generator shall learn to draw
         config:GANConfig,               # settings
@@ -381,10 +388,11 @@ class GANTraining(Kept):
         history:list[dict]=[],          # settings that held before (see `Planned`)
     )->'GANTraining':
         "A new training of the generator that `spec` names (torch's global random stream is left as it was)."
-        return cls(new_generator(images, config, spec).to(device), images, config, ranks, history, fresh=True)
+        return cls(new_generator(images, config, spec).to(find_device(str(device))), images, config, ranks, history, fresh=True)
 
     @classmethod
     @images_first('path', 'images', 'config', 'device', 'ranks')
+    @checked()
     def continued(cls,
         images:Images,                  # what the generator shall learn to draw now
         config:GANConfig,               # settings of the new training; the critic is a new one
@@ -413,6 +421,7 @@ class GANTraining(Kept):
         return self.generator if self.average is None else self.average
 
     @renamed(generator='rng')
+    @checked(n=1)
     def sample(self,
         n:int,                     # how many
         rng:Randomness|None=None,  # of the noise; None: the same noise each time, so that pictures compare
@@ -423,8 +432,21 @@ class GANTraining(Kept):
         return draw_images(self.artist, n, rng or Randomness().manual_seed(self.config.seed), labels, statistics)
 
 # %% ../../nbs/gan/04_training.ipynb #b82adb41
+def _check_wishes(
+    labels:Tensor,       # classes that shall be drawn
+    n:int,               # images
+    n_classes:int|None,  # that the generator knows
+)->None:
+    "A `UserError` for classes that can't be drawn."
+    if n_classes is None: raise UserError("this generator was trained without classes: it can't draw one on demand")
+    whole = labels.dim() == 1 and not labels.is_floating_point() and not labels.is_complex()
+    if not whole or len(labels) != n or labels.min() < 0 or labels.max() >= n_classes:
+        raise UserError(f"labels of {n} images are {n} whole numbers (n,) from 0 to {n_classes - 1}")
+
+
 @torch.no_grad()
 @renamed(randomness='rng')
+@checked(n=1, batch_size=1)
 def draw_images(
     generator:nn.Module,      # z (and labels) -> images
     n:int,                    # how many
@@ -435,8 +457,8 @@ def draw_images(
 )->Tensor:                    # (n, 3, s, s) uint8
     "Images drawn in whole batches, so that the last image is drawn like the first."
     if statistics not in STATISTICS: raise UserError(f"there are no {statistics!r} statistics: choose one of {', '.join(STATISTICS)}")
-    if labels is not None and generator.n_classes is None:
-        raise UserError("this generator was trained without classes: it can't draw one on demand")
+    if not hasattr(generator, 'z_dim'): raise UserError(f"images are drawn by a generator of ours, not by a {type(generator).__name__}")
+    if labels is not None: _check_wishes(labels, n, generator.n_classes)
     net, device, parts = with_statistics(generator, statistics), next(generator.parameters()).device, []
     for i in range(0, n, batch_size):
         z, y = torch.randn(batch_size, net.z_dim, generator=rng, device=rng.device), None
@@ -508,6 +530,7 @@ def drawing_generator(
     return net.to(device, memory_format=torch.channels_last)
 
 # %% ../../nbs/gan/04_training.ipynb #d083f746
+@checked()
 def trained_generator(
     path:Path|str,                  # folder of a run
     device:str|torch.device='cpu',  # where to compute

@@ -15,7 +15,7 @@ from types import NoneType, UnionType
 from typing import Literal, Union, get_args, get_origin, get_type_hints
 
 # %% ../../nbs/ground/01_errors.ipynb #a397fa3a
-MOVES = r'[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]'  # characters that move a cursor, or are no UTF-8
+MOVES = r'[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]'  # characters that move a cursor, or are no UTF-8
 
 
 def printable(

@@ -222,7 +222,8 @@ def _launched(
     device:str,           # as `find_device` reads it
 )->tuple[int, int, str]:  # how many processes, which this is, where it computes
     "What the launcher says of this process."
-    if _from_launcher('WORLD_SIZE') == 1: return 1, 0, find_device(device)
+    if (n := _from_launcher('WORLD_SIZE')) == 1: return 1, 0, find_device(device)
+    _check_launched(n)
     kind = _shared_kind(device)
     from accelerate import PartialState
     _end_with_launcher()
@@ -237,6 +238,19 @@ def _from_launcher(
     value = os.environ.get(name, '1')
     if value.isascii() and value.isdigit() and int(value): return int(value)
     raise UserError(f"{name}={value} is no number of processes: start several with torchrun or accelerate launch, or unset {name}")
+
+
+def _check_launched(
+    n:int,  # processes that there shall be
+)->None:
+    "A `UserError` for an environment that no launcher leaves: it would be waited for the others in vain, or ended by a traceback."
+    start = "start them with torchrun or accelerate launch, or unset WORLD_SIZE"
+    for name in 'RANK', 'LOCAL_RANK', 'MASTER_ADDR', 'MASTER_PORT':
+        if not os.environ.get(name): raise UserError(f"WORLD_SIZE={n} says that {n} share the run, and {name} is missing: {start}")
+    for name, most in dict(RANK=n - 1, LOCAL_RANK=n - 1, MASTER_PORT=65535).items():
+        value = os.environ[name]
+        if not (value.isascii() and value.isdigit() and int(value) <= most):
+            raise UserError(f"{name}={value} is no number from 0 to {most}: {start}")
 
 
 def _shared_kind(

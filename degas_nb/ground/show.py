@@ -6,8 +6,9 @@
 __all__ = ['COLOURS', 'as_pixels', 'image_grid', 'save_grid', 'Picture', 'show_images', 'curves', 'op_colour', 'compact']
 
 # %% ../../nbs/ground/02_show.ipynb #6a9ce1b7
-import base64
+import base64, re
 from collections.abc import Iterable
+from html import escape
 from io import BytesIO
 from pathlib import Path
 
@@ -16,7 +17,7 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from .errors import UserError, checked, user_path
+from .errors import UserError, checked, printable, user_path
 
 # %% ../../nbs/ground/02_show.ipynb #ffc578e1
 @checked()
@@ -230,3 +231,31 @@ def compact_tensor(
     bad = int((~x.isfinite()).sum())
     if bad: return f"{head} with {bad} not finite"
     return f"{head} in [{x.min():.4g}, {x.max():.4g}], mean {x.mean():.4g}"
+
+# %% ../../nbs/ground/02_show.ipynb #8ae10002
+def in_html(
+    text:object,   # from a file, or its name
+    most:int=300,  # characters
+)->str:
+    "As it is written, on a page of HTML, in an attribute or in an SVG."
+    return escape(printable(text, most))
+
+
+_MARKS = (r'[!"#$&*<>@\[\]\\^`{|}~]|:(?=\S)|(?<=[wW])\.|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])'  # wherever they stand
+          r'|^[-+=](?=[-+=\s]|$)|^\d(?=\d*[.)](\s|$))')                                          # at the beginning
+
+
+def in_markdown(
+    text:object,   # from a file, or its name
+    most:int=300,  # characters
+)->str:
+    "As it is written, in Markdown and in HTML within Markdown: what may be a mark there is given by its number."
+    return re.sub(_MARKS, lambda mark: f'&#{ord(mark[0])};', ' '.join(printable(text, most).split()))
+
+
+def in_plotly(
+    text:object,   # from a file, or its name
+    most:int=100,  # characters
+)->str:
+    "As it is written, in a figure of plotly, which reads tags, and formulas between dollars."
+    return re.sub('[<>&$]', lambda mark: f'&#{ord(mark[0])};', printable(text, most))

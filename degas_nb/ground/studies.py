@@ -22,6 +22,7 @@ import torch
 
 import degas_nb
 from .errors import UserError, user_path
+from .show import in_markdown
 from .folders import Locked, Trace, atomic_write, room_for
 
 # %% ../../nbs/ground/09_studies.ipynb #5a0d0011
@@ -430,7 +431,8 @@ def markdown_table(
     "Cells between bars; numbers stand on the right."
     def is_number(cell:object)->bool: return str(cell).lstrip('-').replace('.', '', 1).isdigit()
     head = [lines[0], ['--:' if column and all(map(is_number, column)) else '---' for column in zip(*lines[1:])]]
-    return '\n'.join('| ' + ' | '.join(map(str, row)) + ' |' for row in [*head, *lines[1:]])
+    rows = [map(in_markdown, lines[0]), head[1], *(map(in_markdown, row) for row in lines[1:])]
+    return '\n'.join('| ' + ' | '.join(row) + ' |' for row in rows)
 
 
 def count_runs(
@@ -463,9 +465,9 @@ def study_page(
     n = count_runs(study.jobs, records)
     codes = Counter(r['commit'] for r in records)
     says = f"{n['finished']} of {n['runs']} runs finished, {n['failed']} failed, {n['left']} not made yet."
-    failed = [f"- failed: `{r['key']}`: {r['error']}" for r in records if 'error' in r]
+    failed = [f"- failed: {in_markdown(r['key'])}: {in_markdown(r['error'])}" for r in records if 'error' in r]
     source = f"*Made of `records.jsonl` alone: `degas study {study.name} --tables`. " \
-             f"Code: {', '.join(f'{code} ({k} runs)' for code, k in codes.items())}.*"
+             f"Code: {', '.join(f'{in_markdown(code)} ({k} runs)' for code, k in codes.items())}.*"
     own = study.pages(records) if n['finished'] else ''
     return '\n\n'.join(filter(None, [f"# {study.name}", f"> {study.about}", says, '\n'.join(failed), own.strip(), source])) + '\n'
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..ground.errors import UserError
+from ..ground.errors import UserError, checked
 from ..ground.folders import read_json
 from ..ground.studies import markdown_table
 from ..space.choices import choices, number_of
@@ -192,6 +192,7 @@ class Place:
                 f"{self.better_by_lot} of {self.n_by_lot} by lot are better, by its {self.by} loss")
 
 
+@checked()
 def rank(
     genotype:Genotype,   # that the two stages could have left
     data:str='cifar10',  # images
@@ -223,12 +224,15 @@ class _Spent(Exception): pass
 
 class World:
     "What a strategy may ask and what that costs. On the 'surrogate' any network has a loss; on the 'table' those by lot, after each epoch."
+    @checked(budget=0)
     def __init__(self,
         data:str,                 # images
         on:str,                   # 'surrogate' or 'table'
         budget:float,             # whole trainings
         rng:np.random.Generator,  # the strategy's randomness
     ):
+        _check_data(data, 'loss')
+        if on not in STRATEGIES: raise UserError(f"a world is on the {' or the '.join(STRATEGIES)}, not on {on!r}")
         self.data, self.budget, self.rng, self.spent, self.best = data, budget, rng, 0., [(0., np.inf)]
         self.table = _lot(data) if on == 'table' else None
         self.order = list(rng.permutation([*self.table])) if self.table else []
@@ -247,6 +251,7 @@ class World:
         if self.table is not None: raise UserError("on the table there are no neighbours: let this strategy race on the surrogate")
         return list(self.rng.permutation(_neighbours(number)))
 
+    @checked()
     def loss(self,
         number:int,            # of a network
         epochs:int|None=None,  # None: to the end; fewer only on the table
@@ -327,10 +332,13 @@ class Race:
         "Regret on average."
         return {name: _interval(r) for name, r in self.regret.items()}
 
+    @checked()
     def table(self,
         at:tuple[int, ...]=(10, 30, 100, 200),  # evaluations
     )->str:                                     # Markdown
         "Mean regret and its 95 % interval; for given networks, over these."
+        if not all(isinstance(n, int) and n > 0 for n in at):
+            raise UserError("a table is made after whole numbers of evaluations, 1 or more each")
         at = [n for n in at if n <= self.evaluations[-1]]
         def said(three): return '' if not np.isfinite(three[0]) else '{:.4f} ({:.4f} to {:.4f})'.format(*three)
         rows = [[name, *(said(m[:, np.searchsorted(self.evaluations, n)]) for n in at)] for name, m in self.means().items()]
@@ -369,6 +377,7 @@ def _race_figure(
     return fig.update_layout(width=680, height=380, margin=dict(l=60, r=10, t=20, b=50), template='plotly_white')
 
 # %% ../../nbs/judge/04_bench.ipynb #f9d64525
+@checked()
 def compare(
     strategies:dict[str, Callable[[World], None]]|None=None,  # None: all of `STRATEGIES` that can race there
     given:dict[str, list[Genotype]]={},                       # networks that something else has decided for
@@ -380,6 +389,10 @@ def compare(
     "Let strategies race."
     _check_data(data, 'loss')
     if on not in STRATEGIES: raise UserError(f"strategies race on the {' or the '.join(STRATEGIES)}, not on {on!r}")
+    if not all(isinstance(networks, (list, tuple)) for networks in given.values()):
+        raise UserError("what is given are lists of genotypes, by name")
+    if strategies is not None and not all(map(callable, strategies.values())):
+        raise UserError("strategies are functions of a World, by name")
     if evaluations < 1 or seeds < 1: raise UserError(f"{evaluations} evaluations with {seeds} seeds are no race: take at least 1 of each")
     least = predict(_surrogate()['quantiles'][data]['best'], data)[0]
     best = min(run[-1] for run in _lot(data).values()) if on == 'table' else float(least)

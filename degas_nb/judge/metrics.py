@@ -26,7 +26,7 @@ from ..ground.sizes import Mixed
 from .extractors import FIDInception
 from .features import Extractor, Features, extract
 from ..ground.folders import atomic_write
-from ..ground.errors import UserError, printable, renamed, user_path
+from ..ground.errors import UserError, checked, printable, renamed, user_path
 
 # %% ../../nbs/judge/03_metrics.ipynb #b825fc82
 class Moments:
@@ -73,7 +73,7 @@ class Moments:
         other:'Moments',  # of other features of the same kind
     )->'Moments':         # self, now of both
         "Take in the statistics of other images."
-        check_dims(self.dim, other.dim)
+        check_dims(self.dim, getattr(other, 'dim', None))
         if other.n != 0:
             self._join(other.n, other.mean)
             self.scatter += other.scatter
@@ -172,7 +172,7 @@ def _read_npz(
     path:Path|str,  # perhaps an .npz
 )->dict:            # its arrays by name, None for what isn't needed; nothing is unpickled
     "The arrays of a file of statistics; a `UserError` when it can't be read."
-    if not (file := user_path(path)).is_file(): raise UserError(f"no statistics at {path}")
+    if not (file := user_path(path)).is_file(): raise UserError(f"no statistics at {path}: name an .npz file that holds mu and sigma")
     needed = 'mu', 'sigma', 'n', 'about'
     try:
         with zipfile.ZipFile(file) as archive:
@@ -377,11 +377,16 @@ def _kernel_sums(
     return (x @ y.T/x.shape[1] + 1)**3
 
 
+@checked()
 def kernel_distance(
     x:Tensor,  # (m, d) float64
     y:Tensor,  # (n, d) float64
 )->Tensor:     # scalar
     "Unbiased squared distance of mean embeddings (MMD) of two sets."
+    for features in x, y:
+        if features.dim() != 2 or len(features) < 2:
+            raise UserError(f"a kernel distance needs two or more rows, got shape {tuple(features.shape)}")
+    check_dims(x.shape[1], y.shape[1])
     def among(z): return (_kernel_sums(z, z).sum() - ((z.square().sum(1)/z.shape[1] + 1)**3).sum())/(len(z)*(len(z) - 1))
     return among(x) + among(y) - 2*_kernel_sums(x, y).mean()
 
@@ -435,6 +440,7 @@ def _standard_error(
 
 # %% ../../nbs/judge/03_metrics.ipynb #27b4abbb
 @renamed(kid_rng='rng')
+@checked(batch_size=1)
 def score_images(
     fake:Tensor|Images|Mixed,      # drawn images, (n, 3, h, w) uint8, or others
     real:Images|Mixed|Statistics,  # the images to compare with, or their statistics
@@ -449,6 +455,7 @@ def score_images(
     if rng is not None and isinstance(real, Statistics):
         raise UserError("a kernel distance needs the real images: their statistics aren't enough")
     check_kind(real, extractor)
+    _check_count('splits', splits)
     keep = rng is not None
     ours = describe_images(fake, extractor, batch_size, keep)
     theirs = None if isinstance(real, Statistics) else describe_images(real, extractor, batch_size, keep)
@@ -474,6 +481,7 @@ class Described(NamedTuple):
         return self.features if few else self.stats
 
 
+@checked(batch_size=1)
 def describe_images(
     images:Tensor|Images|Mixed,  # (n, 3, h, w) uint8, or images of any kind
     extractor:Extractor,         # whose features
@@ -481,6 +489,7 @@ def describe_images(
     keep:bool=False,             # the features too, for a kernel distance
 )->Described:
     "Pass images through an extractor, keeping statistics and logits, and the features only while they are few or on demand."
+    check_kind(images, extractor)
     n, keep = len(images), keep or len(images) <= extractor.dim
     stats, logits, kept = Statistics(extractor.dim), None, None
     for place, seen in _seen_in(images, extractor, batch_size):

@@ -23,10 +23,10 @@ from ..ground.graphs import load_optimiser_, optimiser_state, ready_
 from .merged import IMPLS
 from .mixed import RELAXATIONS
 from ..space.ops import batch_statistics
-from ..ground.ranks import Ranks, deterministic, float32_products
+from ..ground.ranks import Ranks, deterministic, find_device, float32_products
 from ..ground.runs import Run, check_least, check_settings
 from ..ground.runs import Randoms, checked_fields, epoch_permutation
-from ..ground.errors import UserError
+from ..ground.errors import UserError, checked
 from .pyramid import reconstruction_loss
 from .steps import AMP, Machine, check_amp
 from .supernet import SuperGenerator, by_name
@@ -69,6 +69,7 @@ class SearchConfig:
             raise UserError("--joint takes alpha's gradient from the images that the weights see: leave out --held-out, or --joint")
 
     @classmethod
+    @checked()
     def paper(cls,
         data:str='cifar10',  # or 'stl10'
     )->'SearchConfig':
@@ -260,10 +261,13 @@ def arithmetic(
 class Pictures(LatentRun):
     "What can be looked at while a run reconstructs."
     @torch.no_grad()
+    @checked()
     def reconstruct(self,
         index:Tensor,  # (b,) which images
     )->Tensor:         # (b, 3, s, s) in [-1, 1]
         "What the network makes of these images' latents, with the statistics of a full batch."
+        if index.dim() != 1 or index.dtype != torch.int64 or len(index) and not (0 <= index.min() and index.max() < len(self.images)):
+            raise UserError(f"which images? An int64 tensor (b,) of numbers from 0 to {len(self.images) - 1}")
         together = index.to(self.device)
         if (lacking := self.config.batch_size - len(index)) > 0:
             together = torch.cat([together, epoch_permutation(len(self.images), self.config.seed, 0)[:lacking].to(self.device)])
@@ -291,6 +295,7 @@ class Pictures(LatentRun):
         return (found['mse'] + found['lap']).mean().item()
 
     @torch.no_grad()
+    @checked(n=1)
     def sample(self,
         n:int,                          # how many
         rng:torch.Generator|None=None,  # of the latents; None: the same images each time
@@ -338,6 +343,7 @@ class SearchState(Pictures):
 class Search(SearchState):
     "The alternating optimisation of DEGAS; each `next` is one GLO step and one alpha step."
     @classmethod
+    @checked()
     def from_config(cls,
         images:Images,                       # to be reconstructed
         config:SearchConfig=SearchConfig(),  # settings
@@ -350,7 +356,7 @@ class Search(SearchState):
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(config.seed)  # torch.manual_seed would reseed the GPUs' streams, too
             net = SuperGenerator(space, config.img_size, config.z_dim, config.width, config.impl, config.relaxation)
-        return cls(net.to(device), images, config, ranks, history)
+        return cls(net.to(find_device(str(device))), images, config, ranks, history)
 
     @classmethod
     def from_settings(cls, settings:dict, images:Images, *where:object)->'Search':

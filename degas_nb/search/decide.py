@@ -14,7 +14,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from ..ground.errors import UserError
+from ..ground.errors import UserError, checked, shown
 from ..ground.graphs import set_rate_
 from ..ground.runs import Randoms, epoch_permutation
 from .alternating import OPTIMISERS, Search, arithmetic
@@ -29,6 +29,7 @@ from ..space.ops import batch_statistics
 # %% ../../nbs/search/10_decide.ipynb #7d949988
 class Asked:
     "A searched super-network that answers what loss a network has in it, on fixed images; it counts."
+    @checked(n_images=1, at_once=2)
     def __init__(self,
         search:Search,     # at its end, or on its way; nothing of it is changed
         n_images:int=128,  # that are looked at for an answer
@@ -90,7 +91,8 @@ def decision_rule(
     rule:Rule,  # its name becomes the rule's
 )->Rule:
     "Decorator: put a way to decide into `DECISIONS`."
-    if rule.__name__ in DECISIONS: raise ValueError(f"there is already a decision {rule.__name__!r}")
+    if not hasattr(rule, '__name__'): raise UserError(f"a decision is a function with a name, not {shown(rule)}")
+    if rule.__name__ in DECISIONS: raise UserError(f"there is already a decision {rule.__name__!r}: choose another name")
     DECISIONS[rule.__name__] = rule
     return rule
 
@@ -305,6 +307,7 @@ def epoch_loss(
     return sum(next(run).losses['loss'] for _ in range(run.per_epoch))/run.per_epoch
 
 # %% ../../nbs/search/10_decide.ipynb #dc815911
+@checked()
 def decide(
     search:Search,       # at its end, or on its way; it is not changed
     how:str='measured',  # a name of `DECISIONS`

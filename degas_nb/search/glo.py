@@ -14,24 +14,34 @@ from torch import Tensor
 
 # %% ../../nbs/search/02_glo.ipynb #6b3c278d
 from ..ground.data import Images
-from ..ground.errors import UserError
+from ..ground.errors import UserError, check_value, checked
 
 # %% ../../nbs/search/02_glo.ipynb #df7ec2bf
+def _check_latents(z:Tensor)->None:
+    "A `UserError` for what is no table of numbers."
+    if not isinstance(z, Tensor) or z.dim() != 2 or not len(z) or not z.is_floating_point():
+        found = f'{z.dtype} of shape {tuple(z.shape)}' if isinstance(z, Tensor) else f'a {type(z).__name__}'
+        raise UserError(f"latents are a table of floats (n, z_dim) with one row or more, not {found}")
+
+
 def to_sphere(
     z:Tensor,  # (n, z_dim) any numbers
 )->Tensor:     # the same directions, length 1
     "The nearest point of the unit sphere (GLO, the later version)."
+    _check_latents(z)
     return z/z.norm(dim=1, keepdim=True).clamp_min(1e-12)
 
 def to_ball(
     z:Tensor,  # (n, z_dim) any numbers
 )->Tensor:     # length at most 1
     "The nearest point of the unit ball (GLO, the first version)."
+    _check_latents(z)
     return z/z.norm(dim=1, keepdim=True).clamp_min(1)
 
 SURFACES = dict(sphere=to_sphere, ball=to_ball)  # where latents live
 
 # %% ../../nbs/search/02_glo.ipynb #04f648fc
+@checked(n=1, z_dim=1)
 def random_init(
     n:int,                          # how many latents
     z_dim:int,                      # length of each
@@ -60,6 +70,16 @@ def _mean_image(
     return total.div(len(pixels) if chosen is None else len(chosen)).float()
 
 # %% ../../nbs/search/02_glo.ipynb #1d3c4cbf
+def _checked_pixels(
+    pixels:object,  # to be judged
+)->Tensor:          # the same
+    "A `UserError` for what is no pixels of images."
+    if not isinstance(pixels, Tensor) or pixels.dim() != 4 or not len(pixels):
+        raise UserError("the PCA start needs images: (n, c, h, w) uint8 pixels of one or more")
+    return pixels
+
+
+@checked(n_axes=1, n_passes=1, batch_size=1)
 def principal_axes(
     pixels:Tensor,            # (n, c, h, w) uint8
     n_axes:int,               # how many; at most c*h*w
@@ -68,7 +88,8 @@ def principal_axes(
     chosen:Tensor|None=None,  # (m,) int64, which images count; None: all
 )->tuple[Tensor, Tensor]:     # mean (c*h*w,), axes (c*h*w, n_axes) orthonormal, widest first
     "The directions in which the images differ most, by subspace iteration: no covariance matrix is ever held."
-    mean = _mean_image(pixels, chosen, batch_size)
+    mean = _mean_image(_checked_pixels(pixels), chosen, batch_size)
+    if n_axes > mean.numel(): raise UserError(f"images of {mean.numel()} numbers have no {n_axes} axes: ask for fewer")
     width = min(n_axes + 16, mean.numel())               # a few axes more make the last ones converge
     axes = torch.randn(mean.numel(), width, generator=torch.Generator().manual_seed(0))
     for _ in range(n_passes):
@@ -84,6 +105,7 @@ def principal_axes(
     return mean, axes*sign
 
 # %% ../../nbs/search/02_glo.ipynb #c4a257f9
+@checked(fit_on=1)
 def pca_init(
     images:Images|Tensor,           # the training images, or their uint8 pixels
     z_dim:int,                      # length of each latent
@@ -91,9 +113,7 @@ def pca_init(
     fit_on:int=10_000,              # the axes come from at most this many images, evenly spread
 )->Tensor:                          # (n, z_dim), not yet projected; mean length 1
     "The coordinates of each image on the principal axes: similar images start as neighbours."
-    pixels = getattr(images, 'pixels', images)
-    if not isinstance(pixels, Tensor) or pixels.dim() != 4 or not len(pixels):
-        raise UserError("the PCA start needs images: (n, c, h, w) uint8 pixels of one or more")
+    pixels = _checked_pixels(getattr(images, 'pixels', images))
     if z_dim < 1: raise UserError(f"z_dim {z_dim} must be 1 or more")
     pixels = pixels.cpu()                                # wherever they lie, the same start
     n, n_values = len(pixels), pixels[0].numel()
@@ -116,17 +136,20 @@ class Gaussian:
     surface:str = 'sphere'  # a name of `SURFACES`
 
     @classmethod
+    @checked()
     def fit(cls,
         z:Tensor,              # (n, z_dim) learned latents
         surface:str='sphere',  # where samples are projected to
     )->'Gaussian':
         "Mean and covariance of `z`; fewer latents than dimensions are welcome."
+        _check_latents(z)
         z64 = z.to('cpu', torch.float64)                  # some devices have no float64
         mean = z64.mean(0)
         covariance = (z64 - mean).T @ (z64 - mean)/max(len(z) - 1, 1)
         values, vectors = torch.linalg.eigh(covariance)
         return cls(mean.to(z), (vectors*values.clamp_min(0).sqrt()).to(z), surface)
 
+    @checked(n=1)
     def sample(self,
         n:int,                          # how many
         rng:torch.Generator|None=None,  # where the randomness comes from
@@ -200,6 +223,8 @@ class Latents:
 # %% ../../nbs/search/02_glo.ipynb #8bf706ae
 def _start(n:int, z_dim:int, init:str, images:Images|Tensor|None, surface:str, rng:torch.Generator|None)->Tensor:
     "The first latents, on their surface; what cannot be made is named before anything is."
+    for name, value in dict(n=n, z_dim=z_dim).items(): check_value(f"{name} of Latents", value, int, None)
+    for name, value in dict(init=init, surface=surface).items(): check_value(f"{name} of Latents", value, str, None)
     if surface not in SURFACES: raise UserError(f"unknown surface {surface!r}: choose one of {', '.join(SURFACES)}")
     if init not in ('pca', 'random'): raise UserError(f"unknown start of the latents {init!r}: choose 'pca' or 'random'")
     if n < 1 or z_dim < 1: raise UserError(f"{n} latents of {z_dim} numbers: both must be 1 or more")

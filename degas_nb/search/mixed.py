@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ..space.ops import KINDS, Norm, Op, make_op
-from ..ground.errors import UserError
+from ..ground.errors import UserError, checked, shown
 
 # %% ../../nbs/search/03_mixed.ipynb #0285e354
 RELAXATIONS:dict[str, Callable[[Tensor], Tensor]] = {
@@ -31,11 +31,14 @@ def add_up(
 # %% ../../nbs/search/03_mixed.ipynb #a6e5c91b
 class MixedOp(nn.Module):
     "The weighted sum of its candidates (DEGAS eq. 1), each evaluated on its own."
+    @checked()
     def __init__(self,
         ops:dict[str, Op],  # name -> candidate, in the order of the weights
     ):
         super().__init__()
         if not ops: raise UserError("a mixed operation needs a candidate")
+        if not all(isinstance(op, nn.Module) for op in ops.values()):
+            raise UserError("the candidates of a mixed operation are modules by name, as candidates(...) makes them")
         self.ops = nn.ModuleDict(ops)
 
     def check_weights(self,
@@ -67,6 +70,7 @@ class Normed(Op):
     def forward(self, x:Tensor, y:Tensor|None=None)->Tensor: return self.norm(self.op(x, y), y)
 
 # %% ../../nbs/search/03_mixed.ipynb #6031b765
+@checked(width=1, scale=1)
 def candidates(
     kind:str,                       # 'normal' or 'up'
     width:int,                      # in and out
@@ -75,6 +79,8 @@ def candidates(
     names:Iterable[str]|None=None,  # which, as a search space has them; None: all that are registered
 )->dict[str, Op]:                   # name -> op, in the order of the names
     "A fresh op of every name, ready for a `MixedOp`."
+    if isinstance(names, str): raise UserError(f"candidates are a list of names, not the word {names!r}")
+    if not callable(norm): raise UserError(f"norm of candidates must make norms, as batch_norm() does, not {shown(norm)}")
     if kind not in KINDS: raise UserError(f"unknown kind {kind!r}; there are {', '.join(KINDS)}")
     ops = {name: make_op(name, width, norm, scale) for name in (KINDS[kind] if names is None else names)}
     return {name: Normed(op, norm(width)) if 'pool' in name else op for name, op in ops.items()}

@@ -28,6 +28,7 @@ def mixing_weights(
     _check_tables(alpha)
     found = {}
     for edge, raw in alpha.items():
+        for op, a in raw.items(): check_number(edge, op, a, 'alpha')
         top = max(raw.values(), default=0)
         grown = {op: math.exp(a - top) for op, a in raw.items()}
         found[edge] = {op: e/sum(grown.values()) for op, e in grown.items()}
@@ -104,7 +105,8 @@ def pruning_rule(
     rule:Callable[[EdgeValues, SearchSpace], list[dict]],  # its name becomes the rule's
 )->Callable:
     "Decorator: put a rule into `PRUNING_RULES`."
-    if rule.__name__ in PRUNING_RULES: raise ValueError(f"there is already a pruning rule {rule.__name__!r}")
+    if not hasattr(rule, '__name__'): raise UserError(f"a pruning rule is a function with a name, not {rule!r:.60}")
+    if rule.__name__ in PRUNING_RULES: raise UserError(f"there is already a pruning rule {rule.__name__!r}: choose another name")
     PRUNING_RULES[rule.__name__] = rule
     return rule
 

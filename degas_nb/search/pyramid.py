@@ -14,6 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..ground.errors import UserError, checked
+
 # %% ../../nbs/search/01_pyramid.ipynb #4653bbf5
 @dataclass(frozen=True)
 class Kernel:
@@ -36,7 +38,7 @@ def pyramid_kernel(
     "Decorator: put a kernel into `KERNELS`."
     name = make.__name__
     if name in KERNELS:
-        raise ValueError(f"there is already a kernel {name!r}")
+        raise UserError(f"there is already a kernel {name!r}: choose another name")
     KERNELS[name] = make()
     return make
 
@@ -100,6 +102,17 @@ def level_matrices(
     return tuple(tuple(tuple(m.to(device, dtype).contiguous() for m in pair) for pair in pairs) for pairs in (down, back))
 
 # %% ../../nbs/search/01_pyramid.ipynb #a2e4976e
+def _check_kernel(kernel:str)->None:
+    "A `UserError` for a word that names none."
+    if kernel not in KERNELS: raise UserError(f"there is no pyramid kernel {kernel!r}: choose one of {', '.join(KERNELS)}")
+
+
+def _check_pair(x:Tensor, y:Tensor)->None:
+    "A `UserError` for images that are not pairs."
+    if x.shape != y.shape: raise UserError(f"images of shape {tuple(x.shape)} can't be held against others of shape {tuple(y.shape)}")
+
+
+@checked(n_levels=1)
 def laplacian_pyramid(
     x:Tensor,               # (n, c, h, w) images; `h` and `w` divisible by `2**(n_levels-1)`
     n_levels:int=4,         # how many levels; the last one is the coarse residual
@@ -107,9 +120,12 @@ def laplacian_pyramid(
     residual:bool=True,     # False leaves out the coarse residual: n_levels-1 tensors
 )->list[Tensor]:            # level j is (n, c, h/2**j, w/2**j), fine to coarse
     "Band-pass images of `x` (DEGAS sec. 3.2, $L^j$)."
+    _check_kernel(kernel)
+    if not x.is_floating_point() or x.dim() != 4:
+        raise UserError(f"a pyramid is made of floats (n, c, h, w), not of {x.dtype} of shape {tuple(x.shape)}")
     h, w = x.shape[-2:]
     if h != w or h % 2**(n_levels-1) or h//2**(n_levels-1) < 2:
-        raise ValueError(f"{h}x{w} images cannot be halved {n_levels-1} times; square ones with a side divisible by {2**(n_levels-1)} can")
+        raise UserError(f"{h}x{w} images cannot be halved {n_levels-1} times; square ones with a side divisible by {2**(n_levels-1)} can")
     bands, x = [], x.contiguous()
     for _ in range(n_levels-1):
         down, back = level_matrices(kernel, x.shape[-1], x.dtype, x.device)
@@ -119,13 +135,17 @@ def laplacian_pyramid(
     return bands + [x] if residual else bands
 
 # %% ../../nbs/search/01_pyramid.ipynb #96d9d710
+@checked()
 def collapse(
     pyramid:list[Tensor],   # from `laplacian_pyramid`, with its residual
     kernel:str='binomial',  # the kernel that made it; one that expands
 )->Tensor:                  # (n, c, h, w) the image
     "The image back from its bands."
+    _check_kernel(kernel)
+    if not pyramid or not all(isinstance(band, Tensor) and band.dim() == 4 for band in pyramid):
+        raise UserError("a pyramid is collapsed from its bands and its residual, as laplacian_pyramid gives them: tensors (n, c, h, w)")
     if not KERNELS[kernel].expand:
-        raise ValueError(f"the {kernel} pyramid cannot be collapsed: its coarse images are not enlarged again")
+        raise UserError(f"the {kernel} pyramid cannot be collapsed: its coarse images are not enlarged again")
     *bands, x = pyramid
     for band in reversed(bands):
         _, back = level_matrices(kernel, band.shape[-1], band.dtype, band.device)
@@ -144,6 +164,7 @@ def band_means(
     return torch.stack([band.abs().flatten(1).mean(1) for band in bands], 1)
 
 # %% ../../nbs/search/01_pyramid.ipynb #531713b6
+@checked(n_levels=1)
 def lap1(
     x:Tensor,               # (n, c, h, w) images in [-1, 1]
     y:Tensor,               # as `x`
@@ -152,9 +173,11 @@ def lap1(
     residual:bool=True,     # count the coarse residual
 )->Tensor:                  # (n,) one distance for each pair
     "Laplacian pyramid distance in mean form: sum over levels of the mean absolute difference."
+    _check_pair(x, y)
     return band_means(x - y, n_levels, kernel, residual).sum(1)
 
 # %% ../../nbs/search/01_pyramid.ipynb #76acbf50
+@checked(n_levels=1)
 def reconstruction_loss(
     x:Tensor,               # (n, c, h, w) reconstructions in [-1, 1]
     y:Tensor,               # (n, c, h, w) targets
@@ -162,5 +185,6 @@ def reconstruction_loss(
     kernel:str='binomial',  # a name of `KERNELS`
 )->dict[str, Tensor]:       # named terms, each (n,): their sum is the loss of each image
     "The loss of the search (DEGAS sec. 3.2): squared error and `lap1`, both as means over pixels."
+    _check_pair(x, y)
     diff = x - y
     return dict(mse=diff.square().flatten(1).mean(1), lap=band_means(diff, n_levels, kernel).sum(1))

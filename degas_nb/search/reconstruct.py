@@ -11,8 +11,8 @@ from dataclasses import asdict, dataclass
 import torch
 
 from ..ground.data import Images
-from ..ground.errors import UserError
-from ..ground.ranks import Ranks, deterministic
+from ..ground.errors import UserError, checked
+from ..ground.ranks import Ranks, deterministic, find_device
 from ..ground.runs import check_settings, checked_fields
 from .alternating import OPTIMISERS, LatentStep, Pictures, arithmetic, cosine
 from .glo import SURFACES
@@ -61,6 +61,7 @@ class Reconstruction(Pictures):
         self.machine = GLOMachine(net, self.latents, self.images, self.opt, ranks, config.amp)
 
     @classmethod
+    @checked()
     def from_config(cls,
         images:Images,                                       # to be reconstructed
         config:ReconstructionConfig=ReconstructionConfig(),  # settings
@@ -74,7 +75,7 @@ class Reconstruction(Pictures):
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(config.seed)
             net = Generator(genotype, config.img_size, config.z_dim, config.width)
-        return cls(net.to(device), images, config, ranks, history)
+        return cls(net.to(find_device(str(device))), images, config, ranks, history)
 
     @classmethod
     def from_settings(cls, settings:dict, images:Images, *where:object)->'Reconstruction':

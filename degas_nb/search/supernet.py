@@ -17,7 +17,7 @@ from ..space.genotype import DEGAS, Edge, Genotype, SearchSpace, SpaceEdge, chec
 from .merged import IMPLS, node_sum
 from .mixed import RELAXATIONS, add_up, candidates
 from ..space.ops import batch_norm
-from ..ground.errors import UserError, renamed
+from ..ground.errors import UserError, checked, renamed
 
 # %% ../../nbs/search/05_supernet.ipynb #838bd240
 def _start_alpha(
@@ -44,6 +44,7 @@ def _checked(space:SearchSpace, z_dim:int, width:int, impl:str, relaxation:str)-
 class SuperGenerator(nn.Module):
     "A `SearchSpace` with a mixed operation on every edge, and the alphas (DEGAS Figure 2)."
     @renamed(channels='width')
+    @checked()
     def __init__(self,
         space:SearchSpace=DEGAS,   # nodes, edges, and what may stand on them
         img_size:int=32,           # side of the images, a multiple of 8
@@ -120,12 +121,13 @@ def by_name(
     check_is_space(space)
     groups = space.groups()
     shapes = {group: (len(edges), len(space.ops(edges[0]))) for group, edges in groups.items()}
-    if not isinstance(values, dict) or {group: tuple(v.shape) for group, v in values.items()} != shapes:
+    if not isinstance(values, dict) or {group: tuple(getattr(v, 'shape', ())) for group, v in values.items()} != shapes:
         raise UserError(f"these alphas are of another space than {space.name}, which has {shapes}")
     named = {e.name: dict(zip(space.ops(e), row)) for group, edges in groups.items() for e, row in zip(edges, values[group].tolist())}
     return {e.name: named[e.name] for e in space.edges}
 
 # %% ../../nbs/search/05_supernet.ipynb #a15alone
+@checked()
 def alone(
     net:SuperGenerator,         # trained, or on its way
     genotype:Genotype,          # of its space

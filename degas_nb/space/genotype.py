@@ -12,14 +12,13 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
-from html import escape
 from importlib.resources import files
 from pathlib import Path
 
 from .ops import KINDS, LONGEST_NAME, SCALES, usable_name
 from ..ground.folders import RunFolder, read_json, write_json
 from ..ground.errors import UserError, checked, printable, shown, user_path
-from ..ground.show import op_colour
+from ..ground.show import in_html, op_colour
 
 # %% ../../nbs/space/02_genotype.ipynb #3d40181f
 @dataclass(frozen=True)
@@ -448,7 +447,7 @@ def _svg_edge(x0:float, x1:float, y:float, height:float, text:str, colour:str, w
     mid, top, half = (x0 + x1)/2, y - height - (12 if not height else 0), 3.7*len(text) + 4
     label = f'<rect x="{mid - half}" y="{top - 9}" width="{2*half}" height="17" rx="3" fill="#fff" opacity=".9"/>'
     return (f'<path d="{_arc(x0, x1, y, height)}" fill="none" stroke="{colour}" stroke-width="{width:.1f}" marker-end="url(#tip)"/>'
-            f'{label}<text x="{mid}" y="{top + 4}" text-anchor="middle" font-size="12" fill="#222">{escape(text)}</text>')
+            f'{label}<text x="{mid}" y="{top + 4}" text-anchor="middle" font-size="12" fill="#222">{in_html(text)}</text>')
 
 # %% ../../nbs/space/02_genotype.ipynb #37d0c5ab
 @checked(bottom_width=1, step=1)
@@ -470,13 +469,14 @@ def svg(
     for n in g.nodes:
         side = bottom_width*g.scales[n]
         parts.append(f'<rect x="{x[n] - 26}" y="{y - 17}" width="52" height="34" rx="8" fill="#f4f4f4" stroke="#555"/>'
-                     f'<text x="{x[n]}" y="{y - 2}" text-anchor="middle" font-size="13" font-weight="bold" fill="#222">{escape(n)}</text>'
+                     f'<text x="{x[n]}" y="{y - 2}" text-anchor="middle" font-size="13" font-weight="bold" fill="#222">{in_html(n)}</text>'
                      f'<text x="{x[n]}" y="{y + 12}" text-anchor="middle" font-size="10" fill="#444">{side}×{side}</text>')
     tip = ('<defs><marker id="tip" viewBox="0 0 8 8" refX="6" refY="4" markerWidth="8" markerHeight="8" markerUnits="userSpaceOnUse" '
            'orient="auto"><path d="M0 0L8 4L0 8z" fill="#555"/></marker></defs>')
     return (f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {wide} {y + 30}" width="{wide}" '
             f'style="max-width:100%;height:auto" font-family="Helvetica,Arial,sans-serif" role="img" '
-            f'aria-label="{escape("; ".join(g.sums()))}"><rect width="100%" height="100%" fill="#fff"/>{tip}{"".join(parts)}</svg>')
+            f'aria-label="{in_html("; ".join(g.sums()), 10_000)}"><rect width="100%" height="100%" fill="#fff"/>{tip}'
+            f'{"".join(parts)}</svg>')
 
 # %% ../../nbs/space/02_genotype.ipynb #c099bddd
 @checked()

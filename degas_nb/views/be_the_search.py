@@ -13,10 +13,11 @@ import numpy as np
 import traitlets
 from IPython.display import display
 
-from ..ground.errors import UserError
+from ..ground.errors import UserError, checked, printable
 from .widgets import BEST, INK, NO_CONTROLS, REST, SOFT, _say_below, small_png, static_text
 
 # %% ../../nbs/views/07_be_the_search.ipynb #19ad94ef
+@checked()
 def predicted(
     game:dict,            # see the lesson
     kept:dict[str, str],  # edge -> operation, for the edges that are kept
@@ -61,10 +62,10 @@ def _picture(
         up, t = 0 if e['direct'] else 26 + 18*(b - a)/110, np.linspace(0, 1, 40)
         style = dict(color=BEST, lw=1.4) if op else dict(color=REST, lw=.7, ls=':')
         ax.plot(a + (b - a)*t, 118 - 4*up*t*(1 - t), zorder=1, **style)
-        if op: ax.text((a + b)/2, 113 - up, op, fontsize=6.5, ha='center', color=INK)
+        if op: ax.text((a + b)/2, 113 - up, printable(op, 60), fontsize=6.5, ha='center', color=INK, parse_math=False)
     for (node, x), side in zip(at.items(), game['sides']):
         ax.scatter([x], [118], s=180, facecolor='white', edgecolor=INK, zorder=2)
-        ax.text(x, 121, node, fontsize=7.5, ha='center', color=INK, zorder=3)
+        ax.text(x, 121, printable(node, 60), fontsize=7.5, ha='center', color=INK, zorder=3, parse_math=False)
         ax.text(x, 146, f'{side} x {side}', fontsize=6, ha='center', color=SOFT)
     canvas = FigureCanvasAgg(fig)
     canvas.draw()
@@ -79,6 +80,7 @@ class BeTheSearch(anywidget.AnyWidget):
     kept = traitlets.Dict().tag(sync=True)   # edge -> operation
     me = traitlets.Unicode().tag(sync=True)  # its id, as of a `LiveView`
 
+    @checked()
     def __init__(self,
         game:dict,            # the table of a game
         kept:dict[str, str],  # edge -> operation, where the hand begins

@@ -19,7 +19,7 @@ import traitlets
 from IPython import get_ipython
 from IPython.display import display
 
-from ..ground.errors import UserError
+from ..ground.errors import UserError, checked, printable
 
 from ..ground.show import op_colour
 from .widgets import (COLUMN, HEAD, INK, REST, ROW, SOFT, Board, Curve, LiveView, as_picture, bar_columns, best_op,
@@ -58,6 +58,7 @@ class Heat(Curve):
         return [x for x, _ in kept], np.where(known, (127*(1 + scaled.clip(-1, 1))).round(), 255).astype(np.uint8)
 
 # %% ../../nbs/views/04_dashboard.ipynb #914ea63d
+@checked()
 def best_of_each(
     weights:dict,  # {edge: {op: weight}}
 )->list[dict]:     # edge, op, node, stage, says; edges without a winner are left out
@@ -142,6 +143,7 @@ class Desk(Board):
     change:str = ''                               # the newest of them, in words
     sides:dict = field(default_factory=dict)      # {node: text below its name}
 
+    @checked()
     def add(
         self,
         step:int,                                    # step number of the run
@@ -215,17 +217,17 @@ def _draw_network(fig, ax, desk:Desk, place:tuple, size:tuple):
     "The network at `place`, from the same plain lists as the live view."
     from matplotlib.patches import FancyBboxPatch, PathPatch
     from matplotlib.path import Path as Line
-    middle = dict(ha='center', va='center')
+    middle = dict(ha='center', va='center', parse_math=False)
     plan, (left, top, _, _) = network_plan(list(desk.alpha), desk.decisions, desk.sides), place
     for _, op, points, x, y, colour, kept in plan['edges']:
         moves = [Line.MOVETO] + [Line.CURVE4 if len(points) > 2 else Line.LINETO]*(len(points) - 1)
         curve, look = Line([(left + a, top + b) for a, b in points], moves), (colour, 1.8, '-') if kept else (REST, .7, (0, (3, 4)))
         ax.add_patch(PathPatch(curve, fill=False, **dict(zip(('ec', 'lw', 'ls'), look))))
-        if kept: ax.text(left + x, top + y, op, fontsize=7.6, color=INK, bbox=dict(fc='white', ec='none', pad=1.2), **middle)
+        if kept: ax.text(left + x, top + y, printable(op, 60), fontsize=7.6, color=INK, bbox=dict(fc='white', ec='none', pad=1.2), **middle)
     for x, y, name, below in plan['nodes']:
         ax.add_patch(FancyBboxPatch((left + x - 22, top + y - 13), 44, 26, boxstyle='round,pad=4', fc='#f4f4f4', ec='#555555', lw=.8))
-        ax.text(left + x, top + y - 5*bool(below), name, fontsize=8, weight='bold', color=INK, **middle)
-        ax.text(left + x, top + y + 8, below, fontsize=6.3, color=SOFT, **middle)
+        ax.text(left + x, top + y - 5*bool(below), printable(name, 60), fontsize=8, weight='bold', color=INK, **middle)
+        ax.text(left + x, top + y + 8, printable(below, 60), fontsize=6.3, color=SOFT, **middle)
 
 # %% ../../nbs/views/04_dashboard.ipynb #d77ef4da
 def _draw_heat(fig, ax, desk:Desk, place:tuple, size:tuple):
@@ -242,8 +244,9 @@ def _draw_heat(fig, ax, desk:Desk, place:tuple, size:tuple):
     panel.imshow(_heat_colours(np.concatenate(image[:-1])), aspect='auto', interpolation='nearest', extent=(0, 1, y - 1, 0))
     panel.axis('off')
     for edge, middle, best, at in marks:
-        panel.text(-.02, middle, edge, fontsize=6.3, ha='right', va='center', family='monospace', color=SOFT)
-        if best: panel.text(1.02, at, best, fontsize=6.3, va='center', color=INK)
+        small = dict(fontsize=6.3, va='center', parse_math=False)
+        panel.text(-.02, middle, printable(edge, 60), ha='right', family='monospace', color=SOFT, **small)
+        if best: panel.text(1.02, at, printable(best, 60), color=INK, **small)
     panel.text(0, y + .5, f'step {steps[0]}', fontsize=6.3, va='top', color=SOFT)
     panel.text(1, y + .5, f'{steps[-1]}', fontsize=6.3, ha='right', va='top', color=SOFT)
     legend = f'blue: up to {desk.heat.most} equal shares, orange: down to 1/{desk.heat.most}'
@@ -276,7 +279,7 @@ def _draw_pictures(fig, ax, desk:Desk, place:tuple, size:tuple):
     for i, (name, pixels) in enumerate(desk.pictures.items()):
         h, w = pixels.shape[:2]
         ratio = min((share - 12)/max(w, 1), (tall - 22)/max(h, 1))
-        ax.text(left + share*i, top + 8, name, fontsize=7, va='center', color=SOFT)
+        ax.text(left + share*i, top + 8, printable(name, 60), fontsize=7, va='center', color=SOFT, parse_math=False)
         panel = _axes(fig, (left + share*i, top + 18, w*ratio, h*ratio), size)
         panel.imshow(pixels, interpolation='nearest', aspect='auto')
         panel.axis('off')
@@ -287,6 +290,7 @@ def _draw_losses(fig, ax, desk:Desk, place:tuple, size:tuple):
     draw_curves(_axes(fig, place, size), desk.curves)
 
 # %% ../../nbs/views/04_dashboard.ipynb #bd301902
+@checked()
 def desk_picture(
     desk:Desk,
     scale:float=1.5,               # pixels of the PNG for each pixel of the drawing; fewer where it would be wider than 3,000
@@ -299,7 +303,7 @@ def desk_picture(
     fig = Figure(figsize=(w/100, h/100), dpi=100*min(scale, 3000/w), facecolor='white')
     ax = fig.add_axes([0, 0, 1, 1], xlim=(0, w), ylim=(h, 0))
     ax.axis('off')
-    ax.text(12, 18, _headline(desk), fontsize=8.5, weight='bold', color=INK)
+    ax.text(12, 18, printable(_headline(desk)), fontsize=8.5, weight='bold', color=INK, parse_math=False)
     for draw, place in parts: draw(fig, ax, desk, place, (w, h))
     canvas = FigureCanvasAgg(fig)
     canvas.draw()
@@ -477,6 +481,7 @@ class DeskView(LiveView):
 # %% ../../nbs/views/04_dashboard.ipynb #9bc686e8
 class Dashboard(DeskView):
     "Network, bars, weights over time, pictures and losses of a run, with buttons."
+    @checked()
     def __init__(
         self,
         decide:Callable[[dict], list]|None=None,  # {edge: {op: weight}} -> decisions with `edge`, `op`; None: each edge's best op

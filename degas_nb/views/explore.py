@@ -14,7 +14,8 @@ import numpy as np
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from ..ground.errors import UserError
+from ..ground.errors import UserError, checked
+from ..ground.show import in_plotly
 from .widgets import BEST, INK, QUIET, SOFT, Explorer
 
 # %% ../../nbs/views/02_explore.ipynb #0947eda5
@@ -58,7 +59,7 @@ def bars(
     figure.add_bar(y=rows, x=zeros, orientation='h', marker_color=QUIET, hoverinfo='skip',
                    textposition='outside', cliponaxis=False, **place)
     figure.update_xaxes(range=span, fixedrange=True, zeroline=True, zerolinecolor=INK, zerolinewidth=1, nticks=4, **place)
-    figure.update_yaxes(range=[len(names) - .4, -.6], fixedrange=True, tickvals=rows, ticktext=names,
+    figure.update_yaxes(range=[len(names) - .4, -.6], fixedrange=True, tickvals=rows, ticktext=list(map(in_plotly, names)),
                         showgrid=False, automargin=True, ticklabelstandoff=4, **place)
 
 # %% ../../nbs/views/02_explore.ipynb #f3eacb30
@@ -144,6 +145,7 @@ def finite_mixture(
     return state
 
 # %% ../../nbs/views/02_explore.ipynb #5372be9c
+@checked()
 def explore_mixture(
     mix:Callable[[np.ndarray], Mixture],  # alpha (n_ops,) -> what the mixture is and does there
     ops:list[str],                        # their names
@@ -226,6 +228,7 @@ def draw_pyramid(
     return seen + f"without {', '.join(removed)} the pyramid distance is {total:.4f}, {most}"
 
 # %% ../../nbs/views/02_explore.ipynb #dfa6797b
+@checked()
 def explore_pyramid(
     picture:np.ndarray,                       # (h, h, 3) floats in [-1, 1]
     pyramid:Callable[[np.ndarray], Levels],   # picture -> its levels
@@ -307,7 +310,7 @@ def add_nodes(
     "A square for each node, with its name and the size of its map, and the axes that hold them."
     heights = [float(np.log2(side)) for side in sides.values()]
     figure.add_scatter(x=list(range(len(sides))), y=heights, mode='markers+text', hoverinfo='skip', row=1, col=1,
-                       text=[f'<b>{n}</b><br>{s}×{s}' for n, s in sides.items()], textfont=dict(size=11, color=INK),
+                       text=[f'<b>{in_plotly(n)}</b><br>{s}×{s}' for n, s in sides.items()], textfont=dict(size=11, color=INK),
                        marker=dict(symbol='square', size=40, color='#f4f4f4', opacity=1))
     figure.update_xaxes(visible=False, fixedrange=True, range=[-.5, len(sides) - .5], row=1, col=1)
     figure.update_yaxes(visible=False, fixedrange=True, range=[min(heights) - 1, max(heights) + .6], row=1, col=1)
@@ -350,7 +353,7 @@ def draw_pruning(
     last = decisions[step - 1] if step else None
     draw_edges(figure, weights, decisions, step)
     nodes = figure.data[len(weights)]
-    at = [last is not None and text.startswith(f"<b>{last['node']}</b>") for text in nodes.text]
+    at = [last is not None and text.startswith(f"<b>{in_plotly(last['node'])}</b>") for text in nodes.text]
     nodes.update(marker_line_color=[NOW if here else SOFT for here in at], marker_line_width=[3 if here else 1 for here in at])
     rivals = compared_edges(last, list(weights)) if last else [edge]
     draw_rivals(figure, weights, rivals, last)
@@ -374,7 +377,7 @@ def draw_edges(
         op = kept.get(name, max(weights[name], key=weights[name].get))
         arrow = dict(color=colour, size=[0]*(len(trace.x) - 1) + [9 + 2*width])
         trace.update(line=dict(color=colour, width=width, dash=dash), marker=arrow)
-        text = f'<b>{op}</b>' if name in kept else op
+        text = f'<b>{in_plotly(op)}</b>' if name in kept else in_plotly(op)
         label.update(text='' if state == 'lost' else f'{text}<br>{weights[name][op]:.2f}', font_color=INK if name in kept else SOFT)
 
 
@@ -391,7 +394,7 @@ def draw_rivals(
     lengths = [w for *_, w in rivals]
     figure.data[-1].update(y=list(range(len(rivals))), x=np.float32(lengths), text=[f'{w:.2f}' for w in lengths],
                            marker_color=[NOW if w else QUIET for w in won])
-    figure.layout.yaxis2.ticktext = names + ['']*(len(figure.layout.yaxis2.tickvals) - len(names))
+    figure.layout.yaxis2.ticktext = list(map(in_plotly, names)) + ['']*(len(figure.layout.yaxis2.tickvals) - len(names))
 
 # %% ../../nbs/views/02_explore.ipynb #ef38b253
 class Story:
@@ -416,6 +419,7 @@ class Story:
         if moved and self.at: self.choice.value = decisions[self.at - 1]['edge']
 
 # %% ../../nbs/views/02_explore.ipynb #e8b9431b
+@checked()
 def explore_prune(
     sides:dict[str, int],                       # node -> side of its map, in order
     alpha:EdgeValues,                           # raw numbers to begin with, for every edge
@@ -464,6 +468,7 @@ def read_table(
     except RecursionError: raise UserError('brackets within brackets, too many of them') from None
 
 # %% ../../nbs/views/02_explore.ipynb #f657f531
+@checked()
 def edit_genotype(
     value:dict,                                # the JSON value of a genotype, to begin with
     draw:Callable[[object], tuple[str, str]],  # JSON value -> (an SVG element, a sentence); raises `UserError` for one that is no genotype

@@ -24,7 +24,7 @@ from IPython import get_ipython
 
 from .dashboard import ACTIONS, Dashboard
 from ..ground.runs import Unread
-from ..ground.errors import user_path, UserError
+from ..ground.errors import UserError, checked, user_path
 from .widgets import cell_now, is_cleared
 
 # %% ../../nbs/views/05_live.ipynb #3d359a9a
@@ -628,6 +628,7 @@ def look(
     it.next_picture = end + max(it.picture_every, 200*(end - begin))
 
 # %% ../../nbs/views/05_live.ipynb #e7202fa1
+@checked(save_every=0, picture_every=0)
 def live(
     run:Iterator,  # yields steps with `n`, `losses` (a dict) and perhaps `weights` ({edge: {op: w}}); a `Search`, a `GANTraining`
     dashboard:Dashboard|None=None,  # shows it; None: a new one

@@ -14,7 +14,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from .explore import NAMED, WIDE, slider
-from ..ground.errors import UserError
+from ..ground.errors import UserError, checked
 from .widgets import BEST, INK, LINES, QUIET, SOFT, Explorer, as_picture
 
 # %% ../../nbs/views/03_planes.ipynb #2b1de9fc
@@ -48,10 +48,12 @@ def still(
     return figure.update_xaxes(**axes).update_yaxes(**axes)
 
 # %% ../../nbs/views/03_planes.ipynb #0d9d8a0d
+@checked()
 def main_plane(
     points:np.ndarray,      # (n, d), n and d at least 2
 )->tuple[np.ndarray, ...]:  # mean (d,); axes (2, d) orthonormal; standard deviation along each, and its share of the variance
     "The plane in which a cloud of points is widest."
+    points = finite_table(points, 'points', least=2)
     mean = points.mean(0)
     _, stretch, axes = np.linalg.svd(points - mean, full_matrices=False)
     if not stretch[0] > 1e-9: raise UserError('the latents are all the same: there is no plane to show')
@@ -60,6 +62,7 @@ def main_plane(
     return mean, axes, stretch / np.sqrt(len(points) - 1), stretch**2 / total
 
 # %% ../../nbs/views/03_planes.ipynb #ceecdb66
+@checked()
 def arc(
     a:np.ndarray,  # (d,) start, not zero
     b:np.ndarray,  # (d,) end, as long
@@ -181,6 +184,7 @@ def plane_traces(
         go.Scatter(mode='markers', marker=point, hoverinfo='skip')]
 
 # %% ../../nbs/views/03_planes.ipynb #c41ea692
+@checked()
 def explore_latents(
     latents:np.ndarray,                                     # (n, d) on their surface
     make:Callable[[np.ndarray], np.ndarray],                # z (d,) -> uint8 picture (h, w, 3)
@@ -323,6 +327,7 @@ def cost_bar()->dict:
                 title=dict(text='(slope - 1)²', side='right'), **ticks)
 
 # %% ../../nbs/views/03_planes.ipynb #f923ae63
+@checked()
 def explore_penalty(
     score:Callable[..., np.ndarray],  # score(xy (m, 2), **values) -> (m,)
     gradient:Callable[..., np.ndarray],  # gradient(xy (m, 2), **values) -> (m, 2)
@@ -479,6 +484,7 @@ def let_drag(
     explorer.figure.layout.on_change(dragged, 'shapes')
 
 # %% ../../nbs/views/03_planes.ipynb #dfdbfa44
+@checked()
 def explore_frechet(
     distance:Distance,  # m1 (2,), c1 (2, 2), m2, c2 -> dict(mean=..., cov=...)
 )->Explorer:

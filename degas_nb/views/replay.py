@@ -13,7 +13,7 @@ import re
 import shlex
 import time
 from collections.abc import Callable
-from html import escape
+from html import unescape
 from pathlib import Path
 
 import anywidget
@@ -26,7 +26,8 @@ from IPython.display import display
 from .dashboard import Dashboard, best_of_each
 from .live import Background, end_former
 from ..ground.folders import RunFolder
-from ..ground.errors import UserError
+from ..ground.errors import UserError, checked, printable
+from ..ground.show import in_html, in_plotly
 from .widgets import BEST, LINES, REST, SOFT, Curve, Explorer, static_text
 
 # %% ../../nbs/views/06_replay.ipynb #2e3f2576
@@ -90,7 +91,7 @@ def picture_tile(
 )->str:         # HTML
     "A picture on the page, or that there is none yet."
     if not png: return '<p>none yet</p>'
-    return f'<img alt="{escape(what)}" src="data:image/png;base64,{base64.b64encode(png).decode()}">'
+    return f'<img alt="{in_html(what)}" src="data:image/png;base64,{base64.b64encode(png).decode()}">'
 
 
 def thinned(
@@ -115,7 +116,7 @@ def wrapped(
 )->str:
     "A title in lines that fit."
     from textwrap import wrap
-    return '<br>'.join(wrap(text, width, break_on_hyphens=False))
+    return '<br>'.join(map(in_plotly, wrap(printable(text, 1000), width, break_on_hyphens=False)))
 
 
 def frame_of(
@@ -128,7 +129,7 @@ def frame_of(
     "One moment: bars, those that are kept in blue, and what is kept in words."
     try: kept, why = {d['edge']: d['op'] for d in decide(weights)}, ''
     except ValueError as e: kept, why = {}, f'no decision: {e}'
-    bars = [go.Bar(x=three(ops.values()), y=list(ops), orientation='h', showlegend=False,
+    bars = [go.Bar(x=three(ops.values()), y=list(map(in_plotly, ops)), orientation='h', showlegend=False,
                    marker_color=[BEST if kept.get(edge) == op else REST for op in ops]) for edge, ops in weights.items()]
     mark = dict(type='line', x0=step, x1=step, y0=0, y1=1, xref=f'x{axis}', yref=f'y{axis} domain', line=dict(color=SOFT, width=1))
     said = f'step {step}: ' + (why or 'kept ' + ', '.join(f'{edge} {op}' for edge, op in kept.items()))
@@ -169,7 +170,7 @@ def replay_figure(
     from plotly.subplots import make_subplots
     edges, columns = list(seen[-1][1]), 3
     height = -(-(len(edges) + 1)//columns)
-    titles = [*edges, *['']*(height*columns - len(edges) - 1), 'losses']
+    titles = [*map(in_plotly, edges), *['']*(height*columns - len(edges) - 1), 'losses']
     figure = make_subplots(height, columns, subplot_titles=titles, horizontal_spacing=.11, vertical_spacing=.28/height)
     frames = [frame_of(step, weights, decide, height*columns, len(curves)) for step, weights in seen]
     for i, trace in enumerate(frames[0].data[:len(edges)]): figure.add_trace(trace, i//columns + 1, i % columns + 1)
@@ -199,10 +200,11 @@ def loss_lines(
     for i, (name, curve) in enumerate(curves.items()):
         x, y = curve.points()
         look = dict(mode='lines' if len(x) > 1 else 'markers', line=dict(color=LINES[i % 6], dash=dashes[i % 6]))
-        traces.append(go.Scatter(x=[round(v) for v in x.tolist()], y=three(y.tolist()), name=name, **look))
+        traces.append(go.Scatter(x=[round(v) for v in x.tolist()], y=three(y.tolist()), name=in_plotly(name), **look))
     return traces
 
 # %% ../../nbs/views/06_replay.ipynb #18e6548b
+@checked()
 def replay(
     folder:Path|str,                          # of a search
     max_frames:int=60,                        # moments at most; fewer when the figure would be too large
@@ -261,11 +263,12 @@ def player(
         for trace, bar in zip(shown.data, new.data):
             if bar.type == 'bar': trace.update(x=bar.x, marker_color=bar.marker.color)
         shown.update_layout(title_text=new.layout.title.text, shapes=new.layout.shapes)
-        return new.layout.title.text.replace('<br>', ' ')
+        return unescape(new.layout.title.text.replace('<br>', ' '))
 
     return Explorer(bare, dict(step=slider), follow, [slider, Play(slider), *below], figure)
 
 # %% ../../nbs/views/06_replay.ipynb #b5785a89
+@checked()
 def scrub(
     folder:Path|str,                          # of a search
     max_frames:int=60,                        # moments at most
@@ -427,6 +430,7 @@ def how_it_goes(
     return 'resting', f'no process works on this run: it rests at step {it.n}{of_all}. {how_to_go_on(it.run)}'
 
 # %% ../../nbs/views/06_replay.ipynb #48972646
+@checked(every=0)
 def watch(
     folder:Path|str,                # of a run that goes on elsewhere, or has ended
     dashboard:Dashboard|None=None,  # shows it; None: a new one

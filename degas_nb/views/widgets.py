@@ -23,11 +23,12 @@ import traitlets
 from IPython import get_ipython
 from IPython.display import HTML, display
 
-from ..ground.errors import UserError
+from ..ground.errors import UserError, checked, printable
 
 # %% ../../nbs/views/01_widgets.ipynb #afad21ed
 class Curve:
     "A series of points that stays short: when full it keeps every second one."
+    @checked(limit=2)
     def __init__(
         self,
         limit:int=400,  # points at most; about one a pixel
@@ -57,6 +58,7 @@ class Curve:
         return np.array(self.pairs(), dtype=np.float32).reshape(-1, 2).T
 
 # %% ../../nbs/views/01_widgets.ipynb #b5981c91
+@checked()
 def best_op(
     weights:dict[str, float],  # op -> weight; NaN loses against any number
 )->str|None:                   # None when there is no number, or all are equal
@@ -72,7 +74,7 @@ def as_picture(
     "Check a picture before it is sent."
     pixels = np.ascontiguousarray(samples)
     if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3:
-        raise ValueError(f'samples must be a uint8 array (h, w, 3), not {pixels.dtype} {pixels.shape}')
+        raise UserError(f'samples must be a uint8 array (h, w, 3), not {pixels.dtype} {pixels.shape}')
     return pixels
 
 # %% ../../nbs/views/01_widgets.ipynb #8e7b1513
@@ -85,6 +87,7 @@ class Board:
     samples:np.ndarray|None = None             # uint8 (h, w, 3)
     limit:float = .25                          # weight of a full bar; grows in quarters, never shrinks, so frames compare
 
+    @checked()
     def push(
         self,
         step:int,               # step number of the loop
@@ -164,13 +167,13 @@ def draw_edge(
     "One edge: its name, and a bar for each op."
     from matplotlib.patches import Rectangle
     best, left, width = best_op(weights), x + 88, COLUMN - 142
-    ax.text(x, y + 11, edge, fontsize=7.6, weight='bold', family='monospace', color=INK)
+    ax.text(x, y + 11, printable(edge, 60), parse_math=False, fontsize=7.6, weight='bold', family='monospace', color=INK)
     for i, (op, w) in enumerate(weights.items()):
         top, known, first = y + 18 + ROW * i, np.isfinite(w), op == best
         style = dict(fontsize=6.6, va='center', color=INK if first else SOFT, weight='bold' if first else 'normal')
         ax.add_patch(Rectangle((left, top), width, 9, color=TRACK, lw=0))
         if known: ax.add_patch(Rectangle((left, top), width * min(1, max(0, w) / limit), 9, color=BEST if first else REST, lw=0))
-        ax.text(x, top + 4.5, op, **style)
+        ax.text(x, top + 4.5, printable(op, 60), parse_math=False, **style)
         ax.text(left + width + 31, top + 4.5, f'{w:.2f}' if known else 'nan', ha='right', **style)
     mark = left + width / len(weights) / limit
     ax.plot([mark, mark], [y + 17, y + 17 + ROW * len(weights) - 3], lw=.6, color=INK, alpha=.6)
@@ -211,7 +214,8 @@ def draw_curves(
     for i, (name, y) in enumerate(zip(points, _spread(at, .11))):
         ax.plot([1.03, 1.1], [y, y], color=LINES[i % 6], ls=DASHES[i % 6], lw=1.3, transform=ax.transAxes, clip_on=False)
         value = curves[name].last[1]
-        ax.text(1.13, y, f'{name} {value:.3g}', fontsize=6.8, va='center', color=INK, transform=ax.transAxes)
+        said = f'{printable(name, 60)} {value:.3g}'
+        ax.text(1.13, y, said, parse_math=False, fontsize=6.8, va='center', color=INK, transform=ax.transAxes)
 
 # %% ../../nbs/views/01_widgets.ipynb #a37ffee6
 def _draw_side(fig, board:Board, place:tuple[int, int, int]):
@@ -364,6 +368,7 @@ class AlphaView(LiveView):
     _esm = static_text('panels.js', 'alpha_view.js')
     _css = static_text('live.css')
 
+    @checked()
     def push(
         self,
         step:int,               # step number of the loop
