@@ -239,10 +239,10 @@ CALLS = [
     (lambda: Images(None), 'expected uint8 pixels'), (lambda: Images(torch.zeros(2, 3, 8, 8)), 'to_uint8'), (lambda: Images(torch.zeros(2, 3, 8, 8).byte(), [1, 2]), 'labels of Images must be a Tensor'),
     (lambda: Images(torch.zeros(2, 3, 8, 8).byte(), torch.zeros(3)), '2 images, but'), (lambda: Images(torch.zeros(2, 3, 8, 8).byte()).labels_at([0]), 'have no labels'),
     (lambda: load('emoji', limit=3).batch(torch.tensor([7])), 'there are 3 images'), (lambda: load('emoji', limit=3).to('cuda:99'), 'there is no device'), (lambda: draw(0), 'rng of draw must be a Generator, not 0'),
-    (lambda: draw(torch.Generator(), None), 'space of draw must be a SearchSpace'), (lambda: network(-1), 'number of network must be a whole number, at least 0, not -1'), (lambda: network(10**12), 'its numbers end at'),
-    (lambda: build_op('conv_3', 0), 'width of build_op must be a whole number, at least 1'), (lambda: build_op(['conv_3'], 4), 'name of build_op must be text, not a list'),
+    (lambda: draw(torch.Generator(), None), 'space of draw must be a SearchSpace'), (lambda: network(-1), 'there is no network -1 in space degas'), (lambda: network(10**12), 'its numbers end at'),
+    (lambda: build_op('conv_3', 0), 'width of build_op must be a whole number, at least 1'), (lambda: build_op(['conv_3'], 4), 'no operation a list'),
     (lambda: build_generator('resnet', '32'), "img_size of build_generator must be a whole number"), (lambda: build_generator('resnet', width=0), 'needs at least one channel'),
-    (lambda: build_generator('resnet', width=10**30), 'at most'), (lambda: build_generator(None), 'a Genotype or text, not None'),
+    (lambda: build_generator('resnet', width=10**30), 'at most'), (lambda: build_generator(None), 'there is no generator None'),
     (lambda: Genotype(DEGAS.nodes, Genotype.named('cifar10_paper').edges, meta=dict(score=math.nan)), 'JSON can hold')]
 
 

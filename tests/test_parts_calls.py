@@ -30,11 +30,11 @@ def pairs(*edges, nodes='abc'): return SearchSpace('s', list(nodes), [SpaceEdge(
 
 WRONG = {
     'op unknown': (lambda: build_op('conv_9', 4), 'conv_9'),
-    'op no name': (lambda: build_op(['conv_1'], 4), 'must be text'),
-    'op none': (lambda: build_op(None, 4), 'must be text'),
+    'op no name': (lambda: build_op(['conv_1'], 4), 'no operation'),
+    'op none': (lambda: build_op(None, 4), 'no operation None'),
     'scale 3': (lambda: build_op('up_conv_3', 4, scale=3), 'cannot enlarge 3 times'),
     'scale 1 of an up op': (lambda: build_op('deconv_6', 4), 'cannot enlarge 1 times'),
-    'scale a float': (lambda: build_op('deconv_6', 4, scale=2.), 'must be a whole number'),
+    'scale a float': (lambda: build_op('deconv_6', 4, scale=2.), 'cannot enlarge 2.0'),
     'even kernel': (lambda: Conv(4, 2), 'side 2'),
     'odd brush': (lambda: Deconv(4, 3, 2), 'side 3'),
     'even kernel behind repetition': (lambda: UpConv(4, 4), 'side 4'),

@@ -1077,7 +1077,7 @@ def decode(
     progress:Callable|None=None,  # wraps the loop over `index`, such as tqdm
 )->Images:
     "The images of `source` at `index` as bytes in memory; those that are in the cache are not decoded again."
-    index, shape = list(index), (img_size, img_size) if isinstance(img_size, int) else img_size
+    index, shape = list(index), (img_size, img_size) if isinstance(img_size, int) else img_size and tuple(img_size)
     how = (source, index, shape, skip_broken, progress)
     place = _kept_at(source, index, shape, skip_broken)
     done = place and _recall(place)

@@ -77,13 +77,13 @@ _WORDS = {int: 'a whole number', float: 'a finite number', str: 'text', bool: 'T
           Callable: 'a function', IOBase: 'an open file'}
 
 
-def fits(
+def _fits(
     value:object,  # to be judged
     hint:object,   # an annotation
 )->bool:
     "Is `value` of the kind that the annotation names? True and False are no numbers; what is no class is not looked at."
     kind, parts = get_origin(hint) or hint, get_args(hint)
-    if kind in (Union, UnionType): return any(fits(value, part) for part in parts)
+    if kind in (Union, UnionType): return any(_fits(value, part) for part in parts)
     if kind is Literal: return value in parts
     if kind is Callable: return callable(value)
     if kind in (int, float) and isinstance(value, bool): return False
@@ -91,18 +91,18 @@ def fits(
     if kind is float: return isinstance(value, Real) and abs(value) < math.inf
     if kind is tuple and parts:
         if ... in parts: parts = parts[:1]*len(value) if isinstance(value, tuple) else ()
-        return isinstance(value, tuple) and len(value) == len(parts) and all(map(fits, value, parts))
+        return isinstance(value, tuple) and len(value) == len(parts) and all(map(_fits, value, parts))
     return not isinstance(kind, type) or getattr(kind, '_is_protocol', False) or isinstance(value, kind)
 
 
-def wanted(
+def _wanted(
     hint:object,  # an annotation
 )->str:
     "What an argument takes, in words."
     kind, parts = get_origin(hint) or hint, get_args(hint)
-    if kind in (Union, UnionType): return ' or '.join(dict.fromkeys(map(wanted, parts)))
+    if kind in (Union, UnionType): return ' or '.join(dict.fromkeys(map(_wanted, parts)))
     if kind is Literal: return ' or '.join(map(repr, parts))
-    if kind is tuple and parts and ... not in parts: return f"({', '.join(map(wanted, parts))})"
+    if kind is tuple and parts and ... not in parts: return f"({', '.join(map(_wanted, parts))})"
     return _WORDS.get(kind) or f"{'an' if kind.__name__[0] in 'AEIOU' else 'a'} {kind.__name__}"
 
 
@@ -115,12 +115,13 @@ def shown(
 
 # %% ../../nbs/ground/01_errors.ipynb #c0a1e032
 def checked(
-    **ranges:int|tuple,  # of numbers: the least, or (least, most)
-)->Callable:             # a decorator
+    **ranges:object,  # of numbers: the least, or (least, most); ...: of an argument that the function judges itself
+)->Callable:          # a decorator
     "A `UserError` for an argument that is not what its annotation says, or out of its range."
     def decorate(f:Callable)->Callable:
         takes, about = inspect.signature(f), functools.cache(lambda: get_type_hints(f))
-        named = {p.name for p in takes.parameters.values() if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)}
+        single = [p.name for p in takes.parameters.values() if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
+        named = {name for name in single if ranges.get(name) is not ...}
 
         @functools.wraps(f)
         def wrapped(*args:object, **values:object)->object:
@@ -140,10 +141,10 @@ def check_value(
 )->None:
     "A `UserError` for a value that is not what it should be."
     least, most = range if isinstance(range, tuple) else (range, None)
-    if fits(value, hint) and (value is None or not isinstance(value, Real) or
+    if _fits(value, hint) and (value is None or not isinstance(value, Real) or
                               (least is None or value >= least) and (most is None or value <= most)): return
     ends = f", at least {least}"*(least is not None) + f" and at most {most}"*(most is not None)
-    raise UserError(f"{what} must be {wanted(hint)}{ends}, not {shown(value)}")
+    raise UserError(f"{what} must be {_wanted(hint)}{ends}, not {shown(value)}")
 
 # %% ../../nbs/ground/01_errors.ipynb #c0a1e007
 def renamed(

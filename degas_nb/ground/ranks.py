@@ -19,9 +19,10 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from .errors import UserError
+from .errors import UserError, checked
 
 # %% ../../nbs/ground/05_ranks.ipynb #23cb4e17
+@checked()
 def find_device(
     name:str='auto',  # 'auto': cuda, else mps, else cpu; or what `torch.device` understands: 'cpu', 'cuda', 'cuda:1', 'mps' ...
 )->str:

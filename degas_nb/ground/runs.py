@@ -18,7 +18,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from .data import Images
-from .errors import UserError, user_path
+from .errors import UserError, checked, user_path
 from .folders import RunFolder
 from .ranks import Ranks
 
@@ -162,8 +162,9 @@ def stream_seed(
 
 class Randoms:
     "Named random streams of one run, all from one seed."
+    @checked()
     def __init__(self,
-        seed:int,                       # of the run
+        seed:int|str,                   # of the run
         names:tuple[str, ...],          # one stream each
         device:str|torch.device='cpu',  # where the numbers are drawn
     ):
@@ -195,11 +196,12 @@ class Randoms:
         return anew
 
 # %% ../../nbs/ground/07_runs.ipynb #49eeb191
+@checked(n=(0, 2**40), epoch=0)
 def epoch_permutation(
-    n:int,      # images
-    seed:int,   # of the run
-    epoch:int,  # from 0
-)->Tensor:      # (n,) int64
+    n:int,         # images
+    seed:int|str,  # of the run
+    epoch:int,     # from 0
+)->Tensor:         # (n,) int64
     "The order of the images in this epoch: a function of its arguments, so there is nothing to save."
     return torch.randperm(n, generator=Generator().manual_seed(stream_seed(seed, 'order', epoch)))
 

@@ -32,7 +32,7 @@ def as_pixels(
     return x.permute(0, 2, 3, 1).numpy()
 
 # %% ../../nbs/ground/02_show.ipynb #0376820b
-@checked(n_cols=1, pad=(0, 1000), scale=(1, 100))
+@checked(n_cols=0, pad=(0, 1000), scale=(1, 100))
 def image_grid(
     x:Tensor|np.ndarray,  # (n, 3, h, w); floats in [-1, 1] or uint8
     n_cols:int=8,         # images in a row
@@ -114,7 +114,7 @@ class Picture:
         return {mime: base64.b64encode(data).decode()}, {mime: dict(width=self.width)}
 
 # %% ../../nbs/ground/02_show.ipynb #b4748deb
-@checked(n_cols=1, pad=(0, 1000), scale=(1, 100))
+@checked(n_cols=0, pad=(0, 1000), scale=(1, 100))
 def show_images(
     x:Tensor|np.ndarray,             # (n, 3, h, w); floats in [-1, 1] or uint8
     titles:Iterable[str]|None=None,  # one above each image

@@ -21,7 +21,7 @@ from signal import SIG_DFL, SIG_IGN, SIGINT, SIGTERM, getsignal, signal
 import torch
 
 import degas_nb
-from .errors import UserError, user_path
+from .errors import UserError, checked, user_path
 from .show import in_markdown
 from .folders import Locked, Trace, atomic_write, room_for
 
@@ -135,6 +135,7 @@ class _StudyFolder(Locked):
         except OSError as e: raise UserError(f"cannot make the folder {self.path}: {e.strerror}") from None
 
 # %% ../../nbs/ground/09_studies.ipynb #5a0d0032
+@checked()
 def read_records(
     study:Study,      # what is declared
     folder:Path|str,  # of the study
@@ -409,6 +410,7 @@ def _record(
     return record
 
 # %% ../../nbs/ground/09_studies.ipynb #5a0d0071
+@checked()
 def table(
     records:list[dict],                        # of a study
     by:Callable[[dict], object],               # what a record's row is called
@@ -457,6 +459,7 @@ def progress_table(
     return markdown_table([['group', 'runs', 'finished', 'failed', 'left', 'seconds'], *([*row[:-1], f'{row[-1]:.0f}'] for row in rows)])
 
 # %% ../../nbs/ground/09_studies.ipynb #5a0d0073
+@checked()
 def study_page(
     study:Study,         # what is declared
     records:list[dict],  # `read_records`

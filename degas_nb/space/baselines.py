@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..ground.errors import UserError, checked, renamed
+from ..ground.errors import UserError, checked, renamed, shown
 from .generator import Generator, Head, Tail, n_params, start_size
 from .genotype import Genotype
 from .ops import BatchNorm, Norm, batch_norm
@@ -53,7 +53,7 @@ class ResNetGenerator(nn.Module):
     n_classes:int|None = None  # set by `build_generator`, as is the next
     told_tail:bool = False
 
-    @checked(img_size=(1, 2**16), z_dim=(1, 2**24), width=(1, 2**16))
+    @checked(img_size=(None, 2**16), z_dim=(1, 2**24), width=(1, 2**16))
     def __init__(self,
         img_size:int=32,         # side of the images, a multiple of 8
         z_dim:int=128,           # length of z
@@ -83,7 +83,7 @@ class DCGANGenerator(nn.Module):
     n_classes:int|None = None  # set by `build_generator`, as is the next
     told_tail:bool = False
 
-    @checked(img_size=(1, 2**16), z_dim=(1, 2**24), width=(1, 2**16))
+    @checked(img_size=(None, 2**16), z_dim=(1, 2**24), width=(1, 2**16))
     def __init__(self,
         img_size:int=32,         # side of the images, a multiple of 8
         z_dim:int=128,           # length of z
@@ -113,7 +113,7 @@ class DCGANGenerator(nn.Module):
 BASELINES = dict(resnet=ResNetGenerator, dcgan=DCGANGenerator)  # generators made by hand
 
 @renamed(channels='width')
-@checked(img_size=(None, 2**16), z_dim=(None, 2**24), width=(None, 2**16), n_classes=(1, 2**20))
+@checked(spec=..., img_size=(None, 2**16), z_dim=(None, 2**24), width=(None, 2**16), n_classes=(1, 2**20))
 def build_generator(
     spec:Genotype|str,        # a genotype, or a name of `BASELINES`
     img_size:int=32,          # side of the images, a multiple of 8
@@ -128,13 +128,13 @@ def build_generator(
     norm = batch_norm() if n_classes is None else conditional_batch_norm(n_classes)
     last = norm if told_tail else batch_norm()
     if isinstance(spec, Genotype): net = Generator(spec, img_size, z_dim, width, norm, last)
-    elif spec in BASELINES: net = BASELINES[spec](img_size, z_dim, width, norm, last)
-    else: raise UserError(f"there is no generator {spec!r}: give a genotype, or one of {', '.join(BASELINES)}")
+    elif isinstance(spec, str) and spec in BASELINES: net = BASELINES[spec](img_size, z_dim, width, norm, last)
+    else: raise UserError(f"there is no generator {shown(spec)}: give a genotype, or one of {', '.join(BASELINES)}")
     net.n_classes, net.told_tail = n_classes, told_tail and n_classes is not None
     return net
 
 # %% ../../nbs/space/04_baselines.ipynb #d13318d3
-@checked(tolerance=0)
+@checked(baseline=..., tolerance=0)
 def match_params(
     baseline:Genotype|str,  # the generator whose width is sought
     target:nn.Module,       # from `build_generator`: its size is to be met

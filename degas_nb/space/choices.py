@@ -42,7 +42,7 @@ def n_networks(
     return math.prod(len(ways) for ways in choices(space).values())
 
 # %% ../../nbs/space/05_choices.ipynb #4801a3c7
-@checked(number=0)
+@checked()
 def network(
     number:int,               # from 0 to `n_networks(space)` - 1
     space:SearchSpace=DEGAS,  # where it lies

@@ -68,7 +68,7 @@ class Generator(nn.Module):
     told_tail:bool = False
 
     @renamed(channels='width')
-    @checked(img_size=(1, 2**16), z_dim=(1, 2**24), width=(1, 2**16))
+    @checked(img_size=(None, 2**16), z_dim=(1, 2**24), width=(1, 2**16))
     def __init__(self,
         genotype:Genotype,       # which operation lies on which edge
         img_size:int=32,         # side of the images, a multiple of 8
@@ -113,7 +113,7 @@ def n_params(
 # %% ../../nbs/space/03_generator.ipynb #6919855e
 Z_RATIOS = ('side', 'area', 'none')  # how the length of z goes with the size of the image
 
-@checked(z_dim=1, img_size=1)
+@checked(z_dim=1, img_size=1, ratio=...)
 def latent_size(
     z_dim:int,         # length of z for 32x32 images
     img_size:int,      # side of the images

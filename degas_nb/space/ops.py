@@ -37,7 +37,7 @@ class Conv(Op):
     "A convolution that keeps the size; reads relu(bn(x))."
     activated = True
 
-    @checked(width=(1, 2**16), k=(1, 99))
+    @checked(width=(1, 2**16), k=(None, 99))
     def __init__(self,
         width:int,  # in and out
         k:int,      # kernel side, odd
@@ -57,7 +57,7 @@ class Deconv(Op):
     "A transposed convolution that enlarges exactly `scale` times; reads relu(bn(x))."
     activated = True
 
-    @checked(width=(1, 2**16), k=(1, 99), scale=(1, 64))
+    @checked(width=(1, 2**16), k=(None, 99), scale=(1, 64))
     def __init__(self,
         width:int,    # in and out
         k:int,        # kernel side; k - scale even
@@ -79,7 +79,7 @@ class UpConv(Op):
     "Repeat each pixel `scale` times, then convolve; reads relu(bn(x))."
     activated = True
 
-    @checked(width=(1, 2**16), k=(1, 99), scale=(1, 64))
+    @checked(width=(1, 2**16), k=(None, 99), scale=(1, 64))
     def __init__(self,
         width:int,    # in and out
         k:int,        # kernel side, odd
@@ -147,7 +147,7 @@ def _depthwise_pointwise(
 
 class SepConv(Op):
     "ReLU, depthwise k x k, 1 x 1, norm, twice (DARTS)."
-    @checked(width=(1, 2**16), k=(1, 99))
+    @checked(width=(1, 2**16), k=(None, 99))
     def __init__(self,
         width:int,  # in and out
         k:int,      # kernel side, odd
@@ -164,7 +164,7 @@ class SepConv(Op):
 
 class DilConv(Op):
     "ReLU, depthwise k x k with dilation 2, 1 x 1, norm (DARTS)."
-    @checked(width=(1, 2**16), k=(1, 99))
+    @checked(width=(1, 2**16), k=(None, 99))
     def __init__(self,
         width:int,  # in and out
         k:int,      # kernel side, odd
@@ -271,7 +271,7 @@ class Activated(nn.Module):
     def forward(self, x:Tensor, y:Tensor|None=None)->Tensor: return self.op(F.relu(self.norm(x, y)), y)
 
 # %% ../../nbs/space/01_ops.ipynb #13f9a0be
-@checked(width=(1, 2**16))
+@checked(name=..., width=(1, 2**16), scale=...)
 def build_op(
     name:str,                # a key of `NORMAL_OPS` or `UP_OPS`
     width:int,               # in and out
