@@ -11,6 +11,7 @@ from degas_nb.app.main import main
 from degas_nb.app.studies import STUDIES
 from degas_nb.ground.errors import UserError
 from degas_nb.ground.folders import Trace
+from degas_nb.ground.show import in_markdown
 from degas_nb.ground.studies import Job, Study, _StudyFolder, read_records, run_study, table
 from toys import until
 
@@ -127,7 +128,7 @@ def test_failed_runs_are_said_and_not_left_out(use, tmp_path, capfd):
     errors = {key: r['error'] for key, r in records.items() if 'error' in r}
     assert errors['bad/raises'] == 'ValueError: two lines' and 'killed' in errors['bad/is killed'] and len(errors) == 7
     assert 'ModuleNotFoundError' in errors['lost/2'] and 'AttributeError' in errors['lost/1'] and 'list' in errors['bad/is a list']
-    for key, error in errors.items(): assert said.err.count(f'failed: {key}: {error}') == 1 and f'`{key}`: {error}' in said.out
+    for key, error in errors.items(): assert said.err.count(f'failed: {key}: {error}') == 1 and f'failed: {in_markdown(key)}: {in_markdown(error)}' in said.out
     assert '2 of 9 runs finished, 7 failed, 0 not made yet' in said.out and '| bad | 5 | 5 |  |' in said.out and '| all | 9 | 2 | 7 | 0 |' in said.err
     assert 'Traceback' in (tmp_path/'squares'/'errors.log').read_text() and 'Traceback' not in said.err + said.out
 
