@@ -7,7 +7,7 @@ READY  := $(VENV)/.ready
 WORKERS ?= 2
 PARTS  := lab,docs,dev
 
-.PHONY: demo fuzz test lab docs readme bench gpu install browser check-export lesson-test unit-test device-test alone-test clean
+.PHONY: demo fuzz test lab docs readme bench gpu install browser check-export lesson-test unit-test device-test alone-test soak clean
 .DEFAULT_GOAL := help
 
 help:  ## what there is to make
@@ -70,6 +70,9 @@ device-test:
 
 alone-test:
 	OMP_NUM_THREADS=1 $(PY) -m pytest -q tests -m alone --durations=10
+
+soak: $(READY)  ## 40 runs killed at random moments, half of them inside a write, and gone on with: to the same bits? (goes on where it was stopped)
+	OMP_NUM_THREADS=1 $(PY) tests/soak.py --out runs/soak
 
 clean:  ## remove what can be made again (not the runs)
 	rm -rf $(VENV) node_modules _docs _proc build dist *.egg-info

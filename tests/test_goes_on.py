@@ -1,5 +1,5 @@
 """A run that goes on by another plan: longer, with other rates, after numbers that were none; what it remembers and what it says."""
-import ast, json, re, shutil
+import ast, json, os, re, shutil
 from pathlib import Path
 
 import pytest
@@ -9,11 +9,12 @@ import degas_nb
 from degas_nb.app.driving import command_lines
 from degas_nb.app.main import COMMANDS, _flags_of
 from degas_nb.ground.data import load
-from degas_nb.gan.training import GANTraining
+from degas_nb.gan.training import GANStep, GANTraining
 from degas_nb.space.genotype import Genotype
-from degas_nb.ground.folders import RunFolder
-from degas_nb.search.alternating import Search
-from commands import FEW, as_undisturbed, copy, degas, pictures, same, search_argv, signalled, snapshot, state, trace, train_argv, with_state
+from degas_nb.ground.folders import Diverged, RunFolder, Trace
+from degas_nb.search.alternating import LatentStep, Search
+from degas_nb.search.prune import alpha_alarm
+from commands import FEW, as_undisturbed, copy, degas, forked, pictures, same, search_argv, signalled, snapshot, state, trace, train_argv, with_state
 
 pytestmark = pytest.mark.usefixtures('quiet_machine')
 
@@ -158,6 +159,99 @@ def test_a_checkpoint_of_old_that_holds_nan_gives_way_to_the_one_before(tmp_path
     assert degas('search', '--resume', '--out', out) == 0
     assert 'not finite: taking the one before it, of step 11' in capsys.readouterr().err
     as_undisturbed(out, found)
+
+
+# ---------------------------------------------------------------- back to the last checkpoint
+
+@pytest.fixture
+def bad(monkeypatch):
+    "Let a step have no finite loss until the rate has been halved so often."
+    def spoil(step, halved, whole=dict(search=1e-3, train=4e-4)):
+        for cls, top in (LatentStep, whole['search']), (GANStep, whole['train']):
+            def record(self, *args, record=cls.record, top=top, **kw):
+                if self.n == step and self.lr > top*.5**halved*1.25: raise Diverged(f'the loss is not finite at step {self.n}: try')
+                return record(self, *args, **kw)
+            monkeypatch.setattr(cls, 'record', record)
+    return spoil
+
+
+ROLL = {'search': lambda out, *more: search_argv(out, '--on-nan', 'rollback', *more), 'train': lambda out, *more: train_argv(out, '--on-nan', 'rollback', '--lr', 4e-4, *more)}
+
+
+@pytest.mark.parametrize('command, step', [('search', 3), ('train', 2)])
+@pytest.mark.parametrize('saves', [['--save-every', 0], []])
+def test_rollback_halves_the_rates_draws_other_numbers_and_is_written_down(command, step, saves, bad, tmp_path, capsys):
+    bad(step, 1)
+    out, plain = tmp_path/'run', tmp_path/'plain'
+    assert degas(*ROLL[command](out, *saves)) == 0
+    back = step - 1 if saves else 0
+    assert f'not finite at step {step}: back to step {back} with half the rates' in capsys.readouterr().err
+    there, rows = config(out), trace(out)
+    assert there['rollbacks'] == [back] and [r['step'] for r in rows] == list(range(1, len(rows) + 1)) and finite(out)
+    assert [h['until'] for h in there.get('history', [])] == [back]*bool(back) and there['config']['lr'] == pytest.approx({'search': 5e-4, 'train': 2e-4}[command])
+    lines = command_lines(RunFolder.open(out))
+    assert len(lines) == 1 and '--on-nan rollback' in lines[0]
+    rates = [word for name in there['config'] if name.endswith('lr') and name != 'lr_end' for word in (f"--{name.replace('_', '-')}", there['config'][name])]
+    assert degas(*(search_argv if command == 'search' else train_argv)(plain, *rates)) == 0
+    assert trace(plain)[step - 1]['lr'] == pytest.approx(rows[step - 1]['lr']) and trace(plain)[back] != rows[back]  # half the rates from there on, and other numbers
+
+
+@pytest.mark.parametrize('command, step', [('search', 3), ('train', 2)])
+def test_rollback_gives_up_after_three(command, step, bad, tmp_path, capsys):
+    bad(step, 9)
+    out = tmp_path/'run'
+    assert degas(*ROLL[command](out, '--save-every', 0)) == 2
+    said = capsys.readouterr().err.strip().splitlines()
+    assert [f'{k} of 3 times' in line for k, line in zip((1, 2, 3), [line for line in said if 'back to step' in line], strict=True)] == [True]*3
+    assert f'not finite at step {step}, after 3 rollbacks to steps {step - 1}, {step - 1}, {step - 1}' in said[-1] and '--resume --lr' in said[-1] and finite(out)
+    assert config(out)['rollbacks'] == [step - 1]*3
+    assert degas(command, '--resume', '--out', out) == 2 and 'after 3 rollbacks' in capsys.readouterr().err  # it remembers
+
+
+@pytest.mark.parametrize('command, step', [('search', 3), ('train', 2)])
+@pytest.mark.parametrize('where', ['noted', 'later'])
+def test_a_kill_around_a_rollback_changes_nothing(command, step, where, bad, tmp_path, monkeypatch):
+    bad(step, 1)
+    out, whole = tmp_path/'run', tmp_path/'whole'
+    assert degas(*ROLL[command](whole, '--save-every', 0)) == 0
+    def work():
+        note, append = RunFolder.note, Trace.append
+        def noting(self, **parts):
+            note(self, **parts)
+            if 'rollbacks' in parts: os.kill(os.getpid(), 9)
+        def appending(self, record):
+            append(self, record)
+            if record['step'] == step and 'rollbacks' in self.run.meta: os.kill(os.getpid(), 9)
+        if where == 'noted': RunFolder.note = noting
+        else: Trace.append = appending
+        degas(*ROLL[command](out, '--save-every', 0))
+    assert forked(work).returncode == -9 and config(out)['rollbacks'] == [step - 1]
+    assert degas(command, '--resume', '--out', out) == 0
+    as_undisturbed(out, whole)
+    assert config(out) == config(whole)
+
+
+@pytest.mark.parametrize('wrong', [{}, [-1], ['x'], [True], None])
+def test_damaged_rollbacks(wrong, found, tmp_path, line):
+    out = copy(found, tmp_path)
+    (out/'config.json').write_text(json.dumps(config(out) | dict(rollbacks=wrong)))
+    assert "'rollbacks'" in line('search', '--resume', '--out', out)
+
+
+# ---------------------------------------------------------------- alphas
+
+def test_alphas_that_collapse_are_said_once(found, tmp_path, capsys, monkeypatch):
+    rows = [r['weights'] for r in trace(found) if 'weights' in r]
+    assert not any(alpha_alarm(w, k/12) for k, w in enumerate(rows))
+    edge = next(e for e, ops in rows[0].items() if 'skip_connect' in ops)
+    sure = rows[0] | {edge: {op: .995 if op == 'conv_3' else .005/8 for op in rows[0][edge]}}
+    assert f'conv_3 has more than 0.99 of {edge}' in alpha_alarm(sure, .1) and 'what_alpha_means' in alpha_alarm(sure, .1) and not alpha_alarm(sure, .11)
+    skips = {e: {op: .5 if op == 'skip_connect' else w/2 for op, w in ops.items()} for e, ops in rows[0].items()}
+    assert 'skip_connect leads on every one of' in alpha_alarm(skips, .5) and not alpha_alarm(skips, .1) and not alpha_alarm(skips | {edge: rows[0][edge] | dict(conv_3=.6)}, .5)
+    monkeypatch.setattr('degas_nb.app.commands.alpha_alarm', lambda weights, done: 'alpha is odd')
+    for relaxation, times in ('softmax', 1), ('sigmoid', 0):
+        assert degas(*search_argv(tmp_path/relaxation, '--relaxation', relaxation, epochs=1)) == 0
+        assert capsys.readouterr().err.count('alpha is odd') == times
 
 
 # ---------------------------------------------------------------- images

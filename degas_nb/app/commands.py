@@ -31,7 +31,7 @@ from ..space.baselines import BASELINES, STATISTICS
 from ..space.genotype import DEGAS, Genotype, SearchSpace, space_of, svg
 from ..search.alternating import Search, SearchConfig, search_settings
 from ..search.decide import DECISIONS, decide
-from ..search.prune import explain_prune, prune
+from ..search.prune import alpha_alarm, explain_prune, prune
 from ..search.reconstruct import Reconstruction, ReconstructionConfig, plain_fields
 from ..gan.training import GANConfig, GANTraining, draw_images, drawing_generator
 from ..judge.extractors import EXTRACTORS, find_extractor, refuse_weights
@@ -40,7 +40,7 @@ from ..judge.metrics import (
     Statistics, check_kind, check_npz, describe_images, prepared, score_images, size_of, unlike_sizes)
 from .report import demo_report, run_report
 from .driving import (
-    HABITS, ImageSource, checked_run, command_lines, drive, fitting, full_name, go_on, habits_of, open_run, same_settings, say,
+    HABITS, ON_NAN, ImageSource, checked_run, command_lines, drive, full_name, go_on, habits_of, open_run, same_settings, say,
     shared_run, stored, value_of, with_space)
 
 # %% ../../nbs/app/03_commands.ipynb #e8a6ddeb
@@ -59,6 +59,7 @@ class SearchCommand:
     decide:_Rule = HABITS['decide']  # how one network is chosen in the end: by alpha (the paper), or by asking the super-network
     asked:int = HABITS['asked']  # networks that it may be asked for
     save_every:float = HABITS['save_every']  # seconds between checkpoints
+    on_nan:Literal[*ON_NAN] = HABITS['on_nan']  # numbers that are none: stop, or go back with half the rates and other random numbers
     resume:bool = False  # go on with the run in --out, with its settings
     overwrite:bool = False  # replace the run in --out
 
@@ -89,7 +90,7 @@ class SearchCommand:
         about = self.source.about(images)
         with shared_run(ranks, lambda: open_run(self.out, 'search', settings, about, self.resume, self.overwrite)) as run:
             if self.resume: go_on(search, run, self.config)
-            habits = dict(save_every=self.save_every, decide=self.decide, asked=self.asked)
+            habits = dict(save_every=self.save_every, decide=self.decide, asked=self.asked, on_nan=self.on_nan)
             if ranks.main: run.note(writes=habits, data=run.data | about)
             run_search(search, run, **habits)
 
@@ -105,19 +106,35 @@ def run_search(
     save_every:float=60.,         # seconds between checkpoints
     decide:str=HABITS['decide'],  # a name of `DECISIONS`
     asked:int=HABITS['asked'],    # networks that the super-network may be asked for
+    on_nan:str=HABITS['on_nan'],  # of `ON_NAN`
 )->Genotype|None:                 # what was found; None on all ranks but the first
     "Drive a search in its folder, decide, and write the report."
     main = search.ranks.main
-    if main and search.n == len(search) and all((run.path/name).exists() for name in ('genotype.json', 'report.html')):
-        return _finished(run)
+    if main and search.n == len(search) and (found := _finished(run)): return found
     show = torch.linspace(0, len(search.images) - 1, 32).long()
     if main and not search.n: save_grid(search.images.batch(show), run.samples/'targets.png', n_cols=8)
-    often = max(1, search.per_epoch//4)
+    often, alarm = max(1, search.per_epoch//4), _Alarm(search)
     drive(search, run, 'search',
           losses=lambda s: dict(loss=s.losses['loss'], psnr=s.losses['psnr']),
-          record=lambda s: s.record(with_alpha=s.ends_epoch or s.n == 1 or s.n % often == 0),
-          look=lambda s: _look(search, run, s, show), worth_a_look=lambda s: s.ends_epoch, every=save_every)
+          record=lambda s: alarm.heard(s.record(with_alpha=s.ends_epoch or s.n == 1 or s.n % often == 0)),
+          look=lambda s: _look(search, run, s, show), worth_a_look=lambda s: s.ends_epoch, every=save_every, on_nan=on_nan)
     return _found(search, run, decide, asked) if main else None
+
+# %% ../../nbs/app/03_commands.ipynb #k17alarm
+class _Alarm:
+    "Says once what is odd about the alphas of a search."
+    def __init__(self,
+        search:Search,  # new, or taken up
+    ): self.search, self.silent = search, search.config.relaxation != 'softmax'
+
+    def heard(self,
+        row:dict,  # of the trace, with alpha or without
+    )->dict:       # the same
+        "Look at a row."
+        if not self.silent and 'weights' in row and (odd := alpha_alarm(row['weights'], row['step']/len(self.search))):
+            say(odd)
+            self.silent = True
+        return row
 
 
 def _found(
@@ -131,6 +148,7 @@ def _found(
     quality = round(search.psnr().mean().item(), 2)
     origin = dict(images=search.images.name, n=len(search.images), seed=search.config.seed, epochs=search.config.epochs, psnr=quality)
     genotype = Genotype(genotype.nodes, genotype.edges, genotype.space, genotype.meta | origin)
+    run.check_held()
     genotype.save(run.path/'genotype.json')
     run_report(run.path, commands=command_lines(run))
     say(f"PSNR over all {len(search.images)} images {quality} dB (super-network, batch statistics)")
@@ -139,11 +157,13 @@ def _found(
 
 
 def _finished(
-    run:RunFolder,  # with nothing left to do
-)->Genotype:
+    run:RunFolder,  # with no step left to do
+)->Genotype|None:   # None: it has still to decide, or to write its report
     "What the search found; what somebody pruned since then is left alone."
+    if not all((run.path/name).exists() for name in ('genotype.json', 'report.html')): return None
+    try: genotype = Genotype.load(run.path)
+    except UserError as e: return say(f"{e}: deciding again")
     say(f"{run.path} is finished: degas prune decides again, --overwrite searches again")
-    genotype = Genotype.load(run.path)
     print(genotype)
     return genotype
 
@@ -210,7 +230,7 @@ def _searched(
 )->Search:
     "A search as it was at its last checkpoint, on its own images."
     images = ImageSource.of(run).load(run.config['img_size'])
-    with fitting(run): return Search.load(run.path, images)
+    return Search.load(run.path, images)
 
 # %% ../../nbs/app/03_commands.ipynb #95da31a9
 def _last_values(
@@ -288,6 +308,7 @@ class TrainCommand:
     device:str = 'auto'  # where to compute: auto (cuda, else mps, else cpu), cpu, cuda, cuda:1, mps ...; a run may go on elsewhere
     sample_every:int = HABITS['sample_every']  # steps between sample pictures
     save_every:float = HABITS['save_every']  # seconds between checkpoints
+    on_nan:Literal[*ON_NAN] = HABITS['on_nan']  # numbers that are none: stop, or go back with half the rates and other random numbers
     resume:bool = False  # go on with the run in --out, with its settings
     overwrite:bool = False  # replace the run in --out
 
@@ -320,11 +341,12 @@ class TrainCommand:
         else: training = GANTraining.from_config(images, self.config, spec, ranks.device, ranks)
         settings, about = _wanted(self, spec) if before else training.settings(), self.source.about(images)
         with shared_run(ranks, lambda: open_run(self.out, 'gan', settings, about, self.resume, self.overwrite)) as run:
-            if ranks.main and isinstance(spec, Genotype) and not (run.path/'genotype.json').exists(): spec.save(run.path/'genotype.json')
+            if ranks.main and isinstance(spec, Genotype): _keep_genotype(spec, run)
             if self.resume: go_on(training, run, self.config)
             elif kept: _begin_with_weights(training, run, _weights_of(self.genotype))
-            if ranks.main: run.note(writes=dict(sample_every=self.sample_every, save_every=self.save_every), data=run.data | about)
-            run_training(training, run, self.sample_every, self.save_every)
+            habits = dict(sample_every=self.sample_every, save_every=self.save_every, on_nan=self.on_nan)
+            if ranks.main: run.note(writes=habits, data=run.data | about)
+            run_training(training, run, **habits)
 
 # %% ../../nbs/app/03_commands.ipynb #8acb4949
 def _spec_of(
@@ -362,6 +384,20 @@ def _wanted(
     return asked.config.to_dict() | dict(generator=then | now)
 
 
+def _keep_genotype(
+    spec:Genotype,  # that is trained
+    run:RunFolder,  # its folder
+)->None:
+    "See that its genotype.json is there; one that is damaged, or another, is replaced, and that is said."
+    path = run.path/'genotype.json'
+    try: there, why = Genotype.load(path) if path.exists() else None, f"{path} is not the network of this training"
+    except UserError as e: there, why = None, str(e)
+    if there == spec: return
+    if path.exists(): say(f"{why}: written anew from config.json")
+    run.check_held()
+    spec.save(path)
+
+
 def _begin_with_weights(
     training:GANTraining,  # new, with the generator of another run
     run:RunFolder,         # its folder
@@ -379,6 +415,7 @@ def run_training(
     run:RunFolder,         # its folder, locked
     sample_every:int=50,   # steps between sample pictures
     save_every:float=60.,  # seconds between checkpoints
+    on_nan:str='stop',     # of `ON_NAN`
 )->None:
     "Drive a GAN training in its folder and write the report."
     labels = _rows_of(training.n_classes)
@@ -392,8 +429,10 @@ def run_training(
 
     if training.ranks.main and not training.n: picture(0)
     drive(training, run, 'train', losses=lambda s: s.critic | s.generator, record=lambda s: s.record(), look=show,
-          worth_a_look=lambda s: s.n % sample_every == 0 or s.n == len(training), every=save_every)
-    if training.ranks.main: run_report(run.path, commands=command_lines(run))
+          worth_a_look=lambda s: s.n % sample_every == 0 or s.n == len(training), every=save_every, on_nan=on_nan)
+    if training.ranks.main:
+        run.check_held()
+        run_report(run.path, commands=command_lines(run))
     say(f"trained for {training.n} steps: {run.path}/samples")
 
 
@@ -546,8 +585,9 @@ def _trained(
     device:str='cpu',   # where it will draw
 )->tuple[object, int]:  # the generator, and the steps that it was trained for
     "The trained generator of a run."
-    state = run.load_checkpoint()
-    with fitting(run): return drawing_generator(run.config['generator'], state, device), state['step']
+    drawn = []
+    state = run.load_checkpoint(lambda state: drawn.append(drawing_generator(run.config['generator'], state, device)))
+    return drawn[0], state['step']
 
 # %% ../../nbs/app/03_commands.ipynb #20d309f4
 def _png(

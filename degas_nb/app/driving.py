@@ -78,9 +78,10 @@ class ImageSource:
         data:str|None=None,  # as somebody names them, for a run that was not made by a command and cannot say it
     )->'ImageSource':
         "The images of a run; a `UserError` when nobody says where they are."
-        if 'source' not in run.data and data: return cls(data)
-        if 'source' not in run.data: raise UserError(f"{run.path} does not say where its images are: name them with --data")
-        return cls(**checked_fields(cls, run.data['source'], f"{run.path}/config.json"))
+        source = checked_fields(cls, run.data.get('source', {}), f"{run.path}/config.json")
+        if data: source = dict(data=data) | source
+        if 'data' not in source: raise UserError(f"{run.path} does not say where its images are: name them with --data")
+        return cls(**source)
 
 # %% ../../nbs/app/02_driving.ipynb #133cf1da
 def _reading(
@@ -136,8 +137,33 @@ def drive(
     look:Callable[[object], None],                # what is shown of a step: pictures, a line
     worth_a_look:Callable[[object], bool],        # at which steps
     every:float=60.,                              # seconds between checkpoints
+    on_nan:str='stop',                            # of `ON_NAN`: what to do when numbers are none
 )->None:
     "Drive `steps` to the end; save now and then, at the end, and when asked to stop."
+    readers = dict(losses=losses, record=record, look=look, worth_a_look=worth_a_look)
+    rolls = on_nan == 'rollback'
+    if rolls and steps.ranks.n > 1: raise UserError("--on-nan rollback works in one process: leave it out, or begin only one")
+    if rolls and not run.has_checkpoint(): run.save_checkpoint(steps.state_dict())
+    with stop_signals() as arrived:
+        while True:
+            try: return _drive_on(steps, run, arrived, name, every, **readers)
+            except Diverged as e:
+                if not rolls: raise
+                say(_roll_back(steps, run, e))
+
+# %% ../../nbs/app/02_driving.ipynb #k17drive
+def _drive_on(
+    steps:Iterator,         # see `drive`, as of all that follows
+    run:RunFolder,          # the same
+    arrived:list[int],      # signals that ask it to stop
+    name:str,               # see `drive`
+    every:float,            # the same
+    losses:Callable,        # the same
+    record:Callable,        # the same
+    look:Callable,          # the same
+    worth_a_look:Callable,  # the same
+)->None:
+    "Drive `steps` to the end, or until numbers are none (a `Diverged`)."
     ranks, saved, unread = steps.ranks, time.monotonic(), Unread()
     for note in steps.notes: say(note)
     bar = tqdm(total=len(steps), initial=steps.n, desc=name, unit='step', disable=None if ranks.main else True, dynamic_ncols=True)
@@ -149,7 +175,7 @@ def drive(
             bar.set_postfix({k: f'{v:.3g}' for k, v in losses(step).items()}, refresh=False)
             if worth_a_look(step): look(step)
 
-    with stop_signals() as arrived, _explained(steps, run), bar:
+    with _explained(steps, run), bar:
         try:
             for step in steps:
                 if ranks.main and (unread.add(step) or worth_a_look(step)): read()
@@ -200,11 +226,36 @@ def _with_smaller_rate(
     run:RunFolder,  # its folder
 )->str:
     "What to try, and from where."
-    try: since = f"from the checkpoint of step {run.load_checkpoint()['step']} on"
+    try: since = f"from the checkpoint of step {run.load_checkpoint().get('step')} on"
     except UserError: since = "from the beginning, since there is no checkpoint yet"
     rates = [f"--{k.replace('_', '-')}" for k in steps.changeable if k.endswith('lr')]
     again = _resume(run, '--lr', f'{steps.config.lr/4:.2g}')
     return f"try a smaller {' or '.join(rates)}, {since}: {again}, or begin anew with --overwrite"
+
+# %% ../../nbs/app/02_driving.ipynb #k17rollb
+ROLLBACKS = 3  # after so many a run is given up
+
+
+def _roll_back(
+    steps:object,   # a run that has diverged
+    run:RunFolder,  # its folder, with a checkpoint
+    why:Diverged,   # as `_explained` says it
+)->str:
+    "Go back to the last checkpoint with half the rates and other random numbers, as the folder tells from now on; what is to be said."
+    what = str(why).partition(':')[0]
+    if len(steps.rollbacks) >= ROLLBACKS:
+        raise Diverged(f"{what}, after {ROLLBACKS} rollbacks to steps {', '.join(map(str, steps.rollbacks))}:{str(why).partition(':')[2]}")
+    run.load_checkpoint(steps.load_state_dict)
+    travels = getattr(steps.config, 'travel', None) is not None
+    rates = [k for k in steps.changeable if k.endswith('lr') and not (travels and k == 'alpha_lr')]
+    steps.replan(**{k: getattr(steps.config, k)/2 for k in rates})
+    steps.rollbacks = [*steps.rollbacks, steps.n]
+    steps.draw_others(steps.turn)
+    run.note(config=steps.settings(), history=steps.history, rollbacks=steps.rollbacks)
+    run.trace.truncate(steps.n)
+    now = ', '.join(f"--{k.replace('_', '-')} {getattr(steps.config, k):.3g}" for k in rates)
+    often = f"{len(steps.rollbacks)} of {ROLLBACKS} times"
+    return f"{what}: back to step {steps.n} with half the rates ({now}) and other random numbers, {often}"
 
 # %% ../../nbs/app/02_driving.ipynb #f3f7376d
 @contextmanager
@@ -219,9 +270,11 @@ def shared_run(
         yield run or RunFolder.open(path)
 
 # %% ../../nbs/app/02_driving.ipynb #d809fc69
+ON_NAN = ('stop', 'rollback')  # what to do when numbers are none
 _KINDS:dict[str, type] = dict(search=Search, gan=GANTraining, reconstruction=Reconstruction)
 _BESIDE = 'space', 'generator', 'genotype'  # what config.json says of the network, beside the settings
-HABITS = dict(save_every=60., sample_every=50, decide='measured', asked=300)  # what a command does around a run: no settings of the run
+# what a command does around a run: no settings of the run
+HABITS = dict(save_every=60., sample_every=50, decide='measured', asked=300, on_nan='stop')
 
 
 def habits_of(
@@ -246,6 +299,7 @@ def command_lines(
     plans = [*run.history, {k: run.config.get(k) for k in changed}]
     lines = [_command_line(run, plans[0])]
     for past, now in zip(plans, plans[1:]):
+        if past['until'] in run.meta.get('rollbacks', []): continue  # the first command does this by itself
         flags = [word for k in changed if now[k] != past[k] for word in (f"--{k.replace('_', '-')}", str(now[k]))]
         lines.append(f"{_resume(run, *flags)}     # at step {past['until']}")
     return lines
@@ -347,8 +401,9 @@ def checked_run(
     run.config = json.loads(json.dumps({f.name: f.default for f in fields(cls)})) | run.config  # a setting that is newer than the run
     writes = run.meta.get('writes', {})
     own = dict(search=dict(decide=(str,), asked=(int,)), gan=dict(sample_every=(int,))).get(kind, {})
-    kinds = dict(save_every=(int, float)) | own
-    if not isinstance(writes, dict) or not all(type(v) in kinds.get(k, ()) for k, v in writes.items()):
+    kinds = dict(save_every=(int, float), on_nan=(str,)) | own
+    if not isinstance(writes, dict) or not all(type(v) in kinds.get(k, ()) for k, v in writes.items()) or (
+            writes.get('on_nan', 'stop') not in ON_NAN):
         raise UserError(f"{where} is damaged: it has no proper 'writes'")
     with_space(run)
     return run
@@ -385,18 +440,6 @@ def with_space(
     return run
 
 # %% ../../nbs/app/02_driving.ipynb #8aec514e
-@contextmanager
-def fitting(
-    run:RunFolder,  # whose checkpoint is read
-)->Iterator[None]:
-    "A checkpoint that can be read and yet is not one of this run becomes a `UserError`."
-    try: yield
-    except (KeyError, TypeError, AttributeError, IndexError, ValueError, RuntimeError) as e:
-        if isinstance(e, UserError): raise
-        raise UserError(f"the checkpoint in {run.path} does not fit its run ({type(e).__name__}): restore it, "
-                        "or start again with --overwrite") from None
-
-
 def value_of(
     argv:list[str],  # flags of a command
     flag:str,        # '--out'
@@ -415,12 +458,7 @@ def go_on(
     wanted:object=None,  # settings from here on, of the run's kind; None: as before
 )->None:
     "Take up the run at its checkpoint, perhaps by another plan; what the trace has beyond it is dropped."
-    if run.has_checkpoint():
-        state = run.load_checkpoint()
-        with fitting(run): steps.load_state_dict(state)
-        if type(steps.n) is not int or not 0 <= steps.n <= len(steps):
-            raise UserError(f"the checkpoint in {run.path} does not fit its run (step {steps.n}): restore it, "
-                            "or start again with --overwrite")
+    if run.has_checkpoint(): run.load_checkpoint(steps.load_state_dict)
     elif 'start' in run.meta:
         raise UserError(f"{run.path} has no checkpoint yet, and began with the weights of another run: start it again with --overwrite")
     else: say(f"{run.path} has no checkpoint yet: beginning at step 0")
@@ -429,6 +467,7 @@ def go_on(
     if steps.n == total == len(steps) and steps.history != run.history:
         raise UserError(f"{run.path} is finished, and other rates alone change nothing: add --{steps.changeable[0]} for more of it")
     if not steps.ranks.main: return
+    run.check_held()
     if steps.history != run.history or total != len(steps): (run.path/'report.html').unlink(missing_ok=True)  # of what is no longer the end
     run.replan(steps.settings(), steps.history)
     run.trace.truncate(steps.n)

@@ -410,7 +410,7 @@ class Report:
         out = user_path(out)
         with room_for(out): out.parent.mkdir(parents=True, exist_ok=True)
         if out.is_dir(): raise UserError(f"{out} is a folder: name a file that ends in .html")
-        atomic_write(out, self.html().encode('utf-8'))
+        atomic_write(out, self.html().encode('utf-8', 'backslashreplace'))  # a file's name may be no UTF-8
         return out
 
 # %% ../../nbs/app/01_report.ipynb #7d97fc17
@@ -504,9 +504,22 @@ def _terms(
 def _read_trace(
     run:RunFolder,
 )->list[dict]:
-    "The trace; a damaged one counts as empty."
-    try: return [r for r in run.trace.read() if isinstance(r, dict) and 'step' in r]
+    "The trace, as far as it can be drawn; a damaged one counts as empty."
+    try: return [{k: _numbers(v, _DEPTH.get(k, 0)) for k, v in r.items()} for r in run.trace.read()]
     except (ValueError, OSError): return []
+
+
+_DEPTH = dict(weights=2, alpha=2, critic=1, generator=1)  # of the tables in a line of the trace
+
+
+def _numbers(
+    value:object,  # as it was read
+    depth:int,     # tables in tables
+)->object:
+    "Numbers, and tables of them: null and {} for what is none, and no table that is empty within another."
+    if not depth: return value if isinstance(value, (int, float)) else None
+    within = {k: _numbers(v, depth - 1) for k, v in value.items()} if isinstance(value, dict) else {}
+    return within if depth == 1 else {k: v for k, v in within.items() if v}
 
 # %% ../../nbs/app/01_report.ipynb #295da2fa
 _SCORE_TERMS = {'n_fake': 'samples', 'n_real': 'real images', 'split': 'split', 'extractor': 'features', 'step': 'step'}
@@ -543,7 +556,7 @@ def _scores(
     records:list[dict],
 )->Html:
     "All score records, field by field."
-    if not records: return _missing('No scores: `degas score DIR` computes them and appends them to scores.json.')
+    if not records: return _missing('No scores that can be read: `degas score DIR` computes them and appends them to scores.json.')
     return _table(records, [str(r.get('name', f'record {i + 1}')) for i, r in enumerate(records)])
 
 # %% ../../nbs/app/01_report.ipynb #a15place

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from ..ground.data import Images, dequantise, to_uint8
 from ..ground.errors import UserError, checked, renamed, shown
 from ..ground.folders import Diverged, RunFolder
-from ..ground.graphs import Recorded, load_optimiser_, optimiser_state, ready_, set_rate_
+from ..ground.graphs import Recorded, check_moved, load_module_, load_optimiser_, optimiser_state, ready_, set_rate_
 from ..ground.ranks import Ranks, check_tf32, deterministic, find_device, float32_products
 from ..ground.runs import Randoms, Run, check_settings, epoch_permutation, stream_seed
 from .frameworks import Settings, find_framework
@@ -346,11 +346,16 @@ class Kept(Game):
         state:dict,  # with what `parts` gave
     )->None:
         "Put them back."
-        for name in 'generator', 'critic': getattr(self, name).load_state_dict(state[name])
-        for name in 'critic_optimiser', 'generator_optimiser': load_optimiser_(getattr(self, name), state[name])
+        for name in 'generator', 'critic': load_module_(getattr(self, name), state[name])
+        for name in 'critic_optimiser', 'generator_optimiser':
+            check_moved(state[name], state['step'])
+            load_optimiser_(getattr(self, name), state[name])
         for update in self.critic_update, self.generator_update: update.forget()
         load_streams_(self, state['streams'], state['step'])
-        if self.average is not None: self.average.load_state_dict(state['average'])
+        if self.average is not None: load_module_(self.average, state['average'])
+
+    def draw_others(self, turn:int)->None:
+        for randoms in (self.randoms, self.masks): randoms.turn_to(turn)
 
     def furnish(self,
         folder:RunFolder,  # of this run, new
@@ -526,7 +531,7 @@ def drawing_generator(
     net = generator_from(spec)
     if state.get('spec', spec) != spec:
         raise UserError("the checkpoint holds another generator than its config.json names: restore one of them")
-    net.load_state_dict(state['generator'] if state['average'] is None else state['average'])
+    load_module_(net, state['generator'] if state['average'] is None else state['average'])
     return net.to(device, memory_format=torch.channels_last)
 
 # %% ../../nbs/gan/04_training.ipynb #d083f746
@@ -536,8 +541,9 @@ def trained_generator(
     device:str|torch.device='cpu',  # where to compute
 )->nn.Module:
     "The generator that draws in a run's last checkpoint; its images aren't needed."
-    run = RunFolder.open(path, 'gan')
-    return drawing_generator(run.config['generator'], run.load_checkpoint(), device)
+    run, drawn = RunFolder.open(path, 'gan'), []
+    run.load_checkpoint(lambda state: drawn.append(drawing_generator(run.config['generator'], state, device)))
+    return drawn[0]
 
 # %% ../../nbs/gan/04_training.ipynb #0ae5647b
 def class_count(

@@ -9,7 +9,9 @@ __all__ = ['Recorded']
 from collections.abc import Callable, Iterable
 
 import torch
-from torch import Generator, Tensor
+from torch import Generator, Tensor, nn
+
+from .folders import Damaged
 
 # %% ../../nbs/ground/06_graphs.ipynb #9a0c0007
 def ready_(
@@ -47,12 +49,58 @@ def load_optimiser_(
     optimiser:torch.optim.Optimizer,  # changed
     state:dict,                       # from `optimiser_state`, or an optimiser's own `state_dict`, of any device
 )->None:
-    "Take up a state, in the way of the device that the parameters are on now."
+    "Take up a state, in the way of the device that the parameters are on now; a `Damaged` when it can't be of such an optimiser."
     own = optimiser.param_groups[0]
     ways = {key: own[key] for key in ('capturable', 'fused', 'foreach') if key in own}
-    groups = [group | ways | dict(lr=float(group['lr'])) for group in state['param_groups']]
+    if other := [k for group in state['param_groups'] for k in group if k in own and k not in ways and k not in ('params', 'lr')
+                 and _listed(group[k]) != _listed(own[k])]: raise Damaged(f"an optimiser had another {other[0]}")
+    groups = [own | group | ways | dict(lr=float(group['lr'])) for group in state['param_groups']]
+    _check_moments(optimiser, state['state'])
     optimiser.load_state_dict(state | dict(param_groups=groups))
     ready_(optimiser, own['params'][0].device)
+
+# %% ../../nbs/ground/06_graphs.ipynb #k17moment
+def _listed(x:object)->object: return list(x) if isinstance(x, tuple) else x
+
+
+_MOMENTS = {torch.optim.Adam: {'step', 'exp_avg', 'exp_avg_sq'}, torch.optim.RMSprop: {'step', 'square_avg'},
+            torch.optim.SGD: {'momentum_buffer'}}  # what they keep of each parameter
+_SQUARES = {'exp_avg_sq', 'square_avg', 'step'}  # of these, what can't be negative
+
+
+def _check_moments(
+    optimiser:torch.optim.Optimizer,  # of one group
+    kept:dict[int, dict],             # of each parameter, by its number
+)->None:
+    "A `Damaged` when that is not what such an optimiser keeps: of all its parameters, or of none before its first step."
+    params, needed = optimiser.param_groups[0]['params'], next((k for kind, k in _MOMENTS.items() if isinstance(optimiser, kind)), None)
+    if needed is None: return
+    if kept and kept.keys() != set(range(len(params))): raise Damaged("an optimiser knows only some of its parameters")
+    for i, moments in kept.items():
+        if moments.keys() != needed: raise Damaged(f"an optimiser keeps {', '.join(sorted(moments))} of a parameter")
+        for name, value in moments.items():
+            value, like = torch.as_tensor(value), params[i]
+            if name == 'step': fits = value.dim() == 0
+            else: fits = value.shape == like.shape and value.dtype == like.dtype
+            if not fits or name in _SQUARES and bool((value < 0).any()): raise Damaged(f"{name} of a parameter can't be what it is")
+
+
+def load_module_(
+    net:nn.Module,            # changed
+    state:dict[str, Tensor],  # from its `state_dict`
+)->None:
+    "Take up weights; a `Damaged` when one is of another kind of number, which torch would just convert."
+    for name, own in net.state_dict().items():
+        if name in state and state[name].dtype != own.dtype: raise Damaged(f"{name} is {state[name].dtype}, not {own.dtype}")
+    net.load_state_dict(state)
+
+
+def check_moved(
+    state:dict,  # of an optimiser
+    steps:int,   # that it has made
+)->None:
+    "A `Damaged` when it kept nothing of its steps."
+    if steps > 0 and not state['state']: raise Damaged("an optimiser has forgotten its steps")
 
 # %% ../../nbs/ground/06_graphs.ipynb #9a0c0010
 class Recorded:

@@ -19,7 +19,7 @@ from torch import Generator, Tensor, nn
 
 from .data import Images
 from .errors import UserError, checked, user_path
-from .folders import RunFolder
+from .folders import Damaged, RunFolder
 from .ranks import Ranks
 
 # %% ../../nbs/ground/07_runs.ipynb #0afe866a
@@ -93,6 +93,7 @@ class Planned:
     "A run whose length and rates may change on the way; it has a frozen `config`, the number `n` of steps done, and a `length`."
     changeable:tuple[str, ...] = ()  # names of the settings that may change, the length first
     history:list[dict] = []          # oldest first: settings that held `until` a step
+    rollbacks:list[int] = []         # oldest first: steps to which it went back because numbers were none from then on
 
     @abstractmethod
     def length(self,
@@ -106,6 +107,11 @@ class Planned:
         "What the next step goes by."
         past = next((h for h in self.history if n < h['until']), {})
         return replace(self.config, **{k: v for k, v in past.items() if k != 'until'})
+
+    @property
+    def turn(self)->int:
+        "How often the run has gone back to where it stands, or to a step before: each time, other random numbers are drawn from there."
+        return sum(step <= self.n for step in self.rollbacks)
 
     def replan(self,
         **settings:object,  # new values of some that may change; None: as before
@@ -151,6 +157,15 @@ def checked_history(
     if all(a < b for a, b in zip(ends, ends[1:])): return rows
     raise UserError(f"{where} is damaged: it has no proper 'history'")
 
+
+def checked_rollbacks(
+    values:object,  # from a file
+    where:str,      # named in the error
+)->list[int]:
+    "Steps as `Planned` keeps them; a `UserError` when they can't be that."
+    if isinstance(values, list) and all(type(step) is int and step >= 0 for step in values): return values
+    raise UserError(f"{where} is damaged: it has no proper 'rollbacks'")
+
 # %% ../../nbs/ground/07_runs.ipynb #b6b638fd
 def stream_seed(
     *key:int|str,  # e.g. (seed, 'dropout')
@@ -180,6 +195,12 @@ class Randoms:
         self.seed = seed
         for n, g in self.streams.items(): g.manual_seed(stream_seed(seed, n))
 
+    def turn_to(self,
+        turn:int,  # see `Planned.turn`
+    )->None:
+        "Begin every stream anew, with other numbers each time."
+        for n, g in self.streams.items(): g.manual_seed(stream_seed(self.seed, n, 'turn', turn))
+
     def state_dict(self)->dict[str, Tensor]:
         "Where every stream stands."
         return {n: g.get_state() for n, g in self.streams.items()}
@@ -189,6 +210,8 @@ class Randoms:
         step:int=0,               # that the run goes on from
     )->list[str]:                 # streams that were begun anew: devices draw in ways of their own, and their states differ in size
         "Put every stream back to where it stood; where that cannot be, begin it anew as a function of (seed, name, step)."
+        for n in self.streams:
+            if state[n].dtype != torch.uint8 or state[n].dim() != 1 or len(state[n]) < 16: raise Damaged(f"the random stream {n} is none")
         anew = [n for n, g in self.streams.items() if len(state[n]) != len(g.get_state())]
         for n, g in self.streams.items():
             if n in anew: g.manual_seed(stream_seed(self.seed, n, step))
@@ -296,6 +319,11 @@ class Kind(Planned, Iterator):
         "The settings of the run that saved it."
         return state['config']
 
+    def draw_others(self,
+        turn:int,  # see `Planned.turn`
+    )->None:
+        "Draw other random numbers than those that led where no number is finite."
+
     def furnish(self,
         folder:RunFolder,  # of this run, new
     )->None:
@@ -342,18 +370,25 @@ class Resumable(Kind):
 
     def state_dict(self)->dict:
         "Everything that the next step depends on; with several ranks, all must ask at the same step."
-        return dict(step=self.n, config=self.settings(), history=self.history, images=self.images.fingerprint()) | self.parts()
+        own = dict(step=self.n, config=self.settings(), history=self.history, images=self.images.fingerprint())
+        return own | self.parts() | (dict(rollbacks=self.rollbacks) if self.rollbacks else {})
 
     def load_state_dict(self,
         state:dict,  # from `state_dict` of a run with the same settings and images
     )->None:
         "Go on where `state` was saved; a `UserError` says what doesn't fit."
-        if other := self.other_than(self.settings_in(state), state.get('history', [])):
+        for name, kind in dict(config=dict, history=list).items():
+            if not isinstance(state.get(name, kind()), kind): raise Damaged(f"no proper {name}")
+        then = self.settings_in(state)
+        if state['step'] == 0: then = then | {k: getattr(self.config, k) for k in self.changeable}  # nothing was done by any plan yet
+        if other := self.other_than(then, state.get('history', [])):
             raise UserError(f"the checkpoint is from another config ({other[0]})")
         if state['images'] != self.images.fingerprint():
             raise UserError("the checkpoint was made with other images (same --data and --limit?)")
+        if type(n := state['step']) is not int or not 0 <= n <= len(self): raise Damaged(f"step {n}")
         self.load_parts(state)
-        self.n = state['step']
+        self.n = n
+        if self.turn > len(state.get('rollbacks', [])): self.draw_others(self.turn)
 
     def other_than(self,
         then:dict,        # settings of a folder or a checkpoint
@@ -398,7 +433,7 @@ class Run(Resumable):
         "The run in `path` as it was at its last checkpoint."
         folder = RunFolder.open(path, cls.kind)
         run = cls.of_run(folder, images, device, ranks)
-        run.load_state_dict(folder.load_checkpoint())
+        folder.load_checkpoint(run.load_state_dict)
         return run
 
     @classmethod
@@ -411,4 +446,6 @@ class Run(Resumable):
         "A folder's run before its first step."
         hints = get_type_hints(cls.Config)
         history = checked_history(folder.history, {name: hints[name] for name in cls.changeable}, f"{folder.path}/config.json")
-        return cls.from_settings(folder.config, images, device, ranks, history)
+        run = cls.from_settings(folder.config, images, device, ranks, history)
+        run.rollbacks = checked_rollbacks(folder.meta.get('rollbacks', []), f"{folder.path}/config.json")
+        return run

@@ -19,7 +19,7 @@ from ..ground.data import Images, psnr, to_uint8
 from ..space.genotype import DEGAS, SearchSpace, space_of
 from .glo import SURFACES, Latents
 from ..ground.folders import Diverged
-from ..ground.graphs import load_optimiser_, optimiser_state, ready_
+from ..ground.graphs import check_moved, load_module_, load_optimiser_, optimiser_state, ready_
 from .merged import IMPLS
 from .mixed import RELAXATIONS
 from ..space.ops import batch_statistics
@@ -183,16 +183,17 @@ class Batches:
         members:Tensor,  # (m,) int64, the images of this rank to draw from; where it lies, batches lie
         share:int,       # images of a batch on this rank
         seed:int|str,    # of the order
-    ): self.members, self.share, self.seed, self.epoch, self.order = members, share, seed, None, members
+    ): self.members, self.share, self.seed, self.drawn, self.order = members, share, seed, None, members
 
     def at(self,
-        epoch:int,  # from 0
-        i:int,      # which batch of the epoch
-    )->Tensor:      # (share,) int64
+        epoch:int,   # from 0
+        i:int,       # which batch of the epoch
+        turn:int=0,  # see `Planned.turn`: another order for each
+    )->Tensor:       # (share,) int64
         "A batch; it starts over where there are fewer images than asked for. The order is drawn on the CPU, once an epoch."
-        if epoch != self.epoch:
-            drawn = epoch_permutation(len(self.members), self.seed, epoch)
-            self.epoch, self.order = epoch, self.members[drawn.to(self.members.device)]
+        if (epoch, turn) != self.drawn:
+            drawn = epoch_permutation(len(self.members), f'{self.seed}turn{turn}' if turn else self.seed, epoch)
+            self.drawn, self.order = (epoch, turn), self.members[drawn.to(self.members.device)]
         return self.order[torch.arange(i*self.share, (i + 1)*self.share, device=self.order.device) % len(self.members)]
 
 
@@ -242,7 +243,9 @@ class LatentRun(Run):
                     randoms=self.randoms.state_dict())
 
     def load_parts(self, state:dict)->None:
-        for name in 'net', 'latents', 'randoms': getattr(self, name).load_state_dict(state[name])
+        check_moved(state['opt'], state['step'])
+        load_module_(self.net, state['net'])
+        for name in 'latents', 'randoms': getattr(self, name).load_state_dict(state[name])
         load_optimiser_(self.opt, state['opt'])
         self.machine.forget()
 
@@ -331,6 +334,7 @@ class SearchState(Pictures):
     def parts(self)->dict: return super().parts() | dict(alpha_opt=optimiser_state(self.alpha_opt))
 
     def load_parts(self, state:dict)->None:
+        check_moved(state['alpha_opt'], state['step'] - self.config.warmup*self.per_epoch)
         load_optimiser_(self.alpha_opt, state['alpha_opt'])
         super().load_parts(state)
 
@@ -387,8 +391,8 @@ class Search(SearchState):
         self.machine.set_rates(lr, plan.z_lr, self.alpha_rate(plan))
         alpha_moves, joint = epoch >= self.config.warmup, self.config.joint
         with deterministic(self.config.deterministic), arithmetic(self.config):
-            values = (self.machine.joint if joint and alpha_moves else self.machine.glo)(self.batches.at(epoch, i))
-            if alpha_moves and not joint: self.machine.alpha(self.alpha_batches.at(epoch, i))
+            values = (self.machine.joint if joint and alpha_moves else self.machine.glo)(self.batches.at(epoch, i, self.turn))
+            if alpha_moves and not joint: self.machine.alpha(self.alpha_batches.at(epoch, i, self.turn))
         self.n += 1
         logits = {kind: a.detach().clone() for kind, a in self.net.alpha.items()}
         ends_epoch = i + 1 == self.per_epoch

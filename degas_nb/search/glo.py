@@ -15,6 +15,7 @@ from torch import Tensor
 # %% ../../nbs/search/02_glo.ipynb #6b3c278d
 from ..ground.data import Images
 from ..ground.errors import UserError, check_value, checked
+from ..ground.folders import Damaged
 
 # %% ../../nbs/search/02_glo.ipynb #df7ec2bf
 def _check_latents(z:Tensor)->None:
@@ -214,9 +215,9 @@ class Latents:
         state:dict,  # from `state_dict` of latents of the same size
     )->None:
         "Go on where `state` was saved."
-        if state['z'].shape != self.z.shape:
-            here, there = tuple(self.z.shape), tuple(state['z'].shape)
+        if (there := tuple(state['z'].shape)) != (here := tuple(self.z.shape)):
             raise UserError(f"the checkpoint holds {there} latents, this run has {here}: same images and z_dim?")
+        if state['z'].dtype != self.z.dtype or state['surface'] not in SURFACES: raise Damaged("latents of another kind")
         self.z.copy_(state['z'])
         self.surface, self.init = state['surface'], state['init']
 

@@ -66,6 +66,20 @@ def _check_tables(
         for op, value in ops.items():
             if not isinstance(value, Real): raise UserError(f"{op} on {edge} is {value!r}, not a number")
 
+def alpha_alarm(
+    weights:EdgeValues,  # of a softmax: they sum to 1 on each edge
+    done:float,          # share of the search
+)->str:                  # '' when nothing is
+    "What is odd about alpha, in words: it has decided before anything was learned, or it does not decide for layers at all."
+    told = "see the lesson what_alpha_means, and try a smaller --alpha-lr or a --warmup"
+    best = {edge: max(ops, key=ops.get) for edge, ops in weights.items() if ops}
+    early = next((edge for edge, op in best.items() if weights[edge][op] > .99), None) if done <= .1 else None
+    if early: return f"alpha collapses: {best[early]} has more than 0.99 of {early} in the first tenth of the search; {told}"
+    normal = [op for edge, op in best.items() if 'skip_connect' in weights[edge]]
+    if done <= .1 or not normal or set(normal) != {'skip_connect'}: return ''
+    return f"skip_connect leads on every one of the {len(normal)} normal edges; {told}"
+
+
 def check_number(
     edge:str,     # for the error
     op:str,       # for the error

@@ -94,7 +94,8 @@ class Reconstruction(Pictures):
         plan = self.plan_at(self.n)
         lr = cosine(plan.lr, plan.lr_end, self.n, self.length(plan))
         self.machine.set_rates(lr, plan.z_lr)
-        with deterministic(self.config.deterministic), arithmetic(self.config): values = self.machine.glo(self.batches.at(epoch, i))
+        with deterministic(self.config.deterministic), arithmetic(self.config):
+            values = self.machine.glo(self.batches.at(epoch, i, self.turn))
         self.n += 1
         ends_epoch = i + 1 == self.per_epoch
         if ends_epoch: self.gather_latents()  # for pictures

@@ -63,7 +63,7 @@ def best_op(
     weights:dict[str, float],  # op -> weight; NaN loses against any number
 )->str|None:                   # None when there is no number, or all are equal
     "The op with the largest weight."
-    known = {op: w for op, w in weights.items() if math.isfinite(w)}
+    known = {op: w for op, w in weights.items() if w is not None and math.isfinite(w)}
     tie = len(known) > 1 and len(set(known.values())) == 1
     return max(known, key=known.get) if known and not tie else None
 
