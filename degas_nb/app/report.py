@@ -500,7 +500,7 @@ def _terms(
     pairs = [(k, record[k]) for k in keys if k in record]
     return [kv for k, v in pairs for kv in (v.items() if isinstance(v, dict) else [(k, v)])]
 
-
+# %% ../../nbs/app/01_report.ipynb #k17trace
 def _read_trace(
     run:RunFolder,
 )->list[dict]:
