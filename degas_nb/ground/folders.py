@@ -311,6 +311,7 @@ def undamaged(
 )->dict|None:   # the state in it
     "What the checkpoint holds, if it is whole and every number in it is finite."
     try:
+        if not path.is_file(): return None  # a pipe would keep us waiting
         archive = path.read_bytes()
         state = torch.load(io.BytesIO(archive), weights_only=True, map_location='cpu') if is_whole(archive) else None
     except MemoryError: raise
