@@ -364,3 +364,20 @@ def test_a_damaged_genotype_of_a_run_is_said_and_made_anew(content, found, drawn
         capsys.readouterr()
         assert degas(command, '--resume', '--out', out) == 0
         assert cure in capsys.readouterr().err and Genotype.load(out) == Genotype.load(run)
+
+
+@pytest.mark.parametrize('command', ['search', 'train', 'train --init keep'])
+def test_a_run_that_is_killed_as_soon_as_it_is_there_knows_all_that_was_asked(command, drawn, tmp_path):
+    "The first thing in its folder, config.json, tells what it writes and where it began."
+    out = tmp_path/'run'
+    argv = search_argv(out, '--save-every', 7) if command == 'search' else train_argv(out, '--sample-every', 2, *command.split()[1:], genotype=drawn if 'keep' in command else 'dcgan')
+    def work():
+        def writing(path, obj):
+            folders.atomic_write(path, (json.dumps(obj) + '\n').encode())
+            os.kill(os.getpid(), 9)
+        folders.write_json = writing
+        degas(*argv)
+    assert forked(work).returncode == -9
+    there = json.loads((out/'config.json').read_text())
+    assert there['writes'].items() >= (dict(save_every=7) if command == 'search' else dict(sample_every=2)).items()
+    assert there.get('start') == (str(drawn) if 'keep' in command else None)

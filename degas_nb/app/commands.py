@@ -88,9 +88,10 @@ class SearchCommand:
         search = Search.of_run(before, images, ranks.device, ranks) if before else Search.from_config(
             images, self.config, space, ranks.device, ranks)
         about = self.source.about(images)
-        with shared_run(ranks, lambda: open_run(self.out, 'search', settings, about, self.resume, self.overwrite)) as run:
+        habits = dict(save_every=self.save_every, decide=self.decide, asked=self.asked, on_nan=self.on_nan)
+        place = self.out, 'search', settings, about, self.resume, self.overwrite
+        with shared_run(ranks, lambda: open_run(*place, writes=habits)) as run:
             if self.resume: go_on(search, run, self.config)
-            habits = dict(save_every=self.save_every, decide=self.decide, asked=self.asked, on_nan=self.on_nan)
             if ranks.main: run.note(writes=habits, data=run.data | about)
             run_search(search, run, **habits)
 
@@ -340,11 +341,12 @@ class TrainCommand:
         elif kept: training = GANTraining.continued(images, self.config, _weights_of(self.genotype), ranks.device, ranks)
         else: training = GANTraining.from_config(images, self.config, spec, ranks.device, ranks)
         settings, about = _wanted(self, spec) if before else training.settings(), self.source.about(images)
-        with shared_run(ranks, lambda: open_run(self.out, 'gan', settings, about, self.resume, self.overwrite)) as run:
+        habits = dict(sample_every=self.sample_every, save_every=self.save_every, on_nan=self.on_nan)
+        more = dict(writes=habits) | (dict(start=str(_weights_of(self.genotype))) if kept else {})
+        with shared_run(ranks, lambda: open_run(self.out, 'gan', settings, about, self.resume, self.overwrite, **more)) as run:
             if ranks.main and isinstance(spec, Genotype): _keep_genotype(spec, run)
             if self.resume: go_on(training, run, self.config)
             elif kept: _begin_with_weights(training, run, _weights_of(self.genotype))
-            habits = dict(sample_every=self.sample_every, save_every=self.save_every, on_nan=self.on_nan)
             if ranks.main: run.note(writes=habits, data=run.data | about)
             run_training(training, run, **habits)
 

@@ -335,12 +335,13 @@ def open_run(
     about:dict,      # of the images
     resume:bool,     # go on with the run in `out`
     overwrite:bool,  # or replace it
+    **more:object,   # what else a new one tells from its first moment on
 )->RunFolder:
     "A new run folder, or the one that is there if it is the same run."
     data = Path(about['source']['data'])
     if data.is_absolute() and data.is_dir() and out.resolve().is_relative_to(data):
         raise UserError(f"{out} lies among the images in {data}, where its pictures would become images: choose another --out")
-    if not resume: return RunFolder.create(out, kind, config, about, overwrite)
+    if not resume: return RunFolder.create(out, kind, config, about, overwrite, **more)
     run = same_settings(out, kind, config)
     if run.data.get('fingerprint') != about['fingerprint']: raise UserError(_other_images(run, about))
     return run

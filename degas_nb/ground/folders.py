@@ -464,9 +464,10 @@ class RunFolder(Noted):
         config:dict,           # settings, plain values
         data:dict,             # which images: name, n, fingerprint ...
         overwrite:bool=False,  # replace a run that is there; other folders are never touched
+        **more:object,         # what else `config.json` tells from its first moment on
     )->'RunFolder':
         "Make the folder and write `config.json`; a `UserError` when it already holds something."
-        path, meta = user_path(path), dict(format=FORMAT, kind=kind, config=config, data=data)
+        path, meta = user_path(path), dict(format=FORMAT, kind=kind, config=config, data=data) | more
         check_free(path, overwrite)
         try: path.mkdir(parents=True, exist_ok=True)
         except OSError as e: raise UserError(f"cannot make the folder {path}: {e.strerror}") from None
