@@ -352,6 +352,36 @@ def naming(
         why = 'not an image, or of an unknown format' if unknown else printable(str(e) or type(e).__name__)
         raise UserError(f"{printable(name)} cannot be read ({why}): repair or remove it, or skip such images with --skip-broken") from e
 
+# %% ../../nbs/ground/03_data.ipynb #298933e4
+MOST_BYTES = 2**29         # of one image as a file, in a zip unpacked
+LARGE = 2**26              # bytes: what takes more is read alone, however many threads there are
+
+def open_regular(
+    path:str|Path,
+)->IO:
+    "Open a file, but no pipe or device: they would have us wait for ever."
+    number = os.open(path, os.O_RDONLY | getattr(os, 'O_NONBLOCK', 0) | getattr(os, 'O_BINARY', 0))
+    if stat.S_ISREG(os.fstat(number).st_mode): return open(number, 'rb')
+    os.close(number)
+    raise ValueError('a pipe, a device or a folder')
+
+def read_whole(
+    path:str|Path,  # of a file
+    most:int,       # bytes that it may have
+)->bytes:
+    "The content of a file; a `ValueError` for what is none, or too large."
+    with open_regular(path) as file:
+        if os.fstat(file.fileno()).st_size <= most and len(content := file.read(most + 1)) <= most: return content
+        raise ValueError(f"more than {most:,} bytes")
+
+_one_large = threading.RLock()
+
+def alone_if_large(
+    n_bytes:int,  # of memory that will be taken
+)->contextlib.AbstractContextManager:
+    "Threads read small images side by side, and large ones one after the other."
+    return _one_large if n_bytes > LARGE else contextlib.nullcontext()
+
 # %% ../../nbs/ground/03_data.ipynb #9724b9c4
 @checked(img_size=1)
 def read_rgb(
@@ -376,9 +406,9 @@ def _read_as_it_is(
     "Decode one file whose notes are in order, or at least harmless."
     with Image.open(file, formats=FORMATS) as image:
         size = image.size
-        if area(size) > (Image.MAX_IMAGE_PIXELS or math.inf): raise ValueError(f"{by(size)} are too many pixels")
+        if math.prod(size) > (Image.MAX_IMAGE_PIXELS or math.inf): raise ValueError(f"{by(size)} are too many pixels")
         if img_size and min(size) >= 4*img_size: image.draft(None, (2*img_size, 2*img_size))
-        with alone_if_large(4*area(image.size)):
+        with alone_if_large(4*math.prod(image.size)):
             image.load()
             upright, ignored = image, False
             if 'exif' in image.info:
@@ -450,10 +480,8 @@ def joined(
 SUFFIXES = ('.png', '.jpg', '.jpeg', '.jfif', '.webp', '.gif', '.bmp', '.tif', '.tiff', '.ppm', '.pgm')  # what counts as an image
 ODD = r'\\|//|^/|^[A-Za-z]:|(^|/)\.\.?/'  # in names as other systems write them
 MOST_ENTRIES = 10_000_000  # files and folders that are looked at
-MOST_BYTES = 2**29         # of one image as a file, in a zip unpacked
 MOST_TEXT = 2**27          # bytes of a file of labels
 MOST_RATIO = 500           # bytes that one byte of a zip may become, where there are many
-LARGE = 2**26              # bytes: what takes more is read alone, however many threads there are
 LEFT_BEHIND = ('__MACOSX', '@eaDir', 'lost+found', '$RECYCLE.BIN', 'System Volume Information')  # like names that begin with a dot
 
 class Files(NamedTuple):
@@ -563,33 +591,6 @@ def _closed(
 )->UserError:
     "What to say of a folder that cannot be read."
     return UserError(f"the folder {printable(folder)} cannot be read ({error.strerror}): allow it, or take it away")
-
-# %% ../../nbs/ground/03_data.ipynb #298933e4
-def open_regular(
-    path:str|Path,
-)->IO:
-    "Open a file, but no pipe or device: they would have us wait for ever."
-    number = os.open(path, os.O_RDONLY | getattr(os, 'O_NONBLOCK', 0) | getattr(os, 'O_BINARY', 0))
-    if stat.S_ISREG(os.fstat(number).st_mode): return open(number, 'rb')
-    os.close(number)
-    raise ValueError('a pipe, a device or a folder')
-
-def read_whole(
-    path:str|Path,  # of a file
-    most:int,       # bytes that it may have
-)->bytes:
-    "The content of a file; a `ValueError` for what is none, or too large."
-    with open_regular(path) as file:
-        if os.fstat(file.fileno()).st_size <= most and len(content := file.read(most + 1)) <= most: return content
-        raise ValueError(f"more than {most:,} bytes")
-
-_one_large = threading.RLock()
-
-def alone_if_large(
-    n_bytes:int,  # of memory that will be taken
-)->contextlib.AbstractContextManager:
-    "Threads read small images side by side, and large ones one after the other."
-    return _one_large if n_bytes > LARGE else contextlib.nullcontext()
 
 # %% ../../nbs/ground/03_data.ipynb #805f1894
 def zip_files(
