@@ -82,10 +82,14 @@ _REPLAY = """try: shown = scrub({folder!r}, decide=decide)
 except UserError as e:
     from IPython.display import HTML
     from degas_nb.ground.show import in_html
-    shown = HTML(f'<p class="dg-nothing" role="status">Nothing to replay: {{in_html(e)}}. Reload this page to look again.</p>')
+    why = f'Nothing to replay: {{in_html(e)}}. Reload this page to look again.'
+    shown = HTML(f'<p class="dg-nothing mathjax_ignore" role="status">{{why}}</p>')
 shown"""
 
 # %% ../../nbs/app/04_page.ipynb #ce0dc88e
+_PLAIN = 'class="mathjax_ignore"'  # dollars in a name make no formula
+
+
 @checked()
 def dashboard_page(
     folder:Path|str,  # of a run of any kind; in full, because a kernel may be somewhere else
@@ -95,9 +99,10 @@ def dashboard_page(
     try: cells = _run_cells(_watchable(folder))
     except UserError as e:
         why = str(e) if folder.is_dir() else f'{folder} is gone'
-        cells = [_text_cell(f'<p role="alert">There is nothing to watch: {in_markdown(why)}. When the run is back, reload this page.</p>')]
+        said = f'There is nothing to watch: {in_markdown(why)}. When the run is back, reload this page.'
+        cells = [_text_cell(f'<p {_PLAIN} role="alert">{said}</p>')]
     kernel = dict(name='degas', display_name='degas', language='python')
-    return dict(cells=[_text_cell(f'<h1>{in_markdown(folder.name)}</h1>'), *cells],
+    return dict(cells=[_text_cell(f'<h1 {_PLAIN}>{in_markdown(folder.name)}</h1>'), *cells],
                 metadata=dict(title=f"degas: {printable(folder.name, 100)}", kernelspec=kernel), nbformat=4, nbformat_minor=4)
 
 
@@ -107,7 +112,7 @@ def _run_cells(
 )->list[dict]:      # cells of a notebook
     "Where it is, how it goes, and how it came there."
     what = dict(search='A search', gan='A training', reconstruction='A reconstruction')[run.kind]
-    about = _text_cell(f"<p>{what} of {in_markdown(run.data.get('name'))}, read from <code>{in_markdown(run.path)}</code>. "
+    about = _text_cell(f"<p {_PLAIN}>{what} of {in_markdown(run.data.get('name'))}, read from <code>{in_markdown(run.path)}</code>. "
                        "Watching changes nothing in it.</p>")
     replay = [_text_cell('<h2>How it came there</h2><p>Up to the moment when this page was opened: reload it for more.</p>'),
               _code_cell(_REPLAY.format(folder=str(run.path)))]
