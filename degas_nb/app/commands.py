@@ -478,10 +478,11 @@ class ReconstructCommand:
         alone = Reconstruction.of_run(before, images, ranks.device, ranks) if before else Reconstruction.from_config(
             images, self.config, genotype, ranks.device, ranks)
         settings, about = alone.settings() | asdict(self.config), self.source.about(images)
-        with shared_run(ranks, lambda: open_run(self.out, 'reconstruction', settings, about, self.resume, self.overwrite)) as run:
-            if ranks.main and not (run.path/'genotype.json').exists(): genotype.save(run.path/'genotype.json')
+        place, habits = (self.out, 'reconstruction', settings, about, self.resume, self.overwrite), dict(save_every=self.save_every)
+        with shared_run(ranks, lambda: open_run(*place, writes=habits)) as run:
+            if ranks.main: _keep_genotype(genotype, run)
             if self.resume: go_on(alone, run, self.config)
-            if ranks.main: run.note(writes=dict(save_every=self.save_every), data=run.data | about)
+            if ranks.main: run.note(writes=habits, data=run.data | about)
             run_reconstruction(alone, run, self.save_every)
 
     def network(self)->Genotype:
