@@ -16,12 +16,12 @@ RATE = ['x', '-1', 'nan']
 WORD = ['nothing', '']
 SEED = ['x', '9'*30]
 FLAGS = {
-    'search': {'--epochs': COUNT, '--width': COUNT, '--z-dim': COUNT, '--batch-size': COUNT + ['1'], '--img-size': COUNT + ['20', '1000000000'], '--limit': COUNT, '--warmup': ['x', '-1', '1.5'],
-               '--lr': RATE, '--z-lr': RATE, '--alpha-lr': RATE, '--travel': RATE, '--held-out': RATE + ['1', '2'], '--save-every': RATE, '--asked': COUNT, '--seed': SEED,
+    'search': {'--epochs': COUNT, '--width': COUNT[1:2], '--z-dim': COUNT[1:3], '--batch-size': COUNT + ['1'], '--img-size': COUNT + ['20', '1000000000'], '--limit': COUNT[:2], '--warmup': ['x', '-1', '1.5'],
+               '--lr': RATE, '--z-lr': RATE[1:], '--alpha-lr': RATE[1:2], '--travel': RATE[1:], '--held-out': RATE + ['1', '2'], '--save-every': RATE, '--asked': COUNT, '--seed': SEED,
                '--optimiser': WORD, '--z-init': WORD, '--surface': WORD, '--relaxation': WORD, '--impl': WORD, '--amp': WORD, '--decide': WORD, '--preset': WORD, '--device': WORD + ['cuda:99', 'banana'],
                '--space': ['nothing', '', 'no/run', '/dev/null', '.'], '--split': ['', 'valid']},
-    'train': {'--steps': COUNT, '--n-critic': COUNT, '--fake-ratio': COUNT, '--sample-every': COUNT, '--width': COUNT, '--batch-size': COUNT + ['1'], '--img-size': COUNT + ['20'],
-              '--lr': RATE, '--ema': RATE + ['1'], '--seed': SEED, '--framework': WORD, '--optimiser': WORD, '--init': WORD + ['keep'], '--z-ratio': WORD, '--preset': WORD, '--device': WORD + ['cuda:99'],
+    'train': {'--steps': COUNT[:2], '--n-critic': COUNT[:2], '--fake-ratio': COUNT[:2], '--sample-every': COUNT[:2], '--width': COUNT[:2], '--batch-size': COUNT[:2] + ['1'], '--img-size': COUNT[:2] + ['20'],
+              '--lr': RATE[:2], '--ema': RATE[:2] + ['1'], '--seed': SEED, '--framework': WORD, '--optimiser': WORD, '--init': WORD + ['keep'], '--z-ratio': WORD, '--preset': WORD, '--device': WORD + ['cuda:99'],
               '--genotype': ['nothing', '', 'no/file.json', '/dev/null', '.']},
     'demo': {'--epochs': COUNT, '--steps': COUNT, '--n': COUNT + ['9'], '--seed': SEED, '--device': WORD, '--data': ['', 'no/images', 'emojis', '/dev/null'], '--out': ['']},
     'sample': {'--n': COUNT, '--seed': SEED, '--norms': WORD, '--device': WORD, '--label': [''], '--out': ['', 'x.npz', 'x.jpg', 'x.tar', 'no/x.png', '/dev/null/x']},
