@@ -406,10 +406,10 @@ SETTINGS = {  # flags behind a good command, and what the line must name
                '--epochs 0': '--epochs', '--epochs -1': '--epochs', f'--epochs {10**30}': '--epochs', '--limit 0': 'limit', '--limit -5': 'limit', '--batch-size 1': '--batch-size', '--batch-size 97': 'fewer',
                '--lr nan': '--lr', '--lr -1': '--lr', '--lr inf': '--lr', '--z-lr inf': '--z-lr', '--alpha-lr nan': '--alpha-lr', '--lr-end 1e999': '--lr-end', '--warmup nan': '--warmup', '--held-out 1': '--held-out', '--held-out nan': '--held-out',
                '--held-out 0.9': '--held-out', f'--seed {2**70}': '--seed', '--seed x': '--seed', '--optimiser rmsprop': 'rmsprop', '--z-init foo': 'foo', '--surface cube': 'cube', '--relaxation foo': 'foo', '--impl foo': 'foo',
-               '--preset foo': '--preset', '--split valid': "no split 'valid'", '--save-every -1': '--save-every', '--save-every nan': '--save-every', '--width 300000': 'memory'},
+               '--preset foo': '--preset', '--split valid': "no split 'valid'", '--save-every -1': '--save-every', '--save-every nan': '--save-every', '--width 300000': '--width 300000 must be at most'},
     'train': {'--framework foo': 'foo', '--preset paper --framework foo': 'foo', '--steps 0': '--steps', '--n-critic 0': '--n-critic', '--fake-ratio 0': '--fake-ratio', '--ema 1': '--ema', '--ema nan': '--ema', '--betas 0 1': '--betas',
               '--betas -1 .9': '--betas', '--betas 0 nan': '--betas', '--lr inf': '--lr', '--lr nan': '--lr', '--init foo': '--init', '--sample-every 0': '--sample-every', f'--seed {2**70}': '--seed', '--img-size 20': 'multiple of 8', '--batch-size 97': 'fewer',
-              '--genotype': '--genotype', '--genotype nobody': 'cifar10_paper', '--genotype {"format":1}' + 300*'x': 'genotype'},
+              '--genotype': '--genotype', '--genotype nobody': 'cifar10_paper', '--genotype {"format":1}' + 300*'x': 'no file can be called'},
 }
 
 

@@ -50,6 +50,14 @@ class UserError(ValueError):
         super().__init__(_without_middle(printable(words, 20*_LONGEST)))
 
 
+def _ends(
+    text:str,     # such as a path, whose end says most
+    most:int=60,  # characters
+)->str:
+    "Both ends of a text that is too long."
+    return text if len(text) <= most else f'{text[:most//3]}...{text[-2*most//3:]}'
+
+
 def _without_middle(
     line:str,
 )->str:
@@ -111,7 +119,8 @@ def shown(
 )->str:
     "A short value as Python writes it, of others only the kind."
     plain = isinstance(value, (str, bytes, bool, float, NoneType, Path)) or isinstance(value, int) and abs(value) < 10**20
-    return printable(repr(value), 60) if plain else f"{'an' if type(value).__name__[0] in 'aeiouAEIOU' else 'a'} {type(value).__name__}"
+    kind = type(value).__name__
+    return _ends(printable(repr(value), 5000)) if plain else f"{'an' if kind[0] in 'aeiouAEIOU' else 'a'} {kind}"
 
 # %% ../../nbs/ground/01_errors.ipynb #c0a1e032
 def checked(

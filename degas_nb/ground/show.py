@@ -159,7 +159,7 @@ def line_of_text(
 @checked()
 def curves(
     series:dict[str, list],  # name -> values; the names are the legend
-    x:list|None=None,        # where the values lie; 0, 1, 2 ... when None
+    x:Iterable|None=None,    # where the values lie; 0, 1, 2 ... when None
     title:str='',            # the lesson of the picture
     ylabel:str='',
     xlabel:str='step',
