@@ -876,6 +876,7 @@ class DemoCommand:
     steps:int = 400               # of the GAN training
     n:int = 1900                  # images drawn for a score
     seed:int = 0                  # of everything random
+    asked:int = HABITS['asked']   # networks that the super-network is asked for, to decide
     skip_broken:bool = False      # leave out images that cannot be read, and count them
     device:str = 'auto'           # where to compute: auto (cuda, else mps, else cpu), cpu, cuda, cuda:1, mps ...
     overwrite:bool = False        # begin anew
@@ -884,14 +885,15 @@ class DemoCommand:
         "The whole paper in some minutes."
         source, device = ImageSource(self.data, skip_broken=self.skip_broken), find_device(self.device)
         config, gan = SearchConfig(epochs=self.epochs, seed=self.seed), GANConfig(steps=self.steps, seed=self.seed)
-        if self.n < 10: raise UserError(f"--n {self.n} must be at least 10")
+        for name, least in dict(n=10, asked=1).items(): check_least(name, getattr(self, name), least)
         images = source.load(config.img_size)
         check_labels(images)
         if len(images) < config.batch_size:
             raise UserError(f"{len(images)} images are fewer than the {config.batch_size} of a batch: give more images")
         with room_for(self.out): self.out.mkdir(parents=True, exist_ok=True)
         say(f"1/4  search: {images}, {self.epochs} epochs")
-        self.part('search', asdict(config), source.about(images), Search.from_config(images, config, device=device), run_search)
+        habits = {name: HABITS[name] for name in ('save_every', 'decide')} | dict(asked=self.asked)
+        self.part('search', asdict(config), source.about(images), Search.from_config(images, config, device=device), _search, writes=habits)
         genotype, judge = Genotype.load(self.out/'search'), cache(lambda: small_features(images, device=device))
         say(f"2/4  training of the generator found, CTGAN, {self.steps} steps")
         training = GANTraining.from_config(images, gan, genotype, device=device)
@@ -913,11 +915,12 @@ class DemoCommand:
         about:dict,                                  # of the images
         steps:Search|GANTraining,                    # new
         work:Callable[[object, RunFolder], object],  # what to do with them
+        **more:object,                               # what a new one tells from its first moment on
     )->None:
         "One run of the demo: new, or taken up if it is the same."
         out = self.out/name
         resume = (out/'config.json').exists() and not self.overwrite
-        run = open_run(out, name, config, about, resume, self.overwrite)
+        run = open_run(out, name, config, about, resume, self.overwrite, **more)
         if other := differences(run.config, config):
             raise UserError(f"{out} holds another run ({other[0]}): replace it with --overwrite, or choose another --out")
         with run.lock():
@@ -925,6 +928,15 @@ class DemoCommand:
             work(steps, run)
 
 # %% ../../nbs/app/03_commands.ipynb #74589f03
+def _search(
+    search:Search,  # new, or taken up
+    run:RunFolder,  # its folder
+)->None:
+    "The search of the demo, which decides as it was to when it began."
+    habits = HABITS | habits_of(run)
+    run_search(search, run, decide=habits['decide'], asked=habits['asked'])
+
+
 def _train(
     training:GANTraining,  # new, or taken up
     run:RunFolder,         # its folder
@@ -942,7 +954,8 @@ def _by_hand(
 )->list[str]:
     "The same with the other commands."
     data, search, gan = map(shlex.quote, (demo.data, f'{demo.out}/search', f'{demo.out}/gan'))
-    return [f"degas search --data {data} --epochs {demo.epochs} --seed {demo.seed} --out {search}",
+    asked = '' if demo.asked == HABITS['asked'] else f' --asked {demo.asked}'
+    return [f"degas search --data {data} --epochs {demo.epochs} --seed {demo.seed}{asked} --out {search}",
             f"degas prune {search}",
             f"degas train --genotype {search} --data {data} --framework ctgan --steps {demo.steps} --seed {demo.seed} --out {gan}",
             f"degas score {gan} --data {data} --n {demo.n}"]
