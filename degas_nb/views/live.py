@@ -628,7 +628,7 @@ def look(
     it.next_picture = end + max(it.picture_every, 200*(end - begin))
 
 # %% ../../nbs/views/05_live.ipynb #e7202fa1
-@checked(save_every=0, picture_every=0)
+@checked(run=..., save_every=0, picture_every=0)
 def live(
     run:Iterator,  # yields steps with `n`, `losses` (a dict) and perhaps `weights` ({edge: {op: w}}); a `Search`, a `GANTraining`
     dashboard:Dashboard|None=None,  # shows it; None: a new one
