@@ -746,12 +746,12 @@ def test_samples_and_scores_that_cannot_be(drawn, tmp_path, line):
 
 def test_demo_again_and_anew(tmp_path, capsys, line):
     for name in 'ab': pictures(tmp_path/'images'/name, 40)
-    argv = ['demo', '--data', tmp_path/'images', '--out', tmp_path/'demo', '--epochs', 1, '--steps', 1, '--n', 10, '--asked', 8]
+    argv = ['demo', '--data', tmp_path/'images', '--out', tmp_path/'demo', '--epochs', 1, '--steps', 1, '--n', 10]
     for more in [], [], ['--overwrite']:
         assert degas(*argv, *more) == 0
         printed = capsys.readouterr().out
         assert str(tmp_path/'demo'/'report.html') in printed and len([row for row in printed.splitlines() if any(word in row for word in (' sample ', ' train --genotype ', 'make lab'))]) == 3
         assert [r['step'] for r in json.loads((tmp_path/'demo'/'gan'/'scores.json').read_text())] == [0, 1]
         run = RunFolder.open(tmp_path/'demo'/'search')
-        assert Genotype.load(run.path).meta['decide'] == run.meta['writes']['decide'] and '--asked 8' in command_lines(run)[0] and '--decide' not in command_lines(run)[0]
+        assert Genotype.load(run.path).meta['decide'] == run.meta['writes']['decide'] == 'alpha' and '--decide alpha' in command_lines(run)[0]
     assert '--overwrite' in line(*argv, '--epochs', 2, notes=2)

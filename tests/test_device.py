@@ -381,7 +381,7 @@ def test_a_device_that_is_not_there_is_one_line(command, device, tmp_path, capsy
 
 
 def test_degas_demo_on_a_device(pictures, tmp_path, simgpu, capsys):
-    flags = '--data', pictures, '--out', tmp_path/'demo', '--epochs', 1, '--steps', 1, '--n', 16, '--asked', 8
+    flags = '--data', pictures, '--out', tmp_path/'demo', '--epochs', 1, '--steps', 1, '--n', 16
     assert degas('demo', *flags, '--device', 'simgpu') == 0
     assert {'search', 'gan', 'report.html'} <= {p.name for p in (tmp_path/'demo').iterdir()}
     assert [r['step'] for r in json.loads((tmp_path/'demo'/'gan'/'scores.json').read_text())] == [0, 1]

@@ -256,5 +256,5 @@ def test_live_and_the_demo_train_on_the_device(degas, simgpu, capsys):
     run = training(simgpu, conditional=True)
     handle = live(run, pictures=lambda run: dict(samples=run.sample(4)))
     assert handle.wait(300) == 'done' and run.n == 3
-    degas('demo', '--out', 'demo', '--epochs', 1, '--steps', 1, '--n', 20, '--asked', 8, '--data', 'pictures', '--device', simgpu)
+    degas('demo', '--out', 'demo', '--epochs', 1, '--steps', 1, '--n', 20, '--data', 'pictures', '--device', simgpu)
     assert 'after 1 steps' in capsys.readouterr().out

@@ -332,7 +332,7 @@ def test_images_that_cannot_be_read_can_be_skipped_where_that_is_advised(command
     for name in 'ab': pictures(tmp_path/'images'/name, 40)
     (tmp_path/'images'/'a'/'003.png').write_bytes(b'no picture')
     argv = dict(search=search_argv(tmp_path/'out', data=tmp_path/'images', tiny=FEW, epochs=1), train=train_argv(tmp_path/'out', data=tmp_path/'images', tiny=FEW),
-                score=['score', tmp_path/'images', tmp_path/'images', '--n', 20], demo=['demo', '--data', tmp_path/'images', '--out', tmp_path/'out', '--epochs', 1, '--steps', 1, '--n', 10, '--asked', 8])[command]
+                score=['score', tmp_path/'images', tmp_path/'images', '--n', 20], demo=['demo', '--data', tmp_path/'images', '--out', tmp_path/'out', '--epochs', 1, '--steps', 1, '--n', 10])[command]
     degas(*argv)
     assert '--skip-broken' in capsys.readouterr().err and not (tmp_path/'out').exists()
     assert degas(*argv, '--skip-broken') == 0, capsys.readouterr().err

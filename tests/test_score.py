@@ -282,7 +282,7 @@ def test_the_demo_says_once_what_its_score_is_worth(tmp_path, capsys):
     for i in range(70):
         (tmp_path/'noise'/'ab'[i % 2]).mkdir(parents=True, exist_ok=True)
         Image.fromarray(rng.integers(0, 255, (32, 32, 3), dtype=np.uint8)).save(tmp_path/'noise'/'ab'[i % 2]/f'{i}.png')
-    assert degas('demo', '--data', tmp_path/'noise', '--out', tmp_path/'demo', '--epochs', 1, '--steps', 1, '--n', 10, '--asked', 8, '--device', 'cpu') == 0
+    assert degas('demo', '--data', tmp_path/'noise', '--out', tmp_path/'demo', '--epochs', 1, '--steps', 1, '--n', 10, '--device', 'cpu') == 0
     assert capsys.readouterr().err.count('next to nothing') == 1
     assert all('next to nothing' in r['warning'] for r in json.loads((tmp_path/'demo'/'gan'/'scores.json').read_text()))
     assert 'next to nothing' in (tmp_path/'demo'/'report.html').read_text()

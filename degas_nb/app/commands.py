@@ -876,7 +876,6 @@ class DemoCommand:
     steps:int = 400               # of the GAN training
     n:int = 1900                  # images drawn for a score
     seed:int = 0                  # of everything random
-    asked:int = HABITS['asked']   # networks that the super-network is asked for, to decide
     skip_broken:bool = False      # leave out images that cannot be read, and count them
     device:str = 'auto'           # where to compute: auto (cuda, else mps, else cpu), cpu, cuda, cuda:1, mps ...
     overwrite:bool = False        # begin anew
@@ -885,14 +884,14 @@ class DemoCommand:
         "The whole paper in some minutes."
         source, device = ImageSource(self.data, skip_broken=self.skip_broken), find_device(self.device)
         config, gan = SearchConfig(epochs=self.epochs, seed=self.seed), GANConfig(steps=self.steps, seed=self.seed)
-        for name, least in dict(n=10, asked=1).items(): check_least(name, getattr(self, name), least)
+        check_least('n', self.n, 10)
         images = source.load(config.img_size)
         check_labels(images)
         if len(images) < config.batch_size:
             raise UserError(f"{len(images)} images are fewer than the {config.batch_size} of a batch: give more images")
         with room_for(self.out): self.out.mkdir(parents=True, exist_ok=True)
         say(f"1/4  search: {images}, {self.epochs} epochs")
-        habits = {name: HABITS[name] for name in ('save_every', 'decide')} | dict(asked=self.asked)
+        habits = dict(save_every=HABITS['save_every'], decide='alpha')
         self.part('search', asdict(config), source.about(images), Search.from_config(images, config, device=device), _search, writes=habits)
         genotype, judge = Genotype.load(self.out/'search'), cache(lambda: small_features(images, device=device))
         say(f"2/4  training of the generator found, CTGAN, {self.steps} steps")
@@ -932,9 +931,8 @@ def _search(
     search:Search,  # new, or taken up
     run:RunFolder,  # its folder
 )->None:
-    "The search of the demo, which decides as it was to when it began."
-    habits = HABITS | habits_of(run)
-    run_search(search, run, decide=habits['decide'], asked=habits['asked'])
+    "The search of the demo, which decides as the paper does."
+    run_search(search, run, decide='alpha')
 
 
 def _train(
@@ -954,8 +952,7 @@ def _by_hand(
 )->list[str]:
     "The same with the other commands."
     data, search, gan = map(shlex.quote, (demo.data, f'{demo.out}/search', f'{demo.out}/gan'))
-    asked = '' if demo.asked == HABITS['asked'] else f' --asked {demo.asked}'
-    return [f"degas search --data {data} --epochs {demo.epochs} --seed {demo.seed}{asked} --out {search}",
+    return [f"degas search --data {data} --epochs {demo.epochs} --seed {demo.seed} --decide alpha --out {search}",
             f"degas prune {search}",
             f"degas train --genotype {search} --data {data} --framework ctgan --steps {demo.steps} --seed {demo.seed} --out {gan}",
             f"degas score {gan} --data {data} --n {demo.n}"]
