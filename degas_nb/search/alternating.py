@@ -271,6 +271,9 @@ class Pictures(LatentRun):
         "What the network makes of these images' latents, with the statistics of a full batch."
         if index.dim() != 1 or index.dtype != torch.int64 or len(index) and not (0 <= index.min() and index.max() < len(self.images)):
             raise UserError(f"which images? An int64 tensor (b,) of numbers from 0 to {len(self.images) - 1}")
+        return self._made_of(index)
+
+    def _made_of(self, index:Tensor)->Tensor:  # known to be there: a look at its numbers would wait for the device
         together = index.to(self.device)
         if (lacking := self.config.batch_size - len(index)) > 0:
             together = torch.cat([together, epoch_permutation(len(self.images), self.config.seed, 0)[:lacking].to(self.device)])
@@ -285,7 +288,7 @@ class Pictures(LatentRun):
         return {k: torch.empty(len(order)).index_copy_(0, order.cpu(), torch.cat([f[k] for f in found]).cpu()) for k in found[0]}
 
     def _terms_of(self, index:Tensor)->dict[str, Tensor]:
-        made, target = self.reconstruct(index), self.images.batch(index, self.device)
+        made, target = self._made_of(index), self.images.batch(index, self.device)
         return reconstruction_loss(made, target) | dict(psnr=psnr(made, target))
 
     def psnr(self)->Tensor:  # (n,) dB, in the order of the images
