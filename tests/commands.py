@@ -38,24 +38,28 @@ class Done(NamedTuple):
     stderr:str
 
 
+def child_of(work, out, err):
+    "The pid of a child of this process that does `work` and says it into these files; what `work` raises is its exit code."
+    if child := os.fork(): return child
+    code = 1
+    try:
+        for f, fd in ((out, 1), (err, 2)): os.dup2(f.fileno(), fd)
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell starts what runs in its background with Ctrl-C ignored
+        sys.stdout, sys.stderr = os.fdopen(1, 'w'), os.fdopen(2, 'w')
+        work()
+        code = 0
+    except SystemExit as e: code = e.code or 0
+    except BaseException: traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+
+
 def begun(work):
     "Start `work` in a child of this process; what comes back waits for it."
     out, err = tempfile.TemporaryFile('w+'), tempfile.TemporaryFile('w+')
-    child = os.fork()
-    if not child:
-        code = 1
-        try:
-            for f, fd in ((out, 1), (err, 2)): os.dup2(f.fileno(), fd)
-            signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell starts what runs in its background with Ctrl-C ignored
-            sys.stdout, sys.stderr = os.fdopen(1, 'w'), os.fdopen(2, 'w')
-            work()
-            code = 0
-        except SystemExit as e: code = e.code or 0
-        except BaseException: traceback.print_exc()
-        finally:
-            sys.stdout.flush()
-            sys.stderr.flush()
-            os._exit(code)
+    child = child_of(work, out, err)
 
     def done():
         with out, err:
@@ -147,7 +151,7 @@ def state(out): return torch.load(out/'checkpoint.pt', weights_only=True)
 
 def same(a, b):
     "Equal to the last bit, all the way down."
-    if isinstance(a, torch.Tensor): return a.dtype == b.dtype and torch.equal(a, b)
+    if isinstance(a, torch.Tensor): return isinstance(b, torch.Tensor) and a.dtype == b.dtype and torch.equal(a, b)
     if isinstance(a, dict): return a.keys() == b.keys() and all(same(a[k], b[k]) for k in a)
     if isinstance(a, (list, tuple)): return len(a) == len(b) and all(map(same, a, b))
     return a == b

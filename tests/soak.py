@@ -3,7 +3,7 @@
 Each trial kills a search, a training, a reconstruction or a study once, with SIGKILL, lets it go on, and compares what is on disk with a run that
 nobody disturbed, to the last bit. What was tried is kept in --out, so that a soak which is stopped goes on where it was.
 """
-import argparse, json, os, random, shutil, signal, sys, time, traceback
+import argparse, json, os, random, shutil, signal, sys, time
 from collections import Counter
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from degas_nb.ground.data import load
 from degas_nb.ground.folders import RunFolder, Trace
 from degas_nb.ground.studies import Job, Study, read_records, table
 from degas_nb.search.reconstruct import Reconstruction, ReconstructionConfig
+from commands import child_of, same
 
 FEW = dict(batch_size=8, width=2, z_dim=4, img_size=16)
 FLAGS = ['--data', 'emoji', '--limit', '24', *(word for k, v in FEW.items() for word in (f"--{k.replace('_', '-')}", str(v))), '--save-every', '0']
@@ -69,32 +70,12 @@ def found(kind, out):
                 files={p.name: p.read_bytes() for p in files}, report=(out/'report.html').exists(), parts=list(out.rglob('.*.part')))
 
 
-def same(a, b):
-    "Equal to the last bit, all the way down."
-    if isinstance(a, torch.Tensor): return isinstance(b, torch.Tensor) and a.dtype == b.dtype and torch.equal(a, b)
-    if isinstance(a, dict): return a.keys() == b.keys() and all(same(a[k], b[k]) for k in a)
-    if isinstance(a, (list, tuple)): return len(a) == len(b) and all(map(same, a, b))
-    return a == b
-
-
 # ---------------------------------------------------------------- the kills
 
 class Child:
     "A process of its own, without the seconds of an import."
     def __init__(self, work, log):
-        self.pid = os.fork()
-        if self.pid: return
-        code = 1
-        try:
-            with open(log, 'ab') as f: [os.dup2(f.fileno(), fd) for fd in (1, 2)]
-            sys.stdout, sys.stderr = os.fdopen(1, 'w'), os.fdopen(2, 'w')
-            work()
-            code = 0
-        except SystemExit as e: code = e.code or 0
-        except BaseException: traceback.print_exc()
-        finally:
-            for stream in sys.stdout, sys.stderr: stream.flush()
-            os._exit(code)
+        with open(log, 'ab') as f: self.pid = child_of(work, f, f)
 
     def killed_at(self, seconds):
         "Let it have so much of a processor, then kill it."

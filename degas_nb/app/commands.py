@@ -477,8 +477,8 @@ class ReconstructCommand:
         images = self.source.load(self.config.img_size)
         alone = Reconstruction.of_run(before, images, ranks.device, ranks) if before else Reconstruction.from_config(
             images, self.config, genotype, ranks.device, ranks)
-        settings, about = alone.settings() | asdict(self.config), self.source.about(images)
-        place, habits = (self.out, 'reconstruction', settings, about, self.resume, self.overwrite), dict(save_every=self.save_every)
+        about, habits = self.source.about(images), dict(save_every=self.save_every)
+        place = self.out, 'reconstruction', settings, about, self.resume, self.overwrite
         with shared_run(ranks, lambda: open_run(*place, writes=habits)) as run:
             if ranks.main: _keep_genotype(genotype, run)
             if self.resume: go_on(alone, run, self.config)

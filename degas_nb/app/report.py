@@ -695,15 +695,15 @@ _SCORE_TEXT = (
     'Records with different conditions cannot be compared, and a distance from our own features is called FD, never FID.')
 
 
+_GLO_LOSSES = {'mse lap': 'Reconstruction loss, its terms', 'psnr': 'PSNR of each step, dB'}
+
+
 def _add_search(
     page:Report,    # gets the sections
     run:RunFolder,  # of a search
 )->None:
     "The sections of a search."
-    records, made = _read_trace(run), _numbered(run.path / 'samples', 'reconstructions')
-    if made:
-        page.hero = _picture(made[-1][1], f'Grid of images reconstructed after epoch {made[-1][0]}',
-                             f'Reconstructions after {made[-1][0]:,} epochs')
+    records, page.hero = _read_trace(run), _last_reconstructions(run)
     page.cards += _search_cards(run, records) + _score_cards(_read_scores(run))
     page.add('Alpha over time', _ALPHA_TEXT, alpha_chart(records), short='Alpha')
     page.add('The network that was found', _NETWORK_TEXT, _network(run), short='Network')
@@ -711,23 +711,30 @@ def _add_search(
     page.add('Samples of the super-network', 'Latent vectors drawn from one Gaussian fitted to those of the training images.',
              _film(run, 'epoch'), short='Search samples')
     page.add('Losses of the search', _LOSS_TEXT,
-             _losses(records, {'mse lap': 'Reconstruction loss, its terms', 'psnr': 'PSNR of each step, dB'}), short='Search losses')
+             _losses(records, _GLO_LOSSES), short='Search losses')
 
 # %% ../../nbs/app/01_report.ipynb #a16rcc03
+def _last_reconstructions(
+    run:RunFolder,  # of a search, or of one network alone
+)->str:             # '' before its first epoch has ended
+    "The newest picture of what is reconstructed."
+    made = _numbered(run.path / 'samples', 'reconstructions')
+    if not made: return ''
+    epoch, picture = made[-1]
+    return _picture(picture, f'Grid of images reconstructed after epoch {epoch}', f'Reconstructions after {epoch:,} epochs')
+
+
 def _add_reconstruction(
     page:Report,    # gets the sections
     run:RunFolder,  # of one network alone
 )->None:
     "The sections of a network that was trained by GLO."
-    records, made = _read_trace(run), _numbered(run.path / 'samples', 'reconstructions')
-    if made:
-        page.hero = _picture(made[-1][1], f'Grid of images reconstructed after epoch {made[-1][0]}',
-                             f'Reconstructions after {made[-1][0]:,} epochs')
+    records, page.hero = _read_trace(run), _last_reconstructions(run)
     page.cards += _end_cards(run) + _place_cards(run)
     page.add('The network', _network(run), short='Network')
     page.add('Reconstructions beside their targets', _ALONE_TEXT, _reconstructions(run), short='Reconstructions')
     page.add('Samples', 'Latent vectors drawn from one Gaussian fitted to those of the training images.', _film(run, 'epoch'))
-    page.add('Losses', _LOSS_TEXT, _losses(records, {'mse lap': 'Reconstruction loss, its terms', 'psnr': 'PSNR of each step, dB'}))
+    page.add('Losses', _LOSS_TEXT, _losses(records, _GLO_LOSSES))
 
 
 def _add_gan(

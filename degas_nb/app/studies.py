@@ -12,7 +12,7 @@ from dataclasses import replace
 from functools import cache
 from importlib.resources import files
 from itertools import combinations
-from statistics import correlation, mean, median
+from statistics import mean, median
 from time import process_time
 
 import torch
@@ -155,16 +155,22 @@ def glo_page(
         if 'result' in r: by_network.setdefault(r['args']['network'], []).append(r['result']['loss'])
     several = [losses for losses in by_network.values() if len(losses) > 1]
     noise = mean(_variance(losses) for losses in several)**.5 if several else float('nan')
-    columns = dict(best=lambda f: min(x['loss'] for x in f), median=lambda f: median(x['loss'] for x in f),
-                   worst=lambda f: max(x['loss'] for x in f), seconds_each=lambda f: mean(_each(records, 'cpu')))
     said = f"Between seeds of one network ({len(several)} networks with two or three) the standard deviation is {noise:.4f}."
-    return table(records, lambda r: r['key'].partition('/')[0], **columns) + '\n\n' + said
+    return spread_of(records, 'loss') + '\n\n' + said
 
 
 def _variance(values:list[float])->float: return sum((v - mean(values))**2 for v in values)/(len(values) - 1)
 
 
-def _each(records:list[dict], what:str)->list[float]: return [r[what] for r in records if 'result' in r]
+def spread_of(
+    records:list[dict],  # of a study
+    what:str,            # a number in each result
+)->str:
+    "Best, median and worst of each group of runs, and what a run takes."
+    columns = {name: lambda found, of=of: of(r[what] for r in found) for name, of in dict(best=min, median=median, worst=max).items()}
+    seconds = [r['cpu'] for r in records if 'result' in r]
+    took = f"\n\nA run takes {mean(seconds):.3g} seconds of one processor." if seconds else ''
+    return table(records, lambda r: r['key'].partition('/')[0], **columns) + took
 
 # %% ../../nbs/app/05_studies.ipynb #a15stc05
 @declared
@@ -301,10 +307,10 @@ def train_network(
     images, (eyes, real) = some_images(data, limit), judge_of(data, limit)
     spec = network if network in BASELINES else named_or_numbered(network)
     run = GANTraining.from_config(images, GANConfig(seed=seed, **settings), spec)
-    curve, apart, since = {}, {}, []
+    curve, apart, since, at = {}, {}, [], {run.config.steps*(k + 1)//marks for k in range(marks)}
     for step in run:
         since.append(step.critic['wass'])
-        if run.n % (run.config.steps//marks): continue
+        if run.n not in at: continue
         curve[run.n] = round(frechet_distance(describe_images(run.sample(drawn), eyes).stats, real), 4)
         apart[run.n], since = round(mean(since), 4), []
     return dict(distance=curve[run.n], curve=curve, critic=apart, params=n_params(run.artist), images=images.fingerprint()[:16],
@@ -325,20 +331,13 @@ def proxy_jobs(
     return tuple(jobs + [job(name, name, seed, seed) for name in ('cifar10_paper', 'cifar10_found', 'resnet') for seed in range(3)])
 
 # %% ../../nbs/app/05_studies.ipynb #a16stc03
-def ranks(
-    values:list[float],  # any
-)->list[int]:            # 0 for the smallest
-    "Places in the order of the values."
-    order = sorted(range(len(values)), key=values.__getitem__)
-    return sorted(range(len(values)), key=order.__getitem__)
-
-
 def rho(
     pairs:list[tuple[float, float]],  # three or more
 )->float:                             # Spearman's, -1 to 1
     "Do two measures order networks alike?"
-    a, b = zip(*pairs)
-    return correlation(ranks(a), ranks(b)) if len(set(a)) > 1 and len(set(b)) > 1 else float('nan')
+    from scipy.stats import spearmanr  # a second of imports, for whoever makes a page
+    columns = [*zip(*pairs)]
+    return spearmanr(*columns).statistic.item() if all(len({*column}) > 1 for column in columns) else float('nan')
 
 
 def with_interval(
@@ -360,10 +359,7 @@ def proxy_page(
     for r in records:
         network, seed = r['args']['network'], r['args']['seed']
         if 'result' in r and isinstance(network, int): found.setdefault(network, {})[seed] = r['result']
-    columns = dict(best=lambda f: min(x['distance'] for x in f), median=lambda f: median(x['distance'] for x in f),
-                   worst=lambda f: max(x['distance'] for x in f), seconds_each=lambda f: mean(_each(records, 'cpu')))
-    parts = [table(records, lambda r: r['key'].partition('/')[0], **columns), agreement_of_distances(found), foreseen(found)]
-    return '\n\n'.join(parts)
+    return '\n\n'.join([spread_of(records, 'distance'), agreement_of_distances(found), foreseen(found)])
 
 
 def agreement_of_distances(

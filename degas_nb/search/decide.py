@@ -20,7 +20,7 @@ from ..ground.runs import Randoms, epoch_permutation
 from .alternating import OPTIMISERS, Search, arithmetic
 from .prune import explain_prune
 from .reconstruct import Reconstruction, ReconstructionConfig
-from .steps import glo_step, reconstruction
+from .steps import follow, glo_step, moved_by, reconstruction
 from .supernet import alone, by_name, mixed
 from ..space.choices import change, changes, draw
 from ..space.genotype import Genotype
@@ -262,8 +262,13 @@ def practise(
     for n in range(steps):
         set_rate_(optimiser, rate*(1 - n/steps))
         made = alone(net, draw(asked.rng, asked.space))
-        batch = asked.latents, search.images, search.batches.at(config.epochs + n//search.per_epoch, n % search.per_epoch)
-        with arithmetic(config): glo_step(net, *batch, optimiser, config.z_lr, lambda _, *batch: reconstruction(made, *batch))
+        index = search.batches.at(config.epochs + n//search.per_epoch, n % search.per_epoch)
+        with arithmetic(config):
+            z, terms = reconstruction(made, asked.latents, search.images, index)
+            moved = [z, *moved_by(optimiser)]  # a network alone has a part of the weights: the others get no gradient, and rest
+            z_grad, *grads = torch.autograd.grad(sum(terms.values()).mean(), moved, allow_unused=True)
+        follow(grads, optimiser)
+        asked.latents.update_(index, z_grad*len(index), config.z_lr)
 
 
 @decision_rule

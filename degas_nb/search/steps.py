@@ -63,7 +63,7 @@ def glo_step(
 )->dict[str, Tensor]:                 # the terms before the step, each (b,)
     "One step of the batch's latents and of the weights, as in GLO (DEGAS sec. 3.2)."
     z, terms = loss(net, latents, images, index)
-    z_grad, *grads = torch.autograd.grad(sum(terms.values()).mean(), [z, *moved_by(optimiser)], allow_unused=True)
+    z_grad, *grads = torch.autograd.grad(sum(terms.values()).mean(), [z, *moved_by(optimiser)])
     move(grads, optimiser)                                # w -= lr dL/dw
     latents.update_(index, z_grad*len(index), z_lr)       # z_i -= z_lr dL_i/dz_i, back to the sphere
     return {name: term.detach() for name, term in terms.items()}
