@@ -29,8 +29,8 @@ from ..ground.show import image_grid, save_grid
 from ..ground.sizes import Mixed, squared
 from ..space.baselines import BASELINES, STATISTICS
 from ..space.genotype import DEGAS, Genotype, SearchSpace, space_of, svg
-from ..search.alternating import Search, SearchConfig, search_settings
-from ..search.decide import DECISIONS, decide
+from ..search.alternating import SEARCHES, Search, SearchConfig, search_settings
+from ..search.decide import DECISIONS, check_fit, decide
 from ..search.prune import alpha_alarm, explain_prune, prune
 from ..search.reconstruct import Reconstruction, ReconstructionConfig, plain_fields
 from ..gan.training import GANConfig, GANTraining, draw_images, drawing_generator
@@ -44,9 +44,6 @@ from .driving import (
     shared_run, stored, value_of, with_space)
 
 # %% ../../nbs/app/03_commands.ipynb #e8a6ddeb
-_Rule = Literal[tuple(DECISIONS)]
-
-
 @dataclass(frozen=True)
 class SearchCommand:
     "Search a generator: --data IMAGES --out DIR. Writes config.json, trace.jsonl, checkpoint.pt, genotype.json, samples/, report.html."
@@ -54,9 +51,10 @@ class SearchCommand:
     config:Annotated[SearchConfig, arg(name='')]
     out:Path  # folder of the run
     space:Path|None = None  # a search space of your own: its JSON file, or the folder of a search in it; else DEGAS'
+    strategy:Literal[tuple(SEARCHES)] = 'degas'  # how to search: alpha by gradient descent (the paper), or one of the others
     preset:Literal['teaching', 'paper', 'paper-cifar10', 'paper-stl10'] = 'teaching'  # where the settings start; flags change them
     device:str = 'auto'  # where to compute: auto (cuda, else mps, else cpu), cpu, cuda, cuda:1, mps ...; a run may go on elsewhere
-    decide:_Rule = HABITS['decide']  # how one network is chosen in the end: by alpha (the paper), or by asking the super-network
+    decide:Literal[tuple(DECISIONS)] = HABITS['decide']  # how one network is chosen in the end: by alpha (the paper), or by asking
     asked:int = HABITS['asked']  # networks that it may be asked for
     save_every:float = HABITS['save_every']  # seconds between checkpoints
     on_nan:Literal[*ON_NAN] = HABITS['on_nan']  # numbers that are none: stop, or go back with half the rates and other random numbers
@@ -70,15 +68,19 @@ class SearchCommand:
         "What holds where no flag says otherwise: a preset, or the run to be resumed."
         if run := stored(argv, 'search'):
             source = ImageSource.of(run, value_of(argv, '--data'))
-            return cls(source, SearchConfig.from_dict(run.config), run.path, **habits_of(run))
-        preset = value_of(argv, '--preset') or 'teaching'
-        paper = SearchConfig.paper(preset[6:] or 'cifar10') if preset.startswith('paper') else None
-        if paper: return cls(ImageSource(MISSING), paper, MISSING, decide='alpha')
-        return cls(ImageSource(MISSING), SearchConfig(), MISSING)
+            config = SearchConfig.from_dict(run.config)
+            return cls(source, config, run.path, strategy=config.strategy, **habits_of(run))
+        strategy, preset = value_of(argv, '--strategy') or 'degas', value_of(argv, '--preset') or 'teaching'
+        kind = SEARCHES.get(strategy, Search)  # a name that is none is refused where the flags are parsed
+        config = kind.Config.paper(preset[6:] or 'cifar10') if preset.startswith('paper') else kind.Config()
+        how = 'alpha' if preset.startswith('paper') and kind is Search else kind.decides
+        return cls(ImageSource(MISSING), config, MISSING, decide=how)
 
     def run(self)->None:
         "Search, to the end."
         check_least('asked', self.asked, 1)
+        if self.strategy != self.config.strategy: raise UserError("--strategy can't change within a run: choose another --out")
+        check_fit(SEARCHES[self.strategy], self.decide)
         ranks = Ranks.launched(self.device)
         if ranks.main and not self.resume: check_free(self.out, self.overwrite)
         space = self.searched()
@@ -152,7 +154,8 @@ def _found(
     run.check_held()
     genotype.save(run.path/'genotype.json')
     run_report(run.path, commands=command_lines(run))
-    say(f"PSNR over all {len(search.images)} images {quality} dB (super-network, batch statistics)")
+    whose = 'super-network' if search.pictured()[0] is search.net else 'the leader alone'
+    say(f"PSNR over all {len(search.images)} images {quality} dB ({whose}, batch statistics)")
     print(genotype)
     return genotype
 

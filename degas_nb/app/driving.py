@@ -21,8 +21,9 @@ from ..ground.folders import Diverged, RunFolder
 from ..ground.runs import Unread, checked_fields, differences
 from ..space.baselines import BASELINES
 from ..space.genotype import Genotype, space_of
-from ..search.alternating import Search
+from ..search.alternating import Search, strategy_in
 from ..search.reconstruct import Reconstruction
+from ..search import controller as _controller, halving as _halving, strategies as _strategies  # they add to SEARCHES
 from ..gan.training import GANConfig, GANTraining
 from ..ground.sizes import Mixed, as_they_are
 
@@ -272,7 +273,7 @@ def shared_run(
 # %% ../../nbs/app/02_driving.ipynb #d809fc69
 ON_NAN = ('stop', 'rollback')  # what to do when numbers are none
 _KINDS:dict[str, type] = dict(search=Search, gan=GANTraining, reconstruction=Reconstruction)
-_BESIDE = 'space', 'generator', 'genotype'  # what config.json says of the network, beside the settings
+_BESIDE = 'space', 'strategy', 'generator', 'genotype'  # what config.json says beside the settings
 # what a command does around a run: no settings of the run
 HABITS = dict(save_every=60., sample_every=50, decide='measured', asked=300, on_nan='stop')
 
@@ -282,6 +283,14 @@ def habits_of(
 )->dict:
     "What the command did around the run."
     return (dict(decide='alpha') if run.kind == 'search' else {}) | run.meta.get('writes', {})
+
+
+def class_of(
+    kind:str,       # a key of `_KINDS`
+    settings:dict,  # of a run of that kind
+)->type:
+    "What such a run is."
+    return strategy_in(settings) if kind == 'search' else _KINDS[kind]
 
 
 def command_of(
@@ -311,7 +320,7 @@ def _command_line(
 )->str:
     "The command that begins this run: every setting that is not the teaching default."
     settings = {k: plan.get(k, v) for k, v in run.config.items() if k not in _BESIDE} | habits_of(run)
-    usual = GANConfig.teaching(settings['framework']) if run.kind == 'gan' else _KINDS[run.kind].Config()
+    usual = GANConfig.teaching(settings['framework']) if run.kind == 'gan' else class_of(run.kind, run.config).Config()
     words = ['degas', command_of(run)]
     if run.kind == 'gan':
         spec = run.config['generator']
@@ -319,6 +328,7 @@ def _command_line(
         words += ['--genotype', run.meta.get('start', named), '--framework', settings.pop('framework')]
         if spec['img_size'] != 32: words += ['--img-size', str(spec['img_size'])]
     if run.kind == 'reconstruction': words += ['--genotype', str(run.path/'genotype.json')]
+    if 'strategy' in run.config: words += ['--strategy', run.config['strategy']]
     if 'space' in run.config: words += ['--space', str(run.path)]
     source = run.data['source'] if 'source' in run.data else {}
     for name, value in (source | settings).items():
@@ -353,7 +363,7 @@ def same_settings(
     config:dict,  # settings asked for, plain values
 )->RunFolder:
     "The run, if nothing is asked for that cannot change within one."
-    run, fixed = checked_run(out, kind), lambda settings: {k: v for k, v in settings.items() if k not in _KINDS[kind].changeable}
+    run, fixed = checked_run(out, kind), lambda settings: {k: v for k, v in settings.items() if k not in class_of(kind, config).changeable}
     if other := differences(fixed(run.config), fixed(config)):
         raise UserError(f"{out} holds a run with other settings ({other[0]}), which can't change within it: "
                         "resume without that flag, replace it with --overwrite, or choose another --out")
@@ -397,7 +407,8 @@ def checked_run(
     where, settings = f"{run.path}/config.json", dict(run.config)
     if kind == 'gan': _check_spec(settings.get('generator'), where)
     if kind == 'reconstruction': _check_genotype(settings.get('genotype'), where)
-    cls = _KINDS[kind].Config
+    try: cls = class_of(kind, settings).Config
+    except UserError as e: raise UserError(f"{where} is damaged: {e}") from None
     checked_fields(cls, {k: v for k, v in settings.items() if k not in _BESIDE}, where)
     run.config = json.loads(json.dumps({f.name: f.default for f in fields(cls)})) | run.config  # a setting that is newer than the run
     writes = run.meta.get('writes', {})

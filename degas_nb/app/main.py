@@ -104,20 +104,24 @@ def _flags(
         kind = get_args(hints[f.name])[0] if marked else hints[f.name]
         default = getattr(values, f.name, f.default)
         if is_dataclass(kind):
-            yield from _flags(kind, default)
+            yield from _flags(type(default) if isinstance(default, kind) else kind, default)
             continue
         needed = default is dataclasses.MISSING or default is tyro.MISSING
-        choices = get_args(kind) if get_origin(kind) is Literal else tuple(_CHOICES.get(command, {}).get(f.name, ()))
+        known = {name: words for cls in reversed(command.__mro__) for name, words in _CHOICES.get(cls, {}).items()}
+        choices = get_args(kind) if get_origin(kind) is Literal else tuple(known.get(f.name, ()))
         yield _Flag(f.name, says.get(f.name, ''), kind, None if needed else default, needed, marked, choices)
 
 
 def _comments(
     command:type,  # a dataclass
 )->dict[str, str]:
-    "What stands behind each of its fields."
-    try: source = inspect.getsource(command)
-    except (OSError, TypeError): return {}  # somebody ships no sources
-    return dict(re.findall(r'^    (\w+):.*?  # (.+)$', source, re.M))
+    "What stands behind each of its fields, those that it inherits among them."
+    said = {}
+    for cls in reversed(command.__mro__):
+        try: source = inspect.getsource(cls)
+        except (OSError, TypeError): continue  # somebody ships no sources
+        said |= dict(re.findall(r'^    (\w+):.*?  # (.+)$', source, re.M))
+    return said
 
 
 def _command(
@@ -141,6 +145,7 @@ _GROUPS = dict(
     features='extractor features weights resize',
     network='space width z_dim z_ratio z_init surface relaxation impl conditional init norms untrained',
     optimisation='batch_size optimiser lr lr_end z_lr alpha_lr travel alpha_decay warmup held_out joint n_critic fake_ratio betas ema',
+    strategy='strategy tau tau_end pruned_by controller_lr entropy proposals candidates',
     run='')  # whatever else there is
 
 

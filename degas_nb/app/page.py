@@ -18,7 +18,7 @@ from ..ground.errors import UserError, checked, printable
 from ..ground.show import in_markdown
 from ..ground.folders import RunFolder, write_json
 from ..ground.runs import checked_fields
-from ..search.alternating import SearchConfig, plain_settings
+from ..search.alternating import SearchConfig, plain_settings, strategy_in
 from ..search.reconstruct import ReconstructionConfig
 from ..gan.training import GANConfig
 from .driving import HUNG_UP, say, with_space
@@ -63,6 +63,7 @@ def _watchable(
     "The run in a folder; a `UserError` when there is none (any more), or its config.json has been damaged."
     run = RunFolder.open(folder)
     kinds = dict(search=SearchConfig, gan=GANConfig, reconstruction=ReconstructionConfig)
+    if run.kind == 'search': kinds['search'] = strategy_in(run.config).Config
     if run.kind not in kinds: raise UserError(f"{folder} holds a {run.kind} run: it can't be watched; there are {', '.join(kinds)}")
     settings = plain_settings({k: v for k, v in run.config.items() if k not in ('generator', 'genotype')})
     checked_fields(kinds[run.kind], settings, f"{folder}/config.json")

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from functools import cached_property
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -26,7 +27,7 @@ from ..space.ops import batch_statistics
 from ..ground.ranks import Ranks, deterministic, find_device, float32_products
 from ..ground.runs import Run, check_least, check_settings
 from ..ground.runs import Randoms, checked_fields, epoch_permutation
-from ..ground.errors import UserError, checked
+from ..ground.errors import UserError, checked, shown
 from .pyramid import reconstruction_loss
 from .steps import AMP, Machine, check_amp
 from .supernet import SuperGenerator, by_name
@@ -35,6 +36,7 @@ from .supernet import SuperGenerator, by_name
 @dataclass(frozen=True)
 class SearchConfig:
     "Settings of one architecture search."
+    strategy:ClassVar[str] = 'degas'  # a name of `SEARCHES`: what is done with these settings
     epochs:int = 12  # passes over the images; the paper has DARTS' 50
     batch_size:int = 64  # images a step (DARTS)
     img_size:int = 32  # side of the images, a multiple of 8
@@ -85,6 +87,8 @@ class SearchConfig:
         values:dict,  # as `asdict` gives it; the space that a run names beside them is for `space_of`
     )->'SearchConfig':
         "The settings in plain values; a `UserError` names what is not a setting."
+        kind = strategy_in(values).Config
+        cls = kind if issubclass(kind, cls) else cls
         return cls(**checked_fields(cls, plain_settings(values), 'settings of the search'))
 
 # %% ../../nbs/search/07_alternating.ipynb #d8c409d4
@@ -118,14 +122,38 @@ def search_settings(
 )->dict:                  # plain values
     "What a run's folder and checkpoint say of it: the settings, and a space that is not DEGAS'."
     fixed = space.fixed()
-    return asdict(config) | ({} if fixed == DEGAS else dict(space=fixed.to_json()))
+    named = {} if config.strategy == 'degas' else dict(strategy=config.strategy)
+    return asdict(config) | named | ({} if fixed == DEGAS else dict(space=fixed.to_json()))
 
 
 def plain_settings(
     values:object,  # from `search_settings`
 )->object:          # the same without the space
     "The fields of a `SearchConfig` alone."
-    return {k: v for k, v in values.items() if k != 'space'} if isinstance(values, dict) else values
+    return {k: v for k, v in values.items() if k not in ('space', 'strategy')} if isinstance(values, dict) else values
+
+
+SEARCHES:dict[str, type] = {}  # name -> a `Search`; the lesson on strategies adds to it
+
+
+def searching(
+    kind:type,  # a `Search` whose `Config` names its strategy
+)->type:        # the same
+    "Decorator: put a way to search into `SEARCHES`."
+    name = kind.Config.strategy
+    if name in SEARCHES and SEARCHES[name].__qualname__ != kind.__qualname__:
+        raise UserError(f"there is already a strategy {name!r}: choose another name")
+    SEARCHES[name] = kind
+    return kind
+
+
+def strategy_in(
+    settings:object,  # from `search_settings`
+)->type:              # a `Search`
+    "How a run with these settings searches."
+    name = settings.get('strategy', 'degas') if isinstance(settings, dict) else 'degas'
+    if isinstance(name, str) and name in SEARCHES: return SEARCHES[name]
+    raise UserError(f"unknown strategy {shown(name)}; there are {', '.join(SEARCHES)} (more come with: import degas_nb.search.strategies)")
 
 # %% ../../nbs/search/07_alternating.ipynb #ae6a5f44
 @dataclass(frozen=True)
@@ -212,6 +240,8 @@ def split(
 # %% ../../nbs/search/07_alternating.ipynb #a15latnt
 class LatentRun(Run):
     "A network and a latent for each image, and what of them is saved: a search, or one network alone."
+    streams:tuple[str, ...] = ('latents', 'samples')  # random ones of the run
+
     def __init__(self,
         net:nn.Module,               # from latents to images, with `z_dim`
         weights:list[nn.Parameter],  # of it, that GLO trains
@@ -222,7 +252,7 @@ class LatentRun(Run):
     ):
         super().__init__(net, images, config, ranks, history)
         check_amp(config.amp, self.device)
-        self.net, self.images, self.randoms = net, self.near, Randoms(config.seed, ('latents', 'samples'))
+        self.net, self.images, self.randoms = net, self.near, Randoms(config.seed, self.streams)
         self.latents = Latents(len(images), net.z_dim, config.z_init, images, config.surface, self.randoms['latents'], self.device)
         self.weights, self.opt = weights, ready_(OPTIMISERS[config.optimiser](weights, config), self.device)
 
@@ -263,6 +293,10 @@ def arithmetic(
 
 class Pictures(LatentRun):
     "What can be looked at while a run reconstructs."
+    def pictured(self)->tuple[nn.Module, Latents, Callable[[Tensor], Tensor]]:
+        "Whose images are looked at: a module with its norms, the latents, and what makes images of them."
+        return self.net, self.latents, self.net
+
     @torch.no_grad()
     @checked()
     def reconstruct(self,
@@ -277,8 +311,8 @@ class Pictures(LatentRun):
         together = index.to(self.device)
         if (lacking := self.config.batch_size - len(index)) > 0:
             together = torch.cat([together, epoch_permutation(len(self.images), self.config.seed, 0)[:lacking].to(self.device)])
-        with arithmetic(self.config), batch_statistics(self.net):
-            return self.net(self.latents.z[together]*self.latents.scale)[:len(index)]
+        net, latents, made = self.pictured()
+        with arithmetic(self.config), batch_statistics(net): return made(latents.z[together]*latents.scale)[:len(index)]
 
     @torch.no_grad()
     def terms(self)->dict[str, Tensor]:  # mse, lap, psnr: each (n,), in the order of the images
@@ -307,12 +341,14 @@ class Pictures(LatentRun):
         rng:torch.Generator|None=None,  # of the latents; None: the same images each time
     )->Tensor:                          # (n, 3, s, s) uint8
         "New images: latents from the Gaussian of the learned ones (GLO)."
-        z = self.latents.sample(n, rng or Randoms(self.config.seed, ('samples',))['samples'])
-        with arithmetic(self.config), batch_statistics(self.net): return to_uint8(self.net(z.to(self.device)*self.latents.scale)).cpu()
+        net, latents, made = self.pictured()
+        z = latents.sample(n, rng or Randoms(self.config.seed, ('samples',))['samples'])
+        with arithmetic(self.config), batch_statistics(net): return to_uint8(made(z.to(self.device)*latents.scale)).cpu()
 
 # %% ../../nbs/search/07_alternating.ipynb #9674db7c
 class SearchState(Pictures):
     "All that a search consists of, and what of it is saved."
+    Machine:type = Machine  # takes the steps
     kind, Config, changeable = 'search', SearchConfig, ('epochs', 'lr', 'z_lr', 'alpha_lr')
 
     def __init__(self,
@@ -332,12 +368,17 @@ class SearchState(Pictures):
         self.alpha_on = alpha_on.to(self.train_on.device) if held_out else None
         self.own_alpha = ranks.part(self.alpha_on) if held_out else None
         self.alpha_batches = Batches(self.own_alpha, self.share, f'{config.seed}alpha') if held_out else self.batches
-        self.machine = Machine(net, self.latents, self.images, self.opt, self.alpha_opt, ranks, config.amp, held_out)
+        self.machine = self.Machine(net, self.latents, self.images, self.opt, self.alpha_opt, ranks, config.amp, held_out)
+
+    def alpha_steps(self,
+        n:int,  # steps done
+    )->int:     # of them, those in which alpha moved; not above 0: none
+        return n - self.config.warmup*self.per_epoch
 
     def parts(self)->dict: return super().parts() | dict(alpha_opt=optimiser_state(self.alpha_opt))
 
     def load_parts(self, state:dict)->None:
-        check_moved(state['alpha_opt'], state['step'] - self.config.warmup*self.per_epoch)
+        check_moved(state['alpha_opt'], self.alpha_steps(state['step']))
         load_optimiser_(self.alpha_opt, state['alpha_opt'])
         super().load_parts(state)
 
@@ -347,23 +388,31 @@ class SearchState(Pictures):
         self.latents.z[self.alpha_on] = self.ranks.gather(self.latents.z[self.own_alpha], len(self.alpha_on))
 
 # %% ../../nbs/search/07_alternating.ipynb #12c93fc0
+@searching
 class Search(SearchState):
     "The alternating optimisation of DEGAS; each `next` is one GLO step and one alpha step."
+    looks = 2.            # how often a step computes its batch forward
+    decides = 'measured'  # the decision that is asked for where nobody says another
+
     @classmethod
     @checked()
     def from_config(cls,
-        images:Images,                       # to be reconstructed
-        config:SearchConfig=SearchConfig(),  # settings
-        space:SearchSpace=DEGAS,             # what to search
-        device:str|torch.device='cpu',       # where to compute
-        ranks:Ranks=Ranks(),                 # processes that share each step
-        history:list[dict]=[],               # settings that held before (see `Planned`)
+        images:Images,                  # to be reconstructed
+        config:SearchConfig|None=None,  # settings, which say by what strategy; None: the strategy's own
+        space:SearchSpace=DEGAS,        # what to search
+        device:str|torch.device='cpu',  # where to compute
+        ranks:Ranks=Ranks(),            # processes that share each step
+        history:list[dict]=[],          # settings that held before (see `Planned`)
     )->'Search':
         "A new search, its network drawn from the run's seed (torch's global stream is left as it was)."
+        config = cls.Config() if config is None else config
+        kind = SEARCHES.get(getattr(config, 'strategy', None))
+        if kind is None or not issubclass(kind, cls):
+            raise UserError(f"{cls.__name__} needs settings of its own, a {cls.Config.__name__}, not {shown(config)}")
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(config.seed)  # torch.manual_seed would reseed the GPUs' streams, too
             net = SuperGenerator(space, config.img_size, config.z_dim, config.width, config.impl, config.relaxation)
-        return cls(net.to(find_device(str(device))), images, config, ranks, history)
+        return kind(net.to(find_device(str(device))), images, config, ranks, history)
 
     @classmethod
     def from_settings(cls, settings:dict, images:Images, *where:object)->'Search':
@@ -392,12 +441,40 @@ class Search(SearchState):
         plan = self.plan_at(self.n)
         lr = cosine(plan.lr, plan.lr_end, self.n, self.length(plan))
         self.machine.set_rates(lr, plan.z_lr, self.alpha_rate(plan))
-        alpha_moves, joint = epoch >= self.config.warmup, self.config.joint
+        batch, alpha_moves = self.batches.at(epoch, i, self.turn), epoch >= self.config.warmup
         with deterministic(self.config.deterministic), arithmetic(self.config):
-            values = (self.machine.joint if joint and alpha_moves else self.machine.glo)(self.batches.at(epoch, i, self.turn))
-            if alpha_moves and not joint: self.machine.alpha(self.alpha_batches.at(epoch, i, self.turn))
+            values = self.act(batch, self.alpha_batches.at(epoch, i, self.turn) if alpha_moves else None)
         self.n += 1
+        if ends_epoch := i + 1 == self.per_epoch: self.gather_latents()  # for pictures
+        return self.told(self.n, epoch + 1, lr, values, ends_epoch)
+
+    def act(self,
+        batch:Tensor,             # (b,) int64, images for the weights
+        alpha_batch:Tensor|None,  # (b,) int64, images for alpha; None: it rests
+    )->Tensor:                    # (4,) as in a `LatentStep`
+        "What a step does."
+        if alpha_batch is None: return self.machine.glo(batch)
+        if self.config.joint: return self.machine.joint(batch)
+        values = self.machine.glo(batch)
+        self.machine.alpha(alpha_batch)
+        return values
+
+    def told(self, *step:object)->SearchStep:
+        "The record of a step, with alpha as it is now."
         logits = {kind: a.detach().clone() for kind, a in self.net.alpha.items()}
-        ends_epoch = i + 1 == self.per_epoch
-        if ends_epoch: self.gather_latents()  # for pictures
-        return SearchStep(self.n, epoch + 1, lr, values, ends_epoch, logits, self.config.relaxation, self.net.space)
+        return SearchStep(*step, logits, self.config.relaxation, self.net.space)
+
+    def mixing(self)->dict[str, Tensor]:  # group -> (edges, ops)
+        "What mixes the operations now: what a decision by alpha goes by."
+        return self.net.weights()
+
+    def left(self)->SearchSpace:
+        "What a decision may still choose from."
+        return self.net.space
+
+    @classmethod
+    def unfit(cls,
+        how:str,  # a name of `DECISIONS`
+    )->str:       # '' when it is fit
+        "Why such a decision would mean nothing after this search."
+        return ''

@@ -1,0 +1,132 @@
+"""Other strategies: runs like every search, told apart by their settings; a controller that beats lots on the shipped benchmark."""
+import json
+
+import pytest
+import torch
+
+from degas_nb.app.driving import command_lines
+from degas_nb.app.main import help_of
+from degas_nb.ground.data import load
+from degas_nb.ground.errors import UserError
+from degas_nb.ground.folders import RunFolder
+from degas_nb.judge.bench import ask
+from degas_nb.search.alternating import SEARCHES, Search, SearchConfig, search_settings
+from degas_nb.search.controller import Controller, Reinforce, RLConfig
+from degas_nb.search.decide import Asked, decide
+from degas_nb.search.halving import RandomConfig
+from degas_nb.search.strategies import ASAPConfig, DARTS2Config, GDASConfig, GDASSearch, PathsConfig
+from degas_nb.space.choices import draw
+from degas_nb.space.genotype import DEGAS, Genotype
+from commands import TINY, as_undisturbed, degas, signalled
+
+pytestmark = pytest.mark.usefixtures('quiet_machine')
+OTHERS = [name for name in SEARCHES if name != 'degas']
+MORE = dict(random=['--candidates', 3], rl=['--proposals', 2])
+
+
+def argv(name, out, *more):
+    few = ['--data', 'emoji', *TINY, '--epochs', 3, '--asked', 4, '--device', 'cpu', '--out', out]
+    return ['search', '--strategy', name, *few, *MORE.get(name, []), *more]
+
+
+def few(): return load('emoji', limit=64)
+def small(kind, **more): return kind(**dict(epochs=6, width=4, z_dim=16, batch_size=32) | more)
+
+
+@pytest.mark.parametrize('name', OTHERS)
+def test_killed_and_taken_up_it_is_the_same_run(name, tmp_path):
+    assert degas(*argv(name, tmp_path/'whole')) == 0
+    assert signalled(5, [9], *argv(name, tmp_path/'run', '--save-every', 0)).returncode == -9
+    assert degas('search', '--resume', '--out', tmp_path/'run') == 0
+    as_undisturbed(tmp_path/'run', tmp_path/'whole')
+    found = Genotype.load(tmp_path/'run')
+    assert found.meta['decide'] == SEARCHES[name].decides
+    line, = command_lines(RunFolder.open(tmp_path/'run'))
+    assert f'--strategy {name}' in line and '--tau' not in line
+    assert degas('prune', tmp_path/'run') == 0 and Genotype.load(tmp_path/'run') == found
+
+
+@pytest.mark.parametrize('name', OTHERS)
+def test_a_run_opens_as_what_it_is_and_says_what_its_help_says(name, tmp_path):
+    config = small(SEARCHES[name].Config, **{k[2:]: v for k, v in [MORE.get(name, ['--seed', 0])]})
+    run = Search.from_config(few(), config)
+    next(run)
+    run.save(tmp_path/'run')
+    twin = Search.load(tmp_path/'run', few())
+    assert type(twin) is type(run) is SEARCHES[name] and twin.config == config and twin.settings()['strategy'] == name
+    assert [s.losses for s in twin] == [s.losses for s in run]
+    assert SearchConfig.from_dict(search_settings(config, DEGAS)) == config
+    said = help_of('search', ['--strategy', name])
+    for f in set(vars(config)) - set(vars(SearchConfig())): assert f"--{f.replace('_', '-')} " in said
+    assert 'tau' not in help_of('search')
+
+
+@pytest.mark.parametrize('words, says', [
+    (['--strategy', 'nonsense'], 'nonsense'), (['--strategy', 'gdas', '--joint'], '--joint'), (['--strategy', 'paths', '--decide', 'alpha'], 'learns no alpha'),
+    (['--decide', 'survivor'], '--strategy random'), (['--decide', 'proposed'], '--strategy rl'), (['--strategy', 'random', '--decide', 'measured'], 'survivor'),
+    (['--strategy', 'random', '--candidates', '40'], '--candidates'), (['--strategy', 'random', '--candidates', '1'], '--candidates'),
+    (['--strategy', 'gdas', '--tau', '.01'], '--tau'), (['--strategy', 'gdas', '--tau-end', '0'], '--tau-end'), (['--strategy', 'asap', '--pruned-by', '0'], '--pruned-by'),
+    (['--strategy', 'gdas', '--relaxation', 'sigmoid'], '--relaxation'), (['--strategy', 'rl', '--proposals', '0'], '--proposals'), (['--tau', '3'], '--tau'),
+    (['--strategy', 'rl', '--entropy', '-1'], '--entropy'), (['--strategy', 'cell', '--tau', '3'], '--tau'), (['--strategy'], 'strategy')])
+def test_what_is_wrong_is_said_in_a_line_before_anything_is_written(words, says, tmp_path, capsys):
+    assert degas('search', '--data', 'emoji', *TINY, '--epochs', 2, '--out', tmp_path/'run', *words) == 2
+    said = capsys.readouterr().err.strip()
+    assert says in said and said.count('\n') == 0 and not (tmp_path/'run').exists()
+
+
+def test_a_strategy_does_not_change_within_a_run(tmp_path, capsys):
+    assert degas(*argv('paths', tmp_path/'run')) == 0
+    assert degas('search', '--resume', '--out', tmp_path/'run', '--strategy', 'gdas') == 2
+    config = json.loads((tmp_path/'run'/'config.json').read_text())
+    for bad in 'nonsense', 7, None, ['gdas']:
+        (tmp_path/'run'/'config.json').write_text(json.dumps(config | dict(config=config['config'] | dict(strategy=bad))))
+        capsys.readouterr()
+        assert degas('search', '--resume', '--out', tmp_path/'run') == 2
+        said = capsys.readouterr().err.strip()
+        assert said.count('\n') == 0 and 'strategy' in said
+
+
+def test_settings_of_one_strategy_make_no_other():
+    with pytest.raises(UserError, match='GDASConfig'): GDASSearch.from_config(few(), small(PathsConfig))
+    assert type(GDASSearch.from_config(few())) is GDASSearch
+    for kind in SEARCHES.values():
+        if kind is not Search:
+            with pytest.raises(UserError, match='--joint'): small(kind.Config, joint=True)
+
+
+def test_what_was_pruned_on_the_way_is_checked_when_it_is_read(tmp_path):
+    run = Search.from_config(few(), small(ASAPConfig))
+    next(run)
+    state = run.state_dict()
+    for bad in None, {}, state['left'] | {'s0-s1': []}, state['left'] | {'s0-s1': ['nonsense']}, state['left'] | {'s0-s1': state['left']['s0-s1'][::-1]}:
+        with pytest.raises(UserError): Search.from_config(few(), small(ASAPConfig)).load_state_dict(state | dict(left=bad))
+
+
+def test_a_step_ahead_leaves_no_trace_in_weights_and_statistics():
+    run = Search.from_config(few(), small(DARTS2Config, lr=0., z_lr=0.))
+    before = {k: v.clone() for k, v in run.net.state_dict().items() if not k.startswith('alpha') and 'running' not in k and 'num_batches' not in k}
+    next(run)
+    assert all(torch.equal(v, before[k]) for k, v in run.net.state_dict().items() if k in before)
+
+
+def test_rl_and_races_ask_what_is_theirs():
+    rl = Search.from_config(few(), small(RLConfig, proposals=2))
+    for _ in rl: pass
+    assert decide(rl, 'proposed', 5).asked == 5
+    race = Search.from_config(few(), small(RandomConfig, candidates=3))
+    for _ in race: pass
+    assert decide(race, 'survivor').genotype == race.race.leader.genotype and len(race.race.running) == 1
+    made = race.reconstruct(torch.arange(4))
+    assert made.shape == (4, 3, 32, 32) and race.sample(3).shape == (3, 3, 32, 32)
+
+
+def test_the_controller_beats_lots_on_the_benchmark():
+    "600 networks each, three seeds: the best predicted loss on CIFAR-10."
+    def loss(genotype): return ask(genotype).predicted
+    taught, by_lot = [], []
+    for seed in range(3):
+        rng = torch.Generator().manual_seed(seed)
+        by_lot.append(min(loss(draw(rng)) for _ in range(600)))
+        teacher = Reinforce(Controller(rng=rng), lr=1e-2)
+        taught.append(-max(reward for _ in range(75) for reward in teacher.step(lambda g: -30*loss(g), 8, rng))/30)
+    assert sum(taught) < sum(by_lot), (taught, by_lot)
