@@ -226,3 +226,12 @@ def test_a_network_that_the_space_cannot_leave_is_refused_by_its_node():
     with pytest.raises(UserError, match='no node e, where the images'): number_of(Genotype.from_ops(ops, short), cell(1))
     with pytest.raises(UserError, match='no node e in space short'): number_of(network(0, cell(1)), short)
     with pytest.raises(UserError, match='there is no network'): network(n_networks(cell(2)), cell(2))
+
+
+def test_a_space_is_drawn_too(tmp_path, capsys):
+    cell(2).save(tmp_path/'space.json')
+    main(['draw', str(tmp_path/'space.json'), '--out', str(tmp_path/'space.svg')])
+    main(['draw', 'degas', '--out', str(tmp_path/'degas.svg')])
+    assert '4 ops' in (tmp_path/'space.svg').read_text() and '9 ops' in (tmp_path/'degas.svg').read_text()
+    (tmp_path/'space.json').write_text(json.dumps(cell(2).to_json() | dict(keep='some')))
+    assert "not 'some'" in fails(capsys, 'draw', tmp_path/'space.json', '--out', tmp_path/'no.svg') and not (tmp_path/'no.svg').exists()
