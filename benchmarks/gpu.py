@@ -53,8 +53,8 @@ def wait(device):
 
 
 def seconds(do, device, rounds, warm_up=2):
-    "Median seconds of a call that ends when the device has"
-    for _ in range(warm_up): do()
+    "Median seconds of a call that ends when the device has; one round, in miniature, needs no warming up"
+    for _ in range(warm_up if rounds > 1 else 0): do()
     times = []
     for _ in range(rounds):
         wait(device)
@@ -174,16 +174,17 @@ def given_up(run)->str:
 
 def check_search(device, small):
     "Equal starts; losses of some steps beside the CPU's; a run that was saved goes on to the same bits, here and on the CPU; recorded or not"
-    def new(where): return a_search(where, 16, 16, deterministic=True)
+    side = 8 if small else 16
+    def new(where): return a_search(where, side, side, deterministic=True)
     here, there, slow = new(device), new('cpu'), unrecorded(new(device))
     starts = same_state(here.state_dict()['net'], there.state_dict()['net']) and same_state(here.latents.z, there.latents.z)
-    pairs = [(next(here).losses['loss'], next(there).losses['loss']) for _ in range(3 if small else 6)]
+    pairs = [(next(here).losses['loss'], next(there).losses['loss']) for _ in range(2 if small else 6)]
     for _ in pairs: next(slow)
     recorded = same_state(here.state_dict(), slow.state_dict())
     file = saved(here)
     again, on_cpu = resumed(new(device), file), resumed(new('cpu'), file)
     for run in (here, again, on_cpu):
-        for _ in range(2 if small else 6): next(run)
+        for _ in range(1 if small else 6): next(run)
     apart = [abs(a/b - 1) for a, b in pairs]
     return dict(equal_start=starts, first_loss_apart=apart[0], loss_apart=max(apart), recorded_same_bits=recorded, given_up=given_up(here), resumed_same_bits=same_state(here.state_dict(), again.state_dict()),
                 resumed_on_cpu_apart=max(far(a, b) for a, b in zip(on_cpu.net.parameters(), here.net.parameters())))
@@ -206,7 +207,7 @@ def check_training(device, framework, conditional, small):
     "Equal starts as on the CPU; finite steps; a saved run goes on to the same bits; samples"
     def new(where): return a_training(where, 8 if small else 16, framework, 8, conditional=conditional, deterministic=True)
     here, there, slow = new(device), new('cpu'), unrecorded(new(device))
-    n = 2 if small else 5
+    n = 1 if small else 5
     starts = same_state([here.generator.state_dict(), here.critic.state_dict()], [there.generator.state_dict(), there.critic.state_dict()])
     for run in (here, slow):
         for _ in range(n): next(run)
@@ -228,10 +229,9 @@ def check_scores(device, small):
 
 def check_waits(device, small):
     "How often a step makes the host wait for the device"
-    found = {}
-    for name, run in dict(search=a_search(device, 16, 16), **{f: a_training(device, 16, f, 8) for f in FRAMEWORKS}).items():
-        for _ in range(6): next(run)
-        n = 3
+    found, n, width = {}, *((1, 8) if small else (3, 16))
+    for name, run in dict(search=a_search(device, width, 16), **{f: a_training(device, width, f, 8) for f in FRAMEWORKS}).items():
+        for _ in range(1 if small else 6): next(run)
         with waits_counted(device) as seen:
             for _ in range(n): next(run)
         found[name] = dict(a_step=len(seen)/n, where=sorted(set(seen)))
@@ -272,10 +272,10 @@ def able(amp, device):
 def measured(run, device, small):
     "Seconds of a step, of the first ones together, and memory"
     start = time.perf_counter()
-    for _ in range(2 if small else 6): next(run)
+    for _ in range(1 if small else 6): next(run)
     wait(device)
     first = time.perf_counter() - start
-    return dict(first_steps=first, seconds=seconds(lambda: next(run), device, 3 if small else 15), peak=peak_memory(lambda: next(run), device), given_up=given_up(run))
+    return dict(first_steps=first, seconds=seconds(lambda: next(run), device, 1 if small else 15), peak=peak_memory(lambda: next(run), device), given_up=given_up(run))
 
 
 def search_time(device, small, width, amp='off', compile=None, joint=False, recorded=True):
@@ -292,7 +292,7 @@ def plain_time(device, small, width):
     net = PlainSuperGenerator(width)
     same_weights(net, ours.net)
     plain = PlainSearch(net.to(device), ours.latents.z[:batch].to(device), ours.images.batch(slice(batch)).contiguous().to(device))
-    return dict(width=width, seconds=seconds(plain.step, device, 3 if small else 9), peak=peak_memory(plain.step, device))
+    return dict(width=width, seconds=seconds(plain.step, device, 1 if small else 9), peak=peak_memory(plain.step, device))
 
 
 def gan_time(device, small, width, framework='ctgan', amp='off', recorded=True):
@@ -300,7 +300,7 @@ def gan_time(device, small, width, framework='ctgan', amp='off', recorded=True):
     run = a_training(device, width, framework, 8 if small else 64, amp=amp)
     if not recorded: unrecorded(run)
     found = dict(width=width, framework=framework, amp=amp, recorded=recorded, n_critic=run.config.n_critic) | measured(run, device, small)
-    return found | dict(critic=seconds(lambda: run.critic_step(0), device, 3 if small else 15))
+    return found | dict(critic=seconds(lambda: run.critic_step(0), device, 1 if small else 15))
 
 
 def plain_critic_time(device, small, width):
@@ -311,7 +311,7 @@ def plain_critic_time(device, small, width):
     same_critic(plain, run.critic)
     step, real = PlainCriticStep(plain), run.real(run.real_index(0)).contiguous()
     fake = torch.rand(real.shape, device=device)*2 - 1
-    return dict(width=width, seconds=seconds(lambda: step.step(real, fake), device, 3 if small else 15))
+    return dict(width=width, seconds=seconds(lambda: step.step(real, fake), device, 1 if small else 15))
 
 
 def times(device, small):

@@ -1,14 +1,15 @@
-"""`degas` run in a process of its own, in a fork, or right here; undisturbed runs to compare with; what files hold."""
-import json, os, resource, shutil, signal, subprocess, sys, tempfile, traceback
+"""`degas` run in a Python of its own, in a fork, or right here; undisturbed runs to compare with; what files hold."""
+import json, os, resource, shutil, signal, sys, tempfile, traceback
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import pytest
 import torch
+import torch._dynamo  # noqa: F401, here and not in each fork that makes an optimiser
 from PIL import Image
 
 from degas_nb.app.main import main
+from warm import Done, python
 from degas_nb.ground.folders import Trace
 
 TINY = ['--limit', '96', '--batch-size', '32', '--width', '4', '--z-dim', '16']
@@ -27,15 +28,9 @@ def quiet_machine(tmp_path_factory):
     if home is not None: os.environ['HOME'] = home
 
 
-def process(*argv):
-    "The real `degas` in a process of its own."
-    return subprocess.run([sys.executable, '-m', 'degas_nb.app.main', *map(str, argv)], capture_output=True, text=True, timeout=100)
-
-
-class Done(NamedTuple):
-    returncode:int  # negative: killed by that signal
-    stdout:str
-    stderr:str
+def process(*argv, **kw):
+    "The real `degas` in a Python of its own."
+    return python('-m', 'degas_nb.app.main', *argv, **kw)
 
 
 def child_of(work, out, err):
@@ -107,21 +102,24 @@ def search_argv(out, *more, data='emoji', tiny=TINY, epochs=EPOCHS): return ['se
 def train_argv(out, *more, genotype='cifar10_paper', data='emoji', tiny=TINY): return ['train', '--genotype', genotype, '--data', data, '--steps', STEPS, *tiny, '--out', out, *more]
 
 
-@pytest.fixture(scope='module')
-def found(tmp_path_factory, quiet_machine):
-    "A search that nobody disturbed."
-    out = tmp_path_factory.mktemp('search')/'run'
-    done = process(*search_argv(out))
+def undisturbed(argv, out):
+    done = process(*argv, env=os.environ | dict(OMP_NUM_THREADS='1'))
     assert done.returncode == 0, done.stderr
     return out
 
 
-@pytest.fixture(scope='module')
+@pytest.fixture(scope='session')
+def found(tmp_path_factory):
+    "A search that nobody disturbed."
+    out = tmp_path_factory.mktemp('search')/'run'
+    return undisturbed(search_argv(out), out)
+
+
+@pytest.fixture(scope='session')
 def drawn(found, tmp_path_factory):
     "A training of what was found, undisturbed."
     out = tmp_path_factory.mktemp('gan')/'run'
-    assert degas(*train_argv(out, genotype=found/'genotype.json')) == 0
-    return out
+    return undisturbed(train_argv(out, genotype=found/'genotype.json'), out)
 
 
 @pytest.fixture

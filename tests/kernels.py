@@ -1,4 +1,7 @@
-"""Kernels that need no two seconds of imports: each a process of its own, forked from a server that has imported torch and nothing of ours."""
+"""Kernels that need no two seconds of imports: each a process of its own, forked from a server that has imported torch and nothing of ours.
+
+`torch._dynamo` is there because the first optimiser of a process imports it, which takes as long as the rest of torch.
+"""
 import multiprocessing
 import os
 import sys
@@ -8,7 +11,7 @@ from jupyter_client.manager import AsyncKernelManager
 from jupyter_client.provisioning import LocalProvisioner
 
 ROOT = Path(__file__).resolve().parents[1]
-IMPORTED = ['torch', 'torchvision', 'scipy.linalg', 'PIL.Image', 'fastcore.test', 'ipykernel.kernelapp', 'ipykernel.ipkernel']
+IMPORTED = ['torch', 'torch._dynamo', 'torchvision', 'scipy.linalg', 'PIL.Image', 'fastcore.test', 'ipykernel.kernelapp', 'ipykernel.ipkernel']
 SERVER = multiprocessing.get_context('forkserver') if 'forkserver' in multiprocessing.get_all_start_methods() else None
 
 

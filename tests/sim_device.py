@@ -24,7 +24,6 @@ from hashlib import sha256
 import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_flatten, tree_map
 
 try: from torch.utils.backend_registration import _DummyBackendModule, _setup_privateuseone_for_python_backend
 except ImportError: _DummyBackendModule, _setup_privateuseone_for_python_backend = object, None  # an older torch knows no devices made in Python
@@ -129,7 +128,7 @@ class SimTensor(torch.Tensor):
         return torch.Tensor._make_wrapper_subclass(cls, held.size(), strides=held.stride(), storage_offset=held.storage_offset(), dtype=held.dtype,
                                                    layout=held.layout, device=torch.device(KIND, 0), requires_grad=requires_grad)
 
-    def __init__(self, held, requires_grad=False): self.held = held.detach()
+    def __init__(self, held, requires_grad=False): self.held = held.detach() if held.requires_grad else held
 
     @classmethod
     def __torch_dispatch__(cls, func, types, args=(), kwargs=None): return run(func, args, kwargs or {})
@@ -194,9 +193,12 @@ def indexed(func, args):
 
 def run(func, args, kwargs):
     "One operation: check the devices, count, compute with the CPU's kernel."
-    flat = tree_flatten((args, kwargs))[0]
-    tensors, generators = [[x for x in flat if isinstance(x, kind)] for kind in (torch.Tensor, torch._C.Generator)]
-    ours, others = [t for t in tensors if of_device(t)], [t for t in tensors if not of_device(t)]
+    ours, others, generators = [], [], []
+    for x in each((*args, *kwargs.values())):
+        if isinstance(x, SimTensor): ours.append(x)
+        elif isinstance(x, torch.Tensor): others.append(x)
+        elif isinstance(x, torch._C.Generator): generators.append(x)
+    if not (ours or generators) and kwargs.get('device') is None: return func(*args, **kwargs)  # nobody asks for the device
     if func in COPIES: copied(func, args, kwargs, ours)
     elif func in INDEXED: indexed(func, args)
     else:
@@ -204,11 +206,19 @@ def run(func, args, kwargs):
         if ours and WAITS & set(func.tags): crossed('to host', str(func))
     on_device = of_device(args[0]) if func is aten.copy_.default else goes_to_device(func, kwargs, ours)
     plain = {k: v for k, v in kwargs.items() if k not in ('device', 'pin_memory')} | ({'device': torch.device('cpu')} if kwargs.get('device') is not None else {})
-    with drawing(func, generators, on_device): out = func(*tree_map(held, args), **tree_map(held, plain))
+    with drawing(func, generators, on_device): out = func(*mapped(held, args), **{k: mapped(held, v) for k, v in plain.items()})
     known = {id(t.held): t for t in ours}  # what is changed in place stays the same tensor
-    return tree_map(lambda x: placed(x, known), out) if on_device else out
+    return mapped(lambda x: placed(x, known), out) if on_device else out
 
 
+def each(values):
+    "What arguments hold: the dispatcher knows lists of tensors, nothing deeper and no dicts, and torch's trees cost more than most operations."
+    for x in values:
+        if isinstance(x, (list, tuple)): yield from each(x)
+        else: yield x
+
+
+def mapped(f, x): return type(x)([mapped(f, v) for v in x]) if isinstance(x, (list, tuple)) else f(x)
 def held(x): return x.held if of_device(x) else x
 def placed(x, known): return known[id(x)] if id(x) in known else SimTensor(x) if isinstance(x, torch.Tensor) else x
 

@@ -24,7 +24,7 @@ FLAGS = ['--data', 'emoji', '--limit', '24', *(word for k, v in FEW.items() for 
 
 # ---------------------------------------------------------------- the runs
 
-def search(out): command(out, ['search', *FLAGS, '--epochs', '2'])
+def search(out): command(out, ['search', *FLAGS, '--epochs', '2', '--asked', '20'])
 def train(out): command(out, ['train', '--genotype', 'cifar10_paper', *FLAGS, '--steps', '4', '--sample-every', '2'])
 
 

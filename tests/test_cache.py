@@ -1,11 +1,10 @@
 """What is kept for the next start: where, for how long, and that it never is wrong."""
 import os
 import pickle
-import subprocess
-import sys
 import time
 import warnings
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,6 +14,7 @@ from PIL import Image
 from degas_nb.ground import data
 from degas_nb.ground.data import cache_folder, load
 from degas_nb.ground.errors import UserError
+from warm import Python
 
 RNG = np.random.default_rng(0)
 
@@ -218,8 +218,9 @@ print(data.load(sys.argv[1]).fingerprint())
 
 def test_processes_that_start_together_decode_each_image_once(folder, tmp_path):
     env = os.environ | dict(XDG_CACHE_HOME=str(tmp_path/'cache'))
-    both = [subprocess.Popen([sys.executable, '-c', ONE, folder, tmp_path/'count'], env=env, stdout=subprocess.PIPE, text=True) for _ in range(3)]
-    assert len({p.communicate()[0] for p in both}) == 1 and all(p.returncode == 0 for p in both)
+    outs = [open(tmp_path/f'out{i}', 'w') for i in range(3)]
+    both = [Python('-c', ONE, folder, tmp_path/'count', streams=(None, out, None), env=env) for out in outs]
+    assert [p.wait(100) for p in both] == [0, 0, 0] and len({Path(out.name).read_text() for out in outs}) == 1
     assert (tmp_path/'count').stat().st_size == 40 and not list((tmp_path/'cache').rglob('*.lock'))
 
 

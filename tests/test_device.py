@@ -2,8 +2,6 @@
 import filecmp
 import json
 import math
-import subprocess
-import sys
 from dataclasses import dataclass, replace
 
 import pytest
@@ -23,6 +21,7 @@ from degas_nb.ground.runs import Randoms, Unread, fetched
 from degas_nb.search.alternating import Search, SearchConfig
 from degas_nb.ground.errors import UserError
 from degas_nb.ground.show import compact_tensor, save_grid
+from commands import forked
 from sim_device import Module, SimGenerator, crossings, total
 
 
@@ -284,7 +283,6 @@ def precision():
 @pytest.mark.parametrize('tf32', [False, True])
 def test_products_are_float32_inside_and_what_they_were_outside(setting, tf32):
     code = f"""
-import sys; sys.path.insert(0, 'tests')
 import torch
 from test_device import SETTINGS, precision
 from degas_nb.ground.ranks import float32_products
@@ -299,7 +297,8 @@ try:
 except ZeroDivisionError: assert precision() == before
 else: assert False
 """
-    subprocess.run([sys.executable, '-c', code], check=True)  # a process of its own: nothing gives torch's defaults back
+    done = forked(lambda: exec(code, {}))  # a process of its own: nothing gives torch's defaults back
+    assert done.returncode == 0, done.stderr
 
 
 # --- nobody's random numbers change

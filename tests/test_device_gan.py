@@ -209,7 +209,6 @@ def test_a_step_is_float32_whatever_the_process_allows(simgpu, monkeypatch):
 @pytest.fixture
 def degas(simgpu, tmp_path, monkeypatch):
     from degas_nb.app.main import main
-    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path/'cache'))
     monkeypatch.chdir(tmp_path)
     pixels = torch.randint(0, 90, (66, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(1)) + 80*(torch.arange(66, dtype=torch.uint8) % 3)[:, None, None, None]
     for i, image in enumerate(pixels):

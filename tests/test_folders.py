@@ -1,5 +1,5 @@
 """The folder of a run on systems as they are: a home written as ~, file systems without locks, Windows, folders that are exchanged, numbers that are none."""
-import errno, json, os, subprocess, sys, warnings
+import errno, json, os, warnings
 from pathlib import Path
 
 import pytest
@@ -19,6 +19,7 @@ from degas_nb.ground.errors import UserError, user_path
 from degas_nb.ground.show import save_grid
 from commands import degas, forked, pictures, search_argv, snapshot, train_argv
 from toys import Kept
+from warm import python
 
 pytestmark = pytest.mark.usefixtures('quiet_machine')
 
@@ -199,7 +200,7 @@ Path.exists = lambda self: not str(self).startswith('/proc') and real(self)
 
 def windows(code, *argv):
     "Python without what Windows does not have."
-    return subprocess.run([sys.executable, '-c', WINDOWS + code, *map(str, argv)], capture_output=True, text=True, timeout=100)
+    return python('-c', WINDOWS + code, *argv)
 
 
 def test_commands_without_what_windows_lacks(tmp_path):

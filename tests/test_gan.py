@@ -1,7 +1,5 @@
 """The GAN half: one step against a loop by hand, kill and resume, bad input."""
 import copy
-import subprocess
-import sys
 from dataclasses import asdict, fields, replace
 
 import pytest
@@ -22,6 +20,7 @@ from degas_nb.judge.metrics import score_images
 from degas_nb.ground.folders import RunFolder
 from degas_nb.search.alternating import Search, SearchConfig, cosine
 from degas_nb.ground.errors import UserError
+from warm import python
 
 TINY = dict(steps=4, batch_size=8, width=8, n_critic=2)
 
@@ -73,7 +72,8 @@ def test_resume_is_bit_for_bit_in_another_process(tmp_path):
             "assert run.n == 1\n"
             "for step in run: pass\n"
             f"run.save({str(tmp_path/'run')!r})")
-    subprocess.run([sys.executable, '-c', code], check=True)
+    done = python('-c', code)
+    assert done.returncode == 0, done.stderr
     resumed = GANTraining.load(tmp_path/'run', some_images())
     assert resumed.n == 4
     assert_same(whole, resumed)

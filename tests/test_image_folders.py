@@ -3,8 +3,6 @@ import io
 import json
 import os
 import socket
-import subprocess
-import sys
 import zipfile
 
 import numpy as np
@@ -14,6 +12,7 @@ from PIL import Image
 from degas_nb.ground import data
 from degas_nb.ground.data import load
 from degas_nb.ground.errors import UserError
+from commands import process
 
 RNG = np.random.default_rng(0)
 
@@ -391,5 +390,5 @@ def test_what_is_no_name_and_no_size(wrong): refused(**wrong)
 
 def test_what_was_understood_is_printed_by_the_command(tmp_path):
     where = folder_of(tmp_path/'set', pictures('train/a', 'train/b', 'val/a', 'val/b'))
-    done = subprocess.run([sys.executable, '-c', 'from degas_nb.app.main import main; main()', 'score', str(where), str(where), '--n', '10'], capture_output=True, text=True)
+    done = process('score', where, where, '--n', 10)
     assert '2 classes from folders: a, b; splits train, val' in done.stderr, done.stderr

@@ -1,5 +1,5 @@
 """What is saved is whole, found again and never lost: bits that flip, states that are poisoned, folders that are exchanged, files that others have changed."""
-import io, json, os, random, shutil, subprocess, sys, warnings
+import io, json, os, random, shutil, warnings
 
 import pytest
 import torch
@@ -14,6 +14,7 @@ from degas_nb.ground.folders import RunFolder, RunWarning, is_whole, sealed
 from degas_nb.space.genotype import Genotype
 from degas_nb.search.alternating import Search, SearchConfig
 from degas_nb.search.reconstruct import Reconstruction, ReconstructionConfig
+from warm import Python
 
 pytestmark = pytest.mark.usefixtures('quiet_machine')
 
@@ -239,11 +240,16 @@ def test_who_is_refused_hears_the_pid_of_who_is_there(tmp_path):
     out = tmp_path/'run'
     run = RunFolder.create(out, 'search', dict(lr=1.), dict(n=1))
     code = 'import sys\nfrom degas_nb.ground.folders import RunFolder\nwith RunFolder.open(sys.argv[1]).lock(): print("held", flush=True); sys.stdin.read()'
-    other = subprocess.Popen([sys.executable, '-c', code, out], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    (theirs, end), (said, told) = os.pipe(), os.pipe()
+    other = Python('-c', code, out, streams=(theirs, told, None))
+    os.close(theirs)
     try:
-        other.stdout.readline()
+        assert os.read(said, 100) == b'held\n'
         with pytest.raises(UserError, match=rf'another process is working in .*\(pid {other.pid}\)'), run.lock(): pass
-    finally: other.communicate()
+    finally:
+        os.close(end)
+        assert other.wait(60) == 0
+        os.close(said), os.close(told)
     with run.lock(): assert (out/'.lock').read_text() == f'{os.getpid()}\n'
     (out/'.lock').write_bytes(b'\xff no number')
     with run.lock(), pytest.raises(UserError, match='another process is working in'), RunFolder.open(out).lock(): pass

@@ -18,6 +18,7 @@ from degas_nb.views.live import live, stop_all
 from degas_nb.views.replay import replay, watch
 from degas_nb.ground.folders import RunFolder
 from degas_nb.ground.errors import UserError
+from warm import python
 from toys import NAN, Kept, Run, Step, recorded, until, weights
 
 pytestmark = pytest.mark.usefixtures('nothing_left_behind')
@@ -337,7 +338,7 @@ def test_the_kernel_goes_away_and_the_run_is_saved(tmp_path):
         from toys import Kept
         handle = live(Kept(10**6, pause=.002), folder={str(tmp_path/'run')!r})
         while handle.n < 20: time.sleep(.01)'''
-    subprocess.run([sys.executable, '-c', code], cwd=os.path.dirname(__file__), check=True, timeout=60)
+    assert python('-c', code, cwd=os.path.dirname(__file__), timeout=60).returncode == 0
     assert RunFolder.open(tmp_path/'run').load_checkpoint()['step'] >= 20
 
 

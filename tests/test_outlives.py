@@ -1,38 +1,41 @@
 """A run outlives its terminal and its log: a pipe that nobody reads, a full disk behind stderr, a terminal that is closed."""
 import errno, io, json, os, pty, signal, subprocess, sys, time
+from contextlib import contextmanager
 
 import pytest
 
-from commands import as_undisturbed, degas, pictures, search_argv, signalled, state, trace, train_argv
+from commands import as_undisturbed, degas, pictures, process, search_argv, signalled, state, trace, train_argv
+from warm import CLOSED, Python, python
 
 pytestmark = pytest.mark.usefixtures('quiet_machine')
 
-COMMAND = [sys.executable, '-m', 'degas_nb.app.main']
+
+@contextmanager
+def gone(which):
+    "A stream as a shell may give it: `>/dev/full`, `>&-`, `> >(true)`."
+    if which == 'closed': yield CLOSED
+    elif which == 'full':
+        with open('/dev/full', 'w') as f: yield f
+    else:
+        nobody, end = os.pipe()
+        os.close(nobody)
+        with os.fdopen(end, 'w') as f: yield f
 
 
-def with_streams(argv, stdout='', stderr=''):
-    "The real command with streams as a shell may give them."
-    words = ' '.join(f"'{w}'" for w in map(str, [*COMMAND, *argv]))
-    redirects = f' {stdout} {stderr}'
-    return subprocess.run(['bash', '-c', words + redirects], capture_output=True, text=True, timeout=100)
-
-
-GONE = {'full': '2>/dev/full', 'closed': '2>&-'}
-
-
-@pytest.mark.parametrize('which', GONE)
+@pytest.mark.parametrize('which', ['full', 'closed'])
 def test_a_run_outlives_stderr(which, found, tmp_path):
     out = tmp_path/'run'
-    done = with_streams(search_argv(out), stderr=GONE[which])
+    with gone(which) as stderr: done = process(*search_argv(out), stderr=stderr)
     assert done.returncode == 0 and done.stdout.startswith('s1 = ') and 'epoch' not in done.stdout
     as_undisturbed(out, found)
 
 
 def test_a_run_outlives_the_reader_of_its_log(found, tmp_path):
     out = tmp_path/'run'
-    words = ' '.join(f"'{w}'" for w in map(str, [*COMMAND, *search_argv(out)]))
-    done = subprocess.run(['bash', '-c', f'set -o pipefail; {words} 2>&1 | head -1'], capture_output=True, text=True, timeout=100)
-    assert done.returncode == 0 and len(done.stdout.splitlines()) == 1 and not done.stderr
+    with subprocess.Popen(['head', '-1'], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as head:
+        done = process(*search_argv(out), stdout=head.stdin, stderr=head.stdin)
+        said = head.communicate()[0]
+    assert done.returncode == 0 and len(said.splitlines()) == 1
     as_undisturbed(out, found)
 
 
@@ -53,27 +56,26 @@ def test_whatever_happens_to_a_stream_the_run_goes_on(code, room, tmp_path, monk
 
 
 @pytest.mark.parametrize('argv', [['--help'], ['--version'], ['draw', 'cifar10_paper', '--out', 'X/x.svg'], ['score', 'X/a', 'X/b', '--n', '20', '--features', 'X/classes']])
-@pytest.mark.parametrize('stdout', ['>/dev/full', '>&-', '> >(true)'])
-def test_the_last_word_into_a_closed_stdout_is_no_traceback(argv, stdout, tmp_path):
+@pytest.mark.parametrize('which', ['full', 'closed', 'nobody'])
+def test_the_last_word_into_a_closed_stdout_is_no_traceback(argv, which, tmp_path):
     if 'score' in argv: [pictures(tmp_path/name, 24) for name in ('a', 'b', 'classes/one', 'classes/two')]
-    done = with_streams([a.replace('X', str(tmp_path)) for a in argv], stdout=stdout)
+    with gone(which) as stdout: done = process(*[a.replace('X', str(tmp_path)) for a in argv], stdout=stdout)
     assert 'Traceback' not in done.stderr and 'Exception ignored' not in done.stderr
-    if stdout == '>/dev/full': assert done.returncode == 1 and 'No space left' in done.stderr.splitlines()[-1]
+    if which == 'full': assert done.returncode == 1 and 'No space left' in done.stderr.splitlines()[-1]
     else: assert done.returncode == 0
 
 
 def test_a_score_is_kept_before_it_is_printed(tmp_path):
     run = tmp_path/'run'
     assert degas(*train_argv(run)) == 0
-    done = with_streams(['score', run, '--n', 20], stdout='>/dev/full')
+    with gone('full') as stdout: done = process('score', run, '--n', 20, stdout=stdout)
     assert done.returncode == 1 and len(json.loads((run/'scores.json').read_text())) == 1
 
 
 def test_a_file_never_gets_the_number_of_a_closed_stream(tmp_path):
     "Where stderr is closed, the next file that is opened would be file 2, and what a library complains about would end in it."
     code = "import os, sys; sys.path.insert(0, 'tests')\nfrom degas_nb.app.main import manners\nwith manners():\n  with open(sys.argv[1], 'wb') as f: f.write(str(f.fileno()).encode())"
-    words = f"'{sys.executable}' -c \"{code}\" '{tmp_path}/x'"
-    subprocess.run(['bash', '-c', f'{words} >&- 2>&- <&-'], timeout=100, check=True)
+    assert python('-c', code, tmp_path/'x', stdin=CLOSED, stdout=CLOSED, stderr=CLOSED).returncode == 0
     assert int((tmp_path/'x').read_text()) > 2
 
 
@@ -110,12 +112,7 @@ class TestHangUp:
         "The kernel hangs up; what is written from then on gives EIO."
         out = tmp_path/'run'
         ours, theirs = pty.openpty()
-        def start():
-            os.setsid()
-            import fcntl, termios
-            fcntl.ioctl(0, termios.TIOCSCTTY, 0)
-            if nohup: signal.signal(signal.SIGHUP, signal.SIG_IGN)
-        run = subprocess.Popen([*COMMAND, *map(str, search_argv(out, epochs=60 if not nohup else 4))], stdin=theirs, stdout=theirs, stderr=theirs, preexec_fn=start)
+        run = Python('-m', 'degas_nb.app.main', *search_argv(out, epochs=60 if not nohup else 4), streams=[theirs]*3, terminal=True, ignored=[signal.SIGHUP]*nohup)
         os.close(theirs)
         end = time.monotonic() + 60
         while not (out/'trace.jsonl').exists() and time.monotonic() < end: time.sleep(.02); os.set_blocking(ours, False); drained(ours)

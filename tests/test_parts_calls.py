@@ -10,12 +10,13 @@ import torch.nn.functional as F
 from degas_nb.ground.data import load
 from degas_nb.gan.critic import Dropout
 from degas_nb.gan.training import GANConfig, GANTraining
+from degas_nb.space.choices import choices
 from degas_nb.space.generator import Generator
 from degas_nb.space.genotype import DEGAS, Edge, Genotype, SearchSpace, SpaceEdge
 from degas_nb.search.glo import Latents, pca_init
 from degas_nb.search.merged import MergedOp
 from degas_nb.search.mixed import MixedOp, candidates
-from degas_nb.space.ops import Conv, Deconv, Skip, UpConv, batch_norm, build_op, register_op
+from degas_nb.space.ops import Conv, Deconv, Skip, UpConv, batch_norm, build_op, register_kind, register_op
 from degas_nb.search.prune import explain_prune, mixing_weights, prune
 from degas_nb.search.alternating import Search, SearchConfig
 from degas_nb.ground.errors import UserError
@@ -32,7 +33,8 @@ WRONG = {
     'op unknown': (lambda: build_op('conv_9', 4), 'conv_9'),
     'op no name': (lambda: build_op(['conv_1'], 4), 'no operation'),
     'op none': (lambda: build_op(None, 4), 'no operation None'),
-    'scale 3': (lambda: build_op('up_conv_3', 4, scale=3), 'cannot enlarge 3 times'),
+    'scale 17': (lambda: build_op('up_conv_3', 4, scale=17), 'cannot enlarge 17 times, only 2 to 16'),
+    'scale that no brush fits': (lambda: build_op('deconv_4', 4, scale=3), 'side 4 cannot enlarge exactly 3 times'),
     'scale 1 of an up op': (lambda: build_op('deconv_6', 4), 'cannot enlarge 1 times'),
     'scale a float': (lambda: build_op('deconv_6', 4, scale=2.), 'cannot enlarge 2.0'),
     'even kernel': (lambda: Conv(4, 2), 'side 2'),
@@ -66,7 +68,26 @@ WRONG = {
     'shrinks': (lambda: with_edges(s1_s2=dict(scale=.5)), 's1-s2'),
     'shrinks to nothing': (lambda: with_edges(s1_s2=dict(scale=0)), 's1-s2'),
     'sizes that do not meet': (lambda: with_edges(s0_s2=dict(scale=4)), 's0-s2'),
-    'space scale 3': (lambda: with_edges(s3_s4=dict(scale=3)), 's3-s4'),
+    'space scale 32': (lambda: with_edges(s3_s4=dict(scale=32)), 's3-s4'),
+    'built on an edge': (lambda: SuperGenerator(pairs(('a', 'b', 'normal', 1), ('b', 'c', 'up', 3, ('up_conv_1', 'deconv_4'))), img_size=48), 'edge b-c: a kernel of side 4'),
+    'generator on an edge': (lambda: Generator(Genotype(('a', 'b'), (Edge('a', 'b', 'up', 3, 'deconv_4'),)), 48), 'edge a-b: a kernel of side 4'),
+    'kind taken': (lambda: register_kind('up', (2,)), 'already'),
+    'kind with a digit': (lambda: register_kind('up2', (2,)), "'up2'"),
+    'kind that enlarges words': (lambda: register_kind('skip', 'abc'), 'kind skip'),
+    'kind that shrinks': (lambda: register_kind('skip', (1, 0)), 'from 1 to 16'),
+    'none registered': (lambda: register_op('normal', 'none')(None), 'already'),
+    'none alone': (lambda: with_edges(s0_s2=dict(ops=['none'])), 'edge s0-s2 can only give nothing'),
+    'none mixed alone': (lambda: MixedOp(candidates('up', 4, batch_norm(), 2, ['none'])), 'beside none'),
+    'none in a genotype': (lambda: Genotype(('a', 'b'), (Edge('a', 'b', 'normal', 1, 'none'),)), 'leave the edge out'),
+    'none where it is no candidate': (lambda: Genotype.from_ops({'s0-s1': 'none'}), "'none' is no normal operation of space degas"),
+    'keep nothing': (lambda: replace(DEGAS, keep=0), 'not 0'),
+    'keep yes': (lambda: replace(DEGAS, keep=True), 'not True'),
+    'keep a word': (lambda: replace(DEGAS, keep='most'), "not 'most'"),
+    'keep a list': (lambda: replace(DEGAS, keep=[2]), 'not a list'),
+    'keep at no node': (lambda: replace(DEGAS, keep=dict(s9=2)), "keep names 's9'"),
+    'keep at the first': (lambda: replace(DEGAS, keep=dict(s0=2)), "keep names 's0'"),
+    'keep what of a node': (lambda: replace(DEGAS, keep=dict(s4=None)), "of node 's4'"),
+    'too many ways': (lambda: choices(replace(DEGAS, nodes=(*DEGAS.nodes, 's7'), edges=(*DEGAS.edges, *(SpaceEdge(f's{i}', 's7', 'up', 16//2**(i//2), ('none', 'up_conv_1', 'up_conv_3', 'deconv_4', 'deconv_6', 'mine')) for i in range(7))), keep='all')), 'node s7 can end in about'),
     'normal that enlarges': (lambda: with_edges(s0_s1=dict(scale=2)), 's0-s1'),
     'kind of an edge': (lambda: with_edges(s0_s1=dict(kind='down')), "'down'"),
     'kind no word': (lambda: with_edges(s0_s1=dict(kind=['normal'])), 'unknown kind'),

@@ -2,7 +2,6 @@
 import json
 import os
 import signal
-import subprocess
 import sys
 from contextlib import contextmanager
 from functools import partial
@@ -16,7 +15,9 @@ from degas_nb.gan.training import GANTraining
 from degas_nb.ground.ranks import RankLost
 from degas_nb.search.alternating import Search
 from degas_nb.ground.errors import UserError
-from commands import begun
+from degas_nb.app.main import main
+from commands import begun, process
+from warm import Python, python
 from lab import free_port
 from test_gan import some_images, training
 from toys import until
@@ -24,6 +25,7 @@ from toys import until
 pytestmark = [pytest.mark.usefixtures('quiet_machine'), pytest.mark.timeout(300)]
 
 HEAD = """
+import sys
 import torch
 from degas_nb.ground.ranks import Ranks, exit_at_once
 from test_gan import *
@@ -33,17 +35,36 @@ assert ranks.n == {n}
 
 
 def as_rank(rank, n, port, code, folder):
-    "Be one of several processes, with what torchrun tells each of them."
-    os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(n), LOCAL_WORLD_SIZE=str(n), MASTER_ADDR='127.0.0.1', MASTER_PORT=str(port))
+    "Be one of several processes."
+    be_rank(rank, n, port)
     sys.argv = ['script.py', str(folder)]
     exec(HEAD.format(n=n) + code + '\nexit_at_once()\n', {})
 
 
+def be_rank(rank, n, port):
+    "What torchrun tells each of them."
+    os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(n), LOCAL_WORLD_SIZE=str(n), MASTER_ADDR='127.0.0.1', MASTER_PORT=str(port))
+
+
 def together(tmp_path, code, n=2):
-    "Run `code` in `n` children of this process, which has imported everything; the commands below are started by torchrun itself."
+    "Run `code` in `n` children of this process, which has imported everything; what is killed below is started by torchrun itself."
     port = free_port()
     ranks = [begun(partial(as_rank, rank, n, port, code, tmp_path)) for rank in range(n)]
     for done in [wait() for wait in ranks]: assert done.returncode == 0, done.stderr[-3000:]
+
+
+LAUNCH = ['-m', 'torch.distributed.run', '--standalone', '--nproc_per_node', '2', '-m', 'degas_nb.app.main']
+
+
+def commanded(*argv):
+    "`degas` on two ranks that are children of this process: how each ended."
+    port = free_port()
+    return [wait() for wait in [begun(partial(as_command, rank, port, argv)) for rank in range(2)]]
+
+
+def as_command(rank, port, argv):
+    be_rank(rank, 2, port)
+    main([*argv])
 
 
 GAN = """
@@ -132,23 +153,21 @@ def test_commands_on_two_ranks(tmp_path):
     "One folder, one trace, one voice; stopped by a signal to one rank and taken up alone."
     out, gan = tmp_path/'search', tmp_path/'gan'
     flags = ['--data', 'emoji', '--limit', '96', '--batch-size', '32', '--width', '4', '--z-dim', '16']
-    launch = [sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc_per_node', '2', '-m', 'degas_nb.app.main']
-    env = dict(os.environ, OMP_NUM_THREADS='1')
-    done = subprocess.run([*launch, 'search', '--epochs', '2', '--asked', '8', *flags, '--out', str(out)], capture_output=True, text=True, timeout=120, env=env)
+    search = ['search', '--epochs', '2', '--asked', '8', *flags, '--out', str(out)]
+    done = python(*LAUNCH, *search, timeout=120, env=dict(os.environ, OMP_NUM_THREADS='1'))
     assert done.returncode == 0, done.stderr[-2000:]
     assert done.stderr.count('epoch 2/2') == 1 and done.stdout.count('s1 = ') == 1
     assert [json.loads(row)['step'] for row in (out/'trace.jsonl').read_text().splitlines()] == list(range(1, 7))
     assert {'genotype.json', 'report.html', 'checkpoint.pt'} <= {p.name for p in out.iterdir()}
-    done = subprocess.run([*launch, 'train', '--genotype', str(out), '--steps', '4', *flags, '--out', str(gan)], capture_output=True, text=True, timeout=120, env=env)
-    assert done.returncode == 0, done.stderr[-2000:]
+    for done in commanded('train', '--genotype', str(out), '--steps', '4', *flags, '--out', str(gan)): assert done.returncode == 0, done.stderr[-2000:]
     assert [json.loads(row)['step'] for row in (gan/'trace.jsonl').read_text().splitlines()] == [1, 2, 3, 4]
-    done = subprocess.run([*launch, 'search', '--epochs', '2', '--asked', '8', *flags, '--out', str(out)], capture_output=True, text=True, timeout=120, env=env)
-    assert done.returncode and done.stderr.count('degas: ') == 1 and 'holds another run' in done.stderr
+    refused = commanded(*search)
+    said = ''.join(done.stderr for done in refused)
+    assert all(done.returncode for done in refused) and said.count('degas: ') == 1 and 'holds another run' in said
 
 
 # ---------------------------------------------------------------- a rank, or the launcher, is killed
 
-LAUNCH = [sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc_per_node', '2', '-m', 'degas_nb.app.main']
 FLAGS = ['--data', 'emoji', '--limit', '96', '--batch-size', '32', '--width', '4', '--z-dim', '16']
 LONG = {'search': ['search', '--epochs', '10000', '--asked', '8', *FLAGS, '--save-every', '0'], 'train': ['train', '--genotype', 'dcgan', '--steps', '30000', *FLAGS, '--save-every', '0']}
 
@@ -174,7 +193,7 @@ def alive(pid):
 def working(command, out, log):
     "Two ranks at work in a folder, some steps done."
     with open(log, 'w') as err:
-        launcher = subprocess.Popen([*LAUNCH, *LONG[command], '--out', str(out)], stdout=subprocess.DEVNULL, stderr=err, env=dict(os.environ, OMP_NUM_THREADS='1'))
+        launcher = Python(*LAUNCH, *LONG[command], '--out', out, streams=(None, err, err), env=dict(os.environ, OMP_NUM_THREADS='1'))
     ranks = {}
     try:
         until(lambda: (out/'checkpoint.prev.pt').exists() or launcher.poll() is not None, 100)
@@ -198,7 +217,7 @@ def test_a_killed_rank_ends_the_others_with_one_line(command, victim, tmp_path):
     assert ours.count('another process of this run has ended') == 1 and f'degas {command} --resume --out {out}' in ours, ours[-3000:]
     assert 'all_reduce' not in ours and 'Connection closed by peer' not in ours
     step = torch.load(out/'checkpoint.pt', weights_only=True)['step']
-    done = subprocess.run([sys.executable, '-m', 'degas_nb.app.main', command, '--resume', *(['--epochs', str(-(-step//3))] if command == 'search' else ['--steps', str(step + 1)]), '--out', str(out)], capture_output=True, text=True, timeout=100)
+    done = process(command, '--resume', *(['--epochs', -(-step//3)] if command == 'search' else ['--steps', step + 1]), '--out', out)
     assert done.returncode == 0, done.stderr[-2000:]  # the folder is free, and the run goes on
 
 

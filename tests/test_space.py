@@ -1,7 +1,5 @@
 """A space of one's own: it alone says which operations there are, and it travels with the run."""
 import json
-import subprocess
-import sys
 from dataclasses import replace
 
 import pytest
@@ -22,6 +20,7 @@ from degas_nb.ground.folders import RunFolder, shipped_run
 from degas_nb.search.alternating import Search, SearchConfig
 from degas_nb.ground.errors import UserError
 from degas_nb.search.supernet import SuperGenerator, by_name
+from warm import python
 
 
 class Blur(Op):
@@ -281,7 +280,8 @@ training.save({str(tmp_path/'gan')!r})
 again = GANTraining.load({str(tmp_path/'gan')!r}, images)
 assert again.generator.genotype == genotype and again.n == 1
 assert generator_from(json.loads(json.dumps(generator_spec(again.generator)))).genotype == genotype'''
-    subprocess.run([sys.executable, '-c', script], check=True)
+    done = python('-c', script)
+    assert done.returncode == 0, done.stderr
 
 
 def fails(capsys, *words):

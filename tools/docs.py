@@ -24,7 +24,8 @@ PLOTLY, VIEW = 'application/vnd.plotly.v1+json', 'application/vnd.jupyter.widget
 PICTURES = {'text/html', 'image/png', 'image/jpeg', 'image/svg+xml'}
 SECTIONS = dict(space='The space', search='The search', gan='The GAN', judge='Judging', guides='Guides',
                 ground='Workshop: ground', views='Workshop: views', app='Workshop: the front door')  # folders of nbs/, in reading order
-GUIDES = ['cifar_to_stl', 'with_labels', 'what_it_costs', 'many_gpus', 'live_lessons', 'open_points', 'what_alpha_means', 'promises']  # they have no numbers
+GUIDES = ['cifar_to_stl', 'with_labels', 'your_own_space', 'what_it_costs', 'many_gpus', 'live_lessons', 'open_points', 'what_alpha_means',
+          'promises']  # they have no numbers
 NAMES = '#| hide\n#| exec_doc\nimport degas_nb.{0}\nglobals().update(vars(degas_nb.{0}))'
 UNUSED_KATEX = shutil.ignore_patterns('*.ttf', '*.woff', '*.mjs', 'README*', 'katex.js', 'katex.css', '*swap*')
 

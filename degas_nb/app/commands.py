@@ -21,14 +21,14 @@ from tyro import MISSING
 from tyro.conf import Positional, arg
 
 from ..ground.data import DATASETS, Images, path_source
-from ..ground.errors import UserError, checked, printable
+from ..ground.errors import UserError, checked, printable, user_path
 from ..ground.ranks import Ranks, find_device
 from ..ground.folders import RunFolder, atomic_write, check_free, read_json, room_for, write_json
 from ..ground.runs import check_least, differences
 from ..ground.show import image_grid, save_grid
 from ..ground.sizes import Mixed, squared
 from ..space.baselines import BASELINES, STATISTICS
-from ..space.genotype import DEGAS, Genotype, SearchSpace, space_of, svg
+from ..space.genotype import DEGAS, SPACES, Genotype, SearchSpace, space_of, svg
 from ..search.alternating import SEARCHES, Search, SearchConfig, search_settings
 from ..search.decide import DECISIONS, check_fit, decide
 from ..search.prune import alpha_alarm, explain_prune, prune
@@ -267,20 +267,31 @@ def _diverged(
 # %% ../../nbs/app/03_commands.ipynb #3ffe7803
 @dataclass(frozen=True)
 class DrawCommand:
-    "Draw a genotype as SVG."
-    genotype:Positional[str]  # a file, a run folder, or a shipped name such as cifar10_paper
+    "Draw a genotype as SVG, or a search space."
+    genotype:Positional[str]  # a file, a run folder, or a shipped name such as cifar10_paper; or a space's file
     out:Path                  # file ending in .svg
     img_size:int = 32         # for the sizes of the maps
 
     def run(self)->None:
         "Write the picture."
-        genotype = Genotype.load(self.genotype)
+        drawn = _to_draw(self.genotype)
         if self.out.suffix.lower() != '.svg': raise UserError(f"--out {self.out} must end in .svg")
-        growth = genotype.scales[genotype.nodes[-1]]
+        growth = drawn.scales[drawn.nodes[-1]]
         if self.img_size < 2*growth or self.img_size % growth:
             raise UserError(f"--img-size {self.img_size} must be a multiple of {growth} that is at least {2*growth}")
-        _write_to(self.out, svg(genotype, bottom_width=self.img_size//growth).encode())
+        _write_to(self.out, svg(drawn, bottom_width=self.img_size//growth).encode())
         print(self.out)
+
+
+def _to_draw(
+    what:str,  # as the command line has it
+)->Genotype|SearchSpace:
+    "The genotype of that name, file or folder; or the space that a file holds."
+    if what in SPACES: return SPACES[what]
+    path = user_path(what)
+    value = read_json(path) if path.is_file() else None
+    is_space = isinstance(value, dict) and str(value.get('format')).startswith('degas-space')
+    return SearchSpace.load(path) if is_space else Genotype.load(what)
 
 
 def _write_to(

@@ -26,7 +26,8 @@ from ..ground.studies import Job, Study, markdown_table, table
 from ..judge.bench import ask, lot_losses
 from ..judge.features import SmallFeatures, small_features
 from ..judge.metrics import Statistics, describe_images, frechet_distance
-from ..search.alternating import Search, SearchConfig
+from ..search import controller as _controller, halving as _halving, strategies as _strategies  # they add to SEARCHES
+from ..search.alternating import SEARCHES, Search, SearchConfig
 from ..search.decide import decide as decide_by
 from ..search.reconstruct import Reconstruction, ReconstructionConfig
 from ..space.baselines import BASELINES
@@ -442,3 +443,64 @@ def space()->Study:
                  for seed in range(100, 110) for name, on in (('cifar10', 'given'), ('emoji', 'emoji')))
     def page(records:list[dict])->str: return '\n\n'.join([agreement(records), skips(records), winners(records)])
     return Study('space', about, jobs, page, given=dict(data='cifar10'))
+
+# %% ../../nbs/app/05_studies.ipynb #s21stdc0
+_TWELVE = {'degas': 12, 'cell': 12, 'gdas': 12, 'asap': 12, 'darts2': 5, 'paths': 24, 'rl': 8, 'random': 24}  # epochs of 24 looks
+AT_EQUAL_COST = {name: dict(strategy=name, epochs=epochs) | (dict(proposals=2) if name == 'rl' else {}) for name, epochs in _TWELVE.items()}
+AT_EQUAL_COST['random, as many seconds'] = dict(strategy='random', epochs=90, candidates=32)
+
+
+def search_by(
+    strategy:str,          # a name of `SEARCHES`
+    seed:int,              # of the search
+    data:str,              # its images
+    limit:int=2000,        # of them
+    budget:int=300,        # networks that may be asked for in the end
+    steps:int=400,         # of the critic's training
+    **settings:int|float,  # of the strategy's settings, that differ
+)->dict:
+    "A search, and what its network is worth alone and to a critic."
+    kind, images = SEARCHES[strategy], some_images(data, limit)
+    began, search = process_time(), Search.from_config(images, kind.Config(seed=seed, width=16, **settings))
+    for step in search: pass
+    cpu, found = process_time() - began, decide_by(search, kind.decides, budget)
+    looks = len(search)*search.looks*search.config.batch_size/len(images)
+    out = dict(cpu=round(cpu, 2), decision_cpu=round(process_time() - began - cpu, 2), looks=round(looks, 2), asked=found.asked)
+    n = number_of(found.genotype)
+    alone = reconstruct_network(n, 0, data, limit, width=16)
+    trained = train_network(n, 0, data, width=16, steps=steps)
+    return out | dict(network=n, loss=alone['loss'], params=alone['params'], distance=trained['distance'], extractor=trained['extractor'])
+
+
+def strategies_page(
+    records:list[dict],  # of the study
+    lot:list[float],     # losses of networks by lot, on the same images
+)->str:
+    "A row for each way: what its networks are worth, and what they cost."
+    lines = [['way', 'runs', 'loss alone', 'of the lot lose less', 'distance', 'looks', 'seconds of search', 'of decision']]
+    for name in dict.fromkeys(r['key'].rpartition('/')[0] for r in records):
+        runs = [r['result'] for r in records if 'result' in r and r['key'].rpartition('/')[0] == name]
+        if not runs: continue
+        column = {k: [run[k] for run in runs] for k in ('loss', 'distance', 'looks', 'cpu', 'decision_cpu')}
+        better = mean(sum(x < loss for x in lot)/len(lot) for loss in column['loss'])
+        lines.append([name, len(runs), spread_around(column['loss'], 4), f'{better:.1%}', spread_around(column['distance'], 1),
+                      f"{mean(column['looks']):.0f}", f"{mean(column['cpu']):.0f}", f"{mean(column['decision_cpu']):.0f}"])
+    said = f"Mean and standard deviation over seeds; {len(lot)} networks by lot have a median of {median(lot):.4f}."
+    return markdown_table(lines) + '\n\n' + said
+
+
+def spread_around(
+    values:list[float],  # one or more
+    digits:int,          # behind the point
+)->str:
+    "Mean and standard deviation."
+    return f'{mean(values):.{digits}f}' + (f' ± {_variance(values)**.5:.{digits}f}' if len(values) > 1 else '')
+
+
+@declared
+def strategies()->Study:
+    "Every way to search, at equal cost."
+    about = "Which way to search finds what, at the same number of looks at 2,000 images of CIFAR-10 (as JPEG)?"
+    jobs = tuple(Job(f'{name}/{seed}', 'degas_nb.app.studies:search_by', dict(seed=seed) | settings)
+                 for seed in range(5) for name, settings in AT_EQUAL_COST.items())
+    return Study('strategies', about, jobs, lambda records: strategies_page(records, lot_losses('cifar10')), given=dict(data='cifar10'))

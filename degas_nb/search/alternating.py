@@ -279,6 +279,10 @@ class LatentRun(Run):
         load_optimiser_(self.opt, state['opt'])
         self.machine.forget()
 
+    def pictured(self)->tuple[nn.Module, Latents, Callable[[Tensor], Tensor]]:
+        "Whose images are looked at: a module with its norms, the latents, and what makes images of them."
+        return self.net, self.latents, self.net
+
     def gather_latents(self)->None:
         "Bring every image's latent to every rank: at the end of an epoch and for a checkpoint, never in a step."
         if self.ranks.n > 1: self.latents.z[self.train_on] = self.ranks.gather(self.latents.z[self.own_train], len(self.train_on))
@@ -293,10 +297,6 @@ def arithmetic(
 
 class Pictures(LatentRun):
     "What can be looked at while a run reconstructs."
-    def pictured(self)->tuple[nn.Module, Latents, Callable[[Tensor], Tensor]]:
-        "Whose images are looked at: a module with its norms, the latents, and what makes images of them."
-        return self.net, self.latents, self.net
-
     @torch.no_grad()
     @checked()
     def reconstruct(self,
@@ -387,13 +387,47 @@ class SearchState(Pictures):
         if self.ranks.n == 1 or self.alpha_on is None: return
         self.latents.z[self.alpha_on] = self.ranks.gather(self.latents.z[self.own_alpha], len(self.alpha_on))
 
-# %% ../../nbs/search/07_alternating.ipynb #12c93fc0
-@searching
-class Search(SearchState):
-    "The alternating optimisation of DEGAS; each `next` is one GLO step and one alpha step."
+# %% ../../nbs/search/07_alternating.ipynb #s21stepp
+class Stepping(SearchState):
+    "What a step of a search does, and what is known of the operations after it: what another strategy does in another way."
     looks = 2.            # how often a step computes its batch forward
     decides = 'measured'  # the decision that is asked for where nobody says another
 
+    def act(self,
+        batch:Tensor,             # (b,) int64, images for the weights
+        alpha_batch:Tensor|None,  # (b,) int64, images for alpha; None: it rests
+    )->Tensor:                    # (4,) as in a `LatentStep`
+        "What a step does."
+        if alpha_batch is None: return self.machine.glo(batch)
+        if self.config.joint: return self.machine.joint(batch)
+        values = self.machine.glo(batch)
+        self.machine.alpha(alpha_batch)
+        return values
+
+    def told(self, *step:object)->SearchStep:
+        "The record of a step, with alpha as it is now."
+        logits = {kind: a.detach().clone() for kind, a in self.net.alpha.items()}
+        return SearchStep(*step, logits, self.config.relaxation, self.net.space)
+
+    def mixing(self)->dict[str, Tensor]:  # group -> (edges, ops)
+        "What mixes the operations now: what a decision by alpha goes by."
+        return self.net.weights()
+
+    def left(self)->SearchSpace:
+        "What a decision may still choose from."
+        return self.net.space
+
+    @classmethod
+    def unfit(cls,
+        how:str,  # a name of `DECISIONS`
+    )->str:       # '' when it is fit
+        "Why such a decision would mean nothing after this search."
+        return ''
+
+# %% ../../nbs/search/07_alternating.ipynb #12c93fc0
+@searching
+class Search(Stepping):
+    "The alternating optimisation of DEGAS; each `next` is one GLO step and one alpha step."
     @classmethod
     @checked()
     def from_config(cls,
@@ -447,34 +481,3 @@ class Search(SearchState):
         self.n += 1
         if ends_epoch := i + 1 == self.per_epoch: self.gather_latents()  # for pictures
         return self.told(self.n, epoch + 1, lr, values, ends_epoch)
-
-    def act(self,
-        batch:Tensor,             # (b,) int64, images for the weights
-        alpha_batch:Tensor|None,  # (b,) int64, images for alpha; None: it rests
-    )->Tensor:                    # (4,) as in a `LatentStep`
-        "What a step does."
-        if alpha_batch is None: return self.machine.glo(batch)
-        if self.config.joint: return self.machine.joint(batch)
-        values = self.machine.glo(batch)
-        self.machine.alpha(alpha_batch)
-        return values
-
-    def told(self, *step:object)->SearchStep:
-        "The record of a step, with alpha as it is now."
-        logits = {kind: a.detach().clone() for kind, a in self.net.alpha.items()}
-        return SearchStep(*step, logits, self.config.relaxation, self.net.space)
-
-    def mixing(self)->dict[str, Tensor]:  # group -> (edges, ops)
-        "What mixes the operations now: what a decision by alpha goes by."
-        return self.net.weights()
-
-    def left(self)->SearchSpace:
-        "What a decision may still choose from."
-        return self.net.space
-
-    @classmethod
-    def unfit(cls,
-        how:str,  # a name of `DECISIONS`
-    )->str:       # '' when it is fit
-        "Why such a decision would mean nothing after this search."
-        return ''

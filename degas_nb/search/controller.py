@@ -22,7 +22,7 @@ from .steps import reconstruction
 from .strategies import MixedStep, Varying, mixed_step, refuse_joint
 from .supernet import alone
 from ..space.choices import choices
-from ..space.genotype import DEGAS, Genotype, SearchSpace
+from ..space.genotype import DEGAS, Genotype, SearchSpace, left_over
 from ..space.ops import batch_statistics
 
 # %% ../../nbs/search/12_controller.ipynb #s21ctl05
@@ -61,7 +61,7 @@ class Controller(nn.Module):
         words:list[int],  # one a node
     )->Genotype:
         "The network of a sentence."
-        return Genotype.from_ops({edge: op for ways, i in zip(self.ways, words) for edge, op in ways[i].items()}, self.space)
+        return left_over({edge: op for ways, i in zip(self.ways, words) for edge, op in ways[i].items()}, self.space)
 
 # %% ../../nbs/search/12_controller.ipynb #s21ctl08
 class Reinforce:
@@ -142,7 +142,8 @@ class RLConfig(SearchConfig):
 @searching
 class RLSearch(Varying):
     "A controller proposes what is trained, and learns from what it loses."
-    Config, decides, looks = RLConfig, 'proposed', 9.  # at eight proposals
+    Config, decides = RLConfig, 'proposed'
+    looks = property(lambda self: 1. + self.config.proposals)  # see `Search`
 
     def __init__(self, *args:object):
         super().__init__(*args)

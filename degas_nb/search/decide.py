@@ -23,7 +23,7 @@ from .reconstruct import Reconstruction, ReconstructionConfig
 from .steps import glo_step, part_step, reconstruction
 from .supernet import alone, by_name, mixed
 from ..space.choices import change, changes, draw
-from ..space.genotype import Genotype
+from ..space.genotype import ALL, Genotype, SearchSpace, SpaceEdge, left_over
 from ..space.ops import batch_statistics
 
 # %% ../../nbs/search/10_decide.ipynb #7d949988
@@ -101,9 +101,9 @@ def by_values(
     asked:Asked,                         # whose space
     values:dict[str, dict[str, float]],  # {edge: {op: number}}, the larger the better
 )->Decision:
-    "The two stages on any numbers."
+    "The two stages, or what the space keeps, on any numbers."
     records = explain_prune(values, asked.net.space, which='alpha')
-    return Decision(Genotype.from_ops({r['edge']: r['op'] for r in records}, asked.net.space), tuple(r['says'] for r in records))
+    return Decision(left_over({r['edge']: r['op'] for r in records}, asked.net.space), tuple(r['says'] for r in records))
 
 
 @decision_rule
@@ -146,22 +146,29 @@ def missed(
 )->dict[str, dict[str, float]]:               # {edge: {op: number}}: the one that is kept has what the edge is missed by, others less
     "Decide edge by edge which candidate is missed most, then by how much every edge is."
     weights = {group: w.detach() for group, w in asked.search.mixing().items()}
-    edges, values, space = asked.net.space.edges, {}, asked.net.space
+    edges, values, tops, space = asked.net.space.edges, {}, {}, asked.net.space
     for i in torch.randperm(len(edges), generator=asked.rng).tolist():
         edge, n_ops = edges[i].name, len(space.ops(edges[i]))
         losses = [asked.loss_mixed(without(asked, weights, edge, op)) for op in range(n_ops)] if n_ops > 1 else [0.]
         values[edge] = dict(zip(space.ops(edges[i]), losses))
-        weights = only_op(asked, weights, edge, max(range(n_ops), key=losses.__getitem__))
+        tops[edge] = max(_may_stay(space, edges[i]), key=values[edge].get)
+        weights = only_op(asked, weights, edge, space.ops(edges[i]).index(tops[edge]))
         tune(weights)
-    return {e.name: _below(values[e.name], asked.loss_mixed(without(asked, weights, e.name, None))) for e in edges}
+    return {e.name: _below(values[e.name], tops[e.name], asked.loss_mixed(without(asked, weights, e.name, None))) for e in edges}
+
+
+def _may_stay(space:SearchSpace, e:SpaceEdge)->tuple[str, ...]:
+    "What an edge may be left with; `none` only where its node keeps all the others."
+    return space.ops(e) if space.keeps(e.dst) == ALL else space.real_ops(e)
 
 
 def _below(
     losses:dict[str, float],  # without each candidate
+    top:str,                  # the candidate that was left
     edge:float,               # without the edge
 )->dict[str, float]:
-    "The same order, with its largest at what the edge is missed by: so that the two stages compare edges by it."
-    return {op: edge - (max(losses.values()) - loss) for op, loss in losses.items()}
+    "The same order, with the one that was left at what the edge is missed by: so that pruning compares edges by it."
+    return {op: edge - (losses[top] - loss) for op, loss in losses.items()}
 
 
 @decision_rule

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .mixed import MixedOp, add_up
-from ..space.ops import Conv, Deconv, Op, UpConv
+from ..space.ops import Conv, Deconv, Nothing, Op, UpConv
 
 # %% ../../nbs/search/04_merged.ipynb #75238ddb
 def apply_stencil(
@@ -57,7 +57,7 @@ class MergedOp(MixedOp):
     ):
         super().__init__(ops)
         self.merged = mergeable(ops)
-        self.rest = [name for name in ops if name not in self.merged]
+        self.rest = [name for name, op in ops.items() if name not in self.merged and not isinstance(op, Nothing)]
         self.column = {name: i for i, name in enumerate(ops)}
         self.scale = ops[self.merged[0]].scale if self.merged else 1
 

@@ -12,7 +12,7 @@ from functools import reduce
 import torch
 from torch import Tensor, nn
 
-from ..space.ops import KINDS, Norm, Op, make_op
+from ..space.ops import KINDS, Norm, Nothing, Op, make_op
 from ..ground.errors import UserError, checked, shown
 
 # %% ../../nbs/search/03_mixed.ipynb #0285e354
@@ -39,6 +39,7 @@ class MixedOp(nn.Module):
         if not ops: raise UserError("a mixed operation needs a candidate")
         if not all(isinstance(op, nn.Module) for op in ops.values()):
             raise UserError("the candidates of a mixed operation are modules by name, as candidates(...) makes them")
+        if all(isinstance(op, Nothing) for op in ops.values()): raise UserError("a mixed operation needs a candidate beside none")
         self.ops = nn.ModuleDict(ops)
 
     def check_weights(self,
@@ -55,7 +56,7 @@ class MixedOp(nn.Module):
     )->Tensor:               # (n, c, h*scale, w*scale)
         "Sum of weight times candidate."
         self.check_weights(w)
-        return add_up(w_o*op(h if op.activated else x, y) for w_o, op in zip(w, self.ops.values()))
+        return add_up(w_o*op(h if op.activated else x, y) for w_o, op in zip(w, self.ops.values()) if not isinstance(op, Nothing))
 
 # %% ../../nbs/search/03_mixed.ipynb #21a2af1e
 class Normed(Op):
@@ -72,10 +73,10 @@ class Normed(Op):
 # %% ../../nbs/search/03_mixed.ipynb #6031b765
 @checked(width=1, scale=1)
 def candidates(
-    kind:str,                       # 'normal' or 'up'
+    kind:str,                       # 'normal', 'up', or one of your own
     width:int,                      # in and out
     norm:Norm,                      # factory; affine=False in a search
-    scale:int=1,                    # 1 for normal; 2 or 4 for up
+    scale:int=1,                    # 1 for normal; 2 to 16 for up
     names:Iterable[str]|None=None,  # which, as a search space has them; None: all that are registered
 )->dict[str, Op]:                   # name -> op, in the order of the names
     "A fresh op of every name, ready for a `MixedOp`."

@@ -13,7 +13,8 @@ from numbers import Real
 from pathlib import Path
 
 # %% ../../nbs/search/08_prune.ipynb #e1235fa4
-from ..space.genotype import DEGAS, Genotype, SearchSpace, check_is_space, space_of
+from ..space.genotype import ALL, DEGAS, STAGES, Genotype, SearchSpace, check_is_space, left_over, read_nodes, space_of
+from ..space.ops import NONE
 from ..ground.folders import RunFolder
 from ..ground.errors import UserError
 
@@ -76,6 +77,8 @@ def alpha_alarm(
     early = next((edge for edge, op in best.items() if weights[edge][op] > .99), None) if done <= .1 else None
     if early: return f"alpha collapses: {best[early]} has more than 0.99 of {early} in the first tenth of the search; {told}"
     normal = [op for edge, op in best.items() if 'skip_connect' in weights[edge]]
+    offered = [op for edge, op in best.items() if NONE in weights[edge]]
+    if done > .1 and offered and set(offered) == {NONE}: return f"none leads on every one of the {len(offered)} edges that offer it; {told}"
     if done <= .1 or not normal or set(normal) != {'skip_connect'}: return ''
     return f"skip_connect leads on every one of the {len(normal)} normal edges; {told}"
 
@@ -97,8 +100,8 @@ def best(
     space:SearchSpace,  # its operations
     edges:list,         # the edges that compete, on ties the first one wins
 )->dict:                # edge, op, value, and how many candidates it beat
-    "The largest number of some edges."
-    rivals = [(edge, op, values[edge.name][op]) for edge in edges for op in space.ops(edge)]
+    "The largest number of some edges; `none` takes no part."
+    rivals = [(edge, op, values[edge.name][op]) for edge in edges for op in space.real_ops(edge)]
     edge, op, value = max(rivals, key=lambda rival: rival[2])
     return dict(edge=edge, op=op, value=value, rivals=len(rivals))
 
@@ -138,16 +141,42 @@ def two_stage(
     values:EdgeValues,  # checked numbers
     space:SearchSpace,  # the space
 )->list[dict]:          # one or two decisions a node
-    "DEGAS (sec. 3.2): one connection a node, and the direct one too where a residual won."
+    "DEGAS (sec. 3.2): one connection a node, and the direct one too where a residual won; or what the space itself keeps."
     kept = []
     for node in space.nodes[1:]:
-        edges = direct_first(space, node)
+        edges, how = direct_first(space, node), space.keeps(node)
+        if how != STAGES:
+            kept += not_none(values, space, edges) if how == ALL else strongest(values, space, edges, how)
+            continue
         winner = best(values, space, edges)
         kept.append(decision(1, winner, f"the largest of {winner['rivals']}"))
         if space.is_direct(winner['edge']) or not space.is_direct(edges[0]): continue
         second = best(values, space, [edge for edge in edges if space.is_direct(edge)])
         kept.append(decision(2, second, f"the best direct one, because the residual {winner['edge'].name} skips {second['edge'].src}"))
     return kept
+
+# %% ../../nbs/search/08_prune.ipynb #s21keeps
+def strongest(
+    values:EdgeValues,  # checked numbers
+    space:SearchSpace,  # the space
+    edges:list,         # into one node, the direct one first
+    n:int,              # so many are kept
+)->list[dict]:          # a decision for each
+    "DARTS: the edges whose best operations have the largest numbers; `none` weakens its edge, and is never kept."
+    found = sorted((best(values, space, [edge]) for edge in edges), key=lambda b: -b['value'])[:n]
+    return [decision(1, b, f"edge {i} of the {len(found)} kept, of {len(edges)}") for i, b in enumerate(found, 1)]
+
+
+def not_none(
+    values:EdgeValues,  # checked numbers
+    space:SearchSpace,  # the space
+    edges:list,         # into one node, the direct one first
+)->list[dict]:          # one decision or more
+    "Every edge with its best operation, unless `none` is larger; where none wins everywhere, the best edge, for a node needs an input."
+    found = [best(values, space, [edge]) for edge in edges]
+    kept = [b for b in found if b['value'] >= values[b['edge'].name].get(NONE, -math.inf)]
+    if not kept: return [decision(1, best(values, space, edges), "the best there is: none leads on every edge, and a node needs an input")]
+    return [decision(1, b, "the best of its edge") for b in kept]
 
 # %% ../../nbs/search/08_prune.ipynb #d6a4db6d
 def explain_prune(
@@ -156,12 +185,15 @@ def explain_prune(
     rule:str='two_stage',     # a name of `PRUNING_RULES`
     which:str='weights',      # what `values` are: 'weights' or 'alpha'
 )->list[dict]:                # one record for each kept operation; `says` is a sentence
-    "Every decision of a rule, with its reason."
+    "Every decision of a rule, with its reason; none about a node that nobody reads then."
     check_is_space(space)
     if not isinstance(rule, str) or rule not in PRUNING_RULES:
         raise UserError(f"there is no pruning rule {rule!r}: choose one of {', '.join(PRUNING_RULES)}")
     check_values(values, space, which)
-    return PRUNING_RULES[rule](values, space)
+    records = PRUNING_RULES[rule](values, space)
+    read = read_nodes(space, [record['edge'] for record in records])
+    used = {edge.name for edge in space.edges if edge.dst in read}
+    return [record for record in records if record['edge'] in used]
 
 def prune(
     values:EdgeValues,        # {edge: {op: number}}: mixing weights, or raw alpha
@@ -171,7 +203,7 @@ def prune(
 )->Genotype:                  # connected
     "The network that is left when a rule has taken away the rest."
     ops = {record['edge']: record['op'] for record in explain_prune(values, space, rule, which)}
-    return Genotype.from_ops(ops, space, dict(rule=rule, compared=which))
+    return left_over(ops, space, dict(rule=rule, compared=which))
 
 def explain_in(
     folder:Path|str,                    # of a run
@@ -185,15 +217,19 @@ def argmax_all(
     values:EdgeValues,  # checked numbers
     space:SearchSpace,  # the space
 )->list[dict]:          # one decision an edge
-    "Keep every edge, with its best operation: a larger network, no edge is judged."
-    edges = [edge for node in space.nodes[1:] for edge in direct_first(space, node)]
-    return [decision(1, best(values, space, [edge]), "the best of its edge") for edge in edges]
+    "Keep every edge, with its best operation: a larger network, no edge is judged but by its own `none`."
+    return [record for node in space.nodes[1:] for record in not_none(values, space, direct_first(space, node))]
 
 @pruning_rule
 def direct_only(
     values:EdgeValues,  # checked numbers
     space:SearchSpace,  # the space
 )->list[dict]:          # one decision a node
-    "A plain chain: the best operation of every direct edge, residuals dropped."
-    edges = [edge for edge in space.edges if space.is_direct(edge)]
-    return [decision(1, best(values, space, [edge]), "the best of the direct edge") for edge in edges]
+    "A plain chain: the best operation of every direct edge, residuals dropped where there is one."
+    found = []
+    for node in space.nodes[1:]:
+        edges = direct_first(space, node)
+        direct = [edge for edge in edges if space.is_direct(edge)]
+        why = "the best of the direct edge" if direct else "the best there is: no direct edge leads here"
+        found.append(decision(1, best(values, space, direct or edges), why))
+    return found

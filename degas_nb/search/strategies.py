@@ -10,7 +10,7 @@ __all__ = ['PathsConfig', 'PathsSearch', 'gumbel_noise', 'straight_through', 'GD
 # %% ../../nbs/search/11_strategies.ipynb #s21str02
 from abc import abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import ClassVar
 
 import torch
@@ -24,12 +24,12 @@ from .alternating import Search, SearchConfig, SearchStep, searching
 from .glo import Latents
 from .merged import IMPLS, QuickMergedOp, mergeable
 from .mixed import MixedOp
-from .prune import prune
+from .prune import explain_prune, prune
 from .steps import Machine, follow, halved, moved_by, part_step, reconstruction
 from .supernet import SuperGenerator, alone, by_name, mixed_by
 from ..space.choices import draw
-from ..space.genotype import SearchSpace, SpaceEdge
-from ..space.ops import Op, batch_statistics
+from ..space.genotype import ALL, SearchSpace, SpaceEdge, left_over
+from ..space.ops import NONE, Op, batch_statistics
 
 # %% ../../nbs/search/11_strategies.ipynb #s21str05
 def at_rest_(
@@ -131,43 +131,44 @@ def gumbel_noise(
 
 def straight_through(
     noisy:Tensor,       # (n,) logarithms of weights, with their noise
+    drawn:int,          # which of them
     temperature:float,  # above 0
-)->tuple[int, Tensor]:  # the largest; () a 1 that passes its gradient on to all
-    "What is drawn, and its factor (GDAS)."
-    soft = (noisy/temperature).softmax(0)
-    i = int(noisy.argmax())
-    return i, 1 + (soft[i] - soft[i].detach())
+)->Tensor:              # () a 1 that passes its gradient on to all
+    "The factor of what is drawn (GDAS)."
+    soft = (noisy/temperature).softmax(0)[drawn]
+    return 1 + (soft - soft.detach())
 
 # %% ../../nbs/search/11_strategies.ipynb #s21str16
 def draw_path(
-    space:SearchSpace,             # whose two stages
+    space:SearchSpace,             # whose pruning
     weights:dict[str, Tensor],     # edge -> (n_ops,)
     temperature:float,             # of the gradient
     rng:torch.Generator,           # where the randomness comes from
 )->dict[str, tuple[str, Tensor]]:  # edge -> the operation on it, and its factor 1
-    "The two stages on noisy weights."
-    kept = {}
+    "What pruning leaves of noisy weights."
     noisy = {e.name: w.clamp_min(1e-20).log() + gumbel_noise(len(w), rng).to(w) for e, w in ((e, weights[e.name]) for e in space.edges)}
-    for node in space.nodes[1:]:
-        into = space.incoming(node)
-        direct = [e for e in into if space.is_direct(e)]
-        edge, *rest = stage(space, into, noisy, temperature)
-        kept[edge.name] = tuple(rest)
-        if space.is_direct(edge) or not direct: continue
-        edge, *rest = stage(space, direct, noisy, temperature)
-        kept[edge.name] = tuple(rest)
-    return kept
+    kept = {}
+    for record in explain_prune(by_edge(space, noisy), space, which='alpha'):
+        rivals = [(e, op) for e in rivals_of(space, record) for op in space.ops(e)]
+        place = next(i for i, (e, op) in enumerate(rivals) if (e.name, op) == (record['edge'], record['op']))
+        logs = torch.cat([noisy[e.name] for e in rivals_of(space, record)])
+        kept[record['edge']] = record['op'], straight_through(logs, place, temperature)
+    return {e.name: kept[e.name] for e in left_over({edge: op for edge, (op, _) in kept.items()}, space).edges}
 
 
-def stage(
-    space:SearchSpace,             # whose operations
-    edges:list[SpaceEdge],         # that compete
-    noisy:dict[str, Tensor],       # edge -> (n_ops,)
-    temperature:float,             # of the gradient
-)->tuple[SpaceEdge, str, Tensor]:  # what wins, and its factor
-    "One drawing among all operations of some edges."
-    i, one = straight_through(torch.cat([noisy[e.name] for e in edges]), temperature)
-    return *[(e, op) for e in edges for op in space.ops(e)][i], one
+def by_edge(space:SearchSpace, values:dict[str, Tensor])->dict[str, dict[str, float]]:
+    "Numbers of each edge as plain values."
+    return {e.name: dict(zip(space.ops(e), values[e.name].tolist())) for e in space.edges}
+
+
+def rivals_of(
+    space:SearchSpace,  # whose pruning
+    record:dict,        # one of its decisions
+)->list[SpaceEdge]:
+    "The edges whose operations it was chosen from."
+    into = space.incoming(record['node'])
+    if record['stage'] == 2: return [e for e in into if space.is_direct(e)]
+    return [e for e in into if e.name == record['edge']] if space.keeps(record['node']) == ALL else into
 
 
 class OneOp(QuickMergedOp):
@@ -287,21 +288,21 @@ class Left:
     )->None:
         "What weighs less leaves; the heaviest stays."
         for edge, w in weights.items():
-            values = w.tolist()
-            self.alive[edge] = [op for op, v in zip(self.alive[edge], values) if v >= share/len(values) or v == max(values)]
+            known = dict(zip(self.alive[edge], w.tolist()))
+            best = max((op for op in known if op != NONE), key=known.get)  # an edge that could only say `none` would be no edge
+            self.alive[edge] = [op for op, v in known.items() if v >= share/len(known) or op == best]
 
     def as_space(self)->SearchSpace:
         "The part of the space that is left: a space, too."
-        edges = [SpaceEdge(e.src, e.dst, e.kind, e.scale, tuple(self.alive[e.name])) for e in self.space.edges]
-        return SearchSpace(self.space.name, self.space.nodes, edges)
+        return replace(self.space, edges=[replace(e, ops=tuple(self.alive[e.name])) for e in self.space.edges])
 
     def load(self,
         alive:object,  # from a checkpoint
     )->None:
         "A `Damaged` when these can't be left of the space."
         menus = {e.name: self.space.ops(e) for e in self.space.edges}
-        if not isinstance(alive, dict) or alive.keys() != menus.keys() or not all(
-                isinstance(ops, list) and ops and ops == [op for op in menus[edge] if op in ops] for edge, ops in alive.items()):
+        def whole(edge, ops): return isinstance(ops, list) and {*ops} - {NONE} and ops == [op for op in menus[edge] if op in ops]
+        if not isinstance(alive, dict) or alive.keys() != menus.keys() or not all(whole(edge, ops) for edge, ops in alive.items()):
             raise Damaged("it doesn't say which operations are left")
         self.alive = {edge: list(ops) for edge, ops in alive.items()}
 

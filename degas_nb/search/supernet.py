@@ -13,10 +13,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..space.generator import Head, Tail, start_size
-from ..space.genotype import DEGAS, Edge, Genotype, SearchSpace, SpaceEdge, check_is_space, check_registered
+from ..space.genotype import DEGAS, Edge, Genotype, SearchSpace, SpaceEdge, check_is_space, check_registered, left_over
 from .merged import IMPLS, node_sum
 from .mixed import RELAXATIONS, MixedOp, add_up, candidates
-from ..space.ops import batch_norm
+from ..space.ops import Norm, Op, batch_norm
 from ..ground.errors import UserError, checked, renamed
 
 # %% ../../nbs/search/05_supernet.ipynb #838bd240
@@ -29,6 +29,12 @@ def _start_alpha(
         alpha[group] = nn.Parameter(1e-3*torch.randn(len(edges), len(space.ops(edges[0]))))
         row |= {e.name: (group, i) for i, e in enumerate(edges)}
     return alpha, row
+
+
+def _candidates_of(e:SpaceEdge, width:int, norm:Norm)->dict[str, Op]:
+    "Fresh operations of an edge; a `UserError` begins with the edge."
+    try: return candidates(e.kind, width, norm, e.scale, e.ops)
+    except UserError as error: raise UserError(f"edge {e.name}: {error}") from None
 
 
 def _checked(space:SearchSpace, z_dim:int, width:int, impl:str, relaxation:str)->SearchSpace:
@@ -57,7 +63,7 @@ class SuperGenerator(nn.Module):
         self.space = space = _checked(space, z_dim, width, impl, relaxation)
         self.img_size, self.z_dim, self.width, self.relaxation = img_size, z_dim, width, relaxation
         plain = batch_norm(affine=False)
-        def mixture(e): return IMPLS[impl](candidates(e.kind, width, plain, e.scale, space.ops(e)))
+        def mixture(e): return IMPLS[impl](_candidates_of(e, width, plain))
         self.head = Head(z_dim, width, start_size(img_size, space.scales[space.nodes[-1]]))
         self.norms = nn.ModuleDict({n: plain(width) for n in space.nodes[:-1]})
         self.edges = nn.ModuleDict({e.name: mixture(e) for e in space.edges})
@@ -117,10 +123,9 @@ def mixed_by(
     nodes = net.space.nodes
     maps, active = {nodes[0]: net.head(z)}, {}
     for last, node in zip(nodes, nodes[1:]):
-        active[last] = F.relu(net.norms[last](maps[last], y), inplace=True)
-        into = net.space.incoming(node)
-        maps[node] = node_sum([(mix, maps[e.src], active[e.src], w) for e in into if e.name in mixtures
-                               for mix, w in [mixtures[e.name]]], y)
+        if last in maps: active[last] = F.relu(net.norms[last](maps[last], y), inplace=True)
+        into = [(e.src, *mixtures[e.name]) for e in net.space.incoming(node) if e.name in mixtures]
+        if into: maps[node] = node_sum([(mix, maps[src], active[src], w) for src, mix, w in into], y)  # a node that nobody reads has none
     return net.tail(maps[nodes[-1]], y)
 
 # %% ../../nbs/search/05_supernet.ipynb #af708ea8
@@ -147,7 +152,7 @@ def alone(
     _check_own(net, genotype)
     def images(z:Tensor)->Tensor:
         maps, active = {net.space.nodes[0]: net.head(z)}, {}
-        for node in net.space.nodes[1:]:
+        for node in genotype.nodes[1:]:
             maps[node] = add_up(applied(net, e, maps, active) for e in genotype.incoming(node))
         return net.tail(maps[net.space.nodes[-1]])
     return images
@@ -168,4 +173,4 @@ def applied(
 
 def _check_own(net:SuperGenerator, genotype:Genotype)->None:
     "A `UserError` when the super-network has no such edge or operation."
-    Genotype.from_ops({e.name: e.op for e in genotype.edges}, net.space)
+    left_over({e.name: e.op for e in genotype.edges}, net.space)

@@ -7,11 +7,19 @@ __all__ = ['node_choices', 'choices', 'n_networks', 'network', 'number_of', 'dra
 
 # %% ../../nbs/space/05_choices.ipynb #064f77b7
 import math
+from collections import Counter
+from collections.abc import Callable, Iterable
+from functools import lru_cache
+from itertools import combinations, product
 
 import torch
 
 from ..ground.errors import UserError, checked
-from .genotype import DEGAS, Genotype, SearchSpace
+from .genotype import ALL, DEGAS, STAGES, Genotype, SearchSpace, SpaceEdge, left_over, read_nodes
+from .ops import NONE
+
+# %% ../../nbs/space/05_choices.ipynb #s21mostw
+MOST_WAYS = 100_000  # in which a node can end, or sets of nodes that can be read
 
 # %% ../../nbs/space/05_choices.ipynb #fec05afe
 @checked()
@@ -19,11 +27,32 @@ def node_choices(
     space:SearchSpace,          # e.g. `DEGAS`
     node:str,                   # not its first
 )->tuple[dict[str, str], ...]:  # each {edge: op}: what the two stages can leave of the edges into the node
-    "All ways in which a node can end: a direct operation, or a residual one with a direct one beside it."
-    direct = [(e.name, op) for e in space.incoming(node) if space.is_direct(e) for op in space.ops(e)]
-    residual = [(e.name, op) for e in space.incoming(node) if not space.is_direct(e) for op in space.ops(e)]
-    beside = [dict([d]) for d in direct] or [{}]           # a node may lack a direct edge in a space of your own
-    return tuple([dict([d]) for d in direct] + [dict([r]) | d for r in residual for d in beside])
+    "All ways in which a node can end: in DEGAS' space a direct operation, or a residual one with a direct one beside it."
+    edges, how = space.incoming(node), space.keeps(node)
+    _check_listable(space, node)
+    if how == STAGES:
+        direct, residual = _pairs(space, filter(space.is_direct, edges)), _pairs(space, (e for e in edges if not space.is_direct(e)))
+        beside = [dict([d]) for d in direct] or [{}]           # a node may lack a direct edge in a space of your own
+        return tuple([dict([d]) for d in direct] + [dict([r]) | d for r in residual for d in beside])
+    if how == ALL: sets = [[(e.name, op) for op in space.ops(e)] for e in edges],
+    else: sets = [[_pairs(space, [e]) for e in some] for some in combinations(edges, min(how, len(edges)))]
+    ways = [{e: op for e, op in way if op != NONE} for some in sets for way in product(*some)]
+    return tuple(way for way in ways if way)
+
+
+def _pairs(space:SearchSpace, edges:Iterable[SpaceEdge])->list[tuple[str, str]]:
+    "Every edge with every operation that can stand on it."
+    return [(e.name, op) for e in edges for op in space.real_ops(e)]
+
+
+def _check_listable(space:SearchSpace, node:str)->None:
+    "A `UserError` for a node that can end in more ways than anybody can list."
+    sizes, how = [len(space.ops(e)) for e in space.incoming(node)], space.keeps(node)
+    if how == STAGES: n = sum(sizes)**2
+    elif how == ALL: n = math.prod(sizes)
+    else: n = math.comb(len(sizes), min(how, len(sizes)))*max(sizes)**min(how, len(sizes))
+    if n > MOST_WAYS: raise UserError(f"node {node} can end in about {n:.1g} ways, too many to list ({MOST_WAYS:,} at most): "
+                                      "give it fewer edges or candidates, or let it keep fewer edges")
 
 
 @checked()
@@ -38,8 +67,47 @@ def choices(
 def n_networks(
     space:SearchSpace=DEGAS,  # any
 )->int:
-    "How many networks the two stages can leave."
-    return math.prod(len(ways) for ways in choices(space).values())
+    "How many networks the pruning can leave."
+    return _Count.of(space.fixed()).n
+
+# %% ../../nbs/space/05_choices.ipynb #s21numbr
+class _Count:
+    "How many networks there are: from the last node to the first, one choice for every node that is read."
+    @staticmethod
+    @lru_cache(8)
+    def of(space:SearchSpace)->'_Count': return _Count(space)
+
+    def __init__(self,
+        space:SearchSpace,  # as data
+    ):
+        self.space, self.ways = space, choices(space)
+        def read_by(node, way): return frozenset(e.src for e in space.incoming(node) if e.name in way)
+        self.reads = {node: [read_by(node, way) for way in ways] for node, ways in self.ways.items()}
+        self.all = frozenset(space.nodes[-1:])  # what is read in the end
+        levels = [{self.all}]                   # what may be read of the nodes up to the last, to the one before it, ...
+        for node in reversed(space.nodes[1:]):
+            levels.append({then for read in levels[-1] for then in self.then(node, read)})
+            if len(levels[-1]) > MOST_WAYS: raise UserError(f"space {space.name} has too many networks to count them")
+        self.counts = {space.nodes[0]: dict.fromkeys(levels.pop(), 1)}  # node -> what is read up to it -> networks
+        for before, node in zip(space.nodes, space.nodes[1:]):
+            self.counts[node] = {read: sum(self.counts[before][then] for then in self.then(node, read)) for read in levels.pop()}
+        self.n = self.counts[space.nodes[-1]][self.all]
+
+    def then(self,
+        node:str,
+        read:frozenset,  # of the nodes up to it
+    )->list[frozenset]:  # of the nodes before it, by each choice; a node that nobody reads has none
+        return [read - {node} | more for more in self.reads[node]] if node in read else [read]
+
+    def walk(self,
+        choose:Callable[[str, list[int]], int],  # (node, how many networks lie behind each of its choices) -> a choice
+    )->None:
+        "From the last node to the first, along the nodes that are read."
+        read = self.all
+        for before, node in reversed([*zip(self.space.nodes, self.space.nodes[1:])]):
+            if node not in read: continue
+            then = self.then(node, read)
+            read = then[choose(node, [self.counts[before][some] for some in then])]
 
 # %% ../../nbs/space/05_choices.ipynb #4801a3c7
 @checked()
@@ -50,26 +118,51 @@ def network(
     "The network of that number: the last node's choice is the last digit."
     if not 0 <= number < n_networks(space):
         raise UserError(f"there is no network {number} in space {space.name}: its numbers end at {n_networks(space) - 1}")
-    kept = {}
-    for ways in reversed(choices(space).values()):
-        number, digit = divmod(number, len(ways))
-        kept |= ways[digit]
-    return Genotype.from_ops(kept, space)
+    count, kept = _Count.of(space.fixed()), {}
+    def choose(node, behind):
+        nonlocal number
+        number, digit = _digit(number, behind)
+        kept.update(count.ways[node][digit])
+        return digit
+    count.walk(choose)
+    return left_over(kept, space)
+
+
+def _digit(number:int, behind:list[int])->tuple[int, int]:
+    "The number behind a choice, and the choice. Choices take turns; one that has no more networks behind it is passed over."
+    many, low, high = Counter(behind), 0, max(behind)
+    def passed(rounds): return sum(times*min(n, rounds) for n, times in many.items())
+    while high - low > 1:
+        middle = (low + high)//2
+        low, high = (middle, high) if passed(middle) <= number else (low, middle)
+    return low, [i for i, n in enumerate(behind) if n > low][number - passed(low)]
 
 
 @checked()
 def number_of(
-    genotype:Genotype,        # that the two stages could have left
+    genotype:Genotype,        # that the pruning could have left
     space:SearchSpace=DEGAS,  # where it lies
 )->int:                       # so that `network` gives it back
-    "The number of a network; a `UserError` names the node at which the two stages could not have ended so."
-    number = 0
-    for node, ways in choices(space).items():
-        kept = {e.name: e.op for e in genotype.edges if e.dst == node}
-        if kept not in ways:
-            raise UserError(f"node {node} keeps {kept}: the two stages leave one direct operation, or a residual one and a direct one")
-        number = number*len(ways) + ways.index(kept)
+    "The number of a network; a `UserError` names the node at which the pruning could not have ended so."
+    count, digits, number = _Count.of(space.fixed()), [], 0
+    kept = {node: {e.name: e.op for e in genotype.edges if e.dst == node} for node in count.ways}
+    for node in genotype.nodes[1:]:
+        if node not in kept: raise UserError(f"there is no node {node} in space {space.name}; there are {', '.join(space.nodes)}")
+        if kept[node] not in count.ways[node]: raise UserError(f"node {node} keeps {kept[node]}: {_leaves(space, node)}")
+    def choose(node, behind):
+        if node not in genotype.nodes: raise UserError(f"the network has no node {node}, where the images of space {space.name} end")
+        digits.append((count.ways[node].index(kept[node]), behind))
+        return digits[-1][0]
+    count.walk(choose)
+    for digit, behind in reversed(digits): number = sum(min(n, number) for n in behind) + sum(n > number for n in behind[:digit])
     return number
+
+
+def _leaves(space:SearchSpace, node:str)->str:
+    "What pruning can leave of a node, for an error."
+    how = space.keeps(node)
+    if how == STAGES: return "the two stages leave one direct operation, or a residual one and a direct one"
+    return f"space {space.name} leaves it " + ("every edge on which none doesn't win" if how == ALL else f"{how} edges")
 
 # %% ../../nbs/space/05_choices.ipynb #5f054015
 @checked()
@@ -78,43 +171,56 @@ def draw(
     space:SearchSpace=DEGAS,  # where to draw
 )->Genotype:
     "A network by lot: what the two stages leave when all alphas are noise."
-    def pick(ways): return ways[torch.randint(len(ways), (), generator=rng).item()]
     kept = {}
-    for node in space.nodes[1:]:
-        strongest = pick([(e, op) for e in space.incoming(node) for op in space.ops(e)])
-        direct = [(e, op) for e in space.incoming(node) if space.is_direct(e) for op in space.ops(e)]
-        beside = [] if space.is_direct(strongest[0]) or not direct else [pick(direct)]
-        kept |= {e.name: op for e, op in (strongest, *beside)}
-    return Genotype.from_ops(kept, space)
+    for node in space.nodes[1:]: kept |= _drawn(rng, space, node)
+    return left_over(kept, space)
+
+
+def _drawn(rng:torch.Generator, space:SearchSpace, node:str)->dict[str, str]:
+    "What a node keeps when all its alphas are noise."
+    def pick(ways): return ways[torch.randint(len(ways), (), generator=rng).item()]
+    edges, how = space.incoming(node), space.keeps(node)
+    if how == ALL:
+        kept = {e.name: op for e in edges if (op := pick(space.ops(e))) != NONE}
+        return kept or dict([pick(_pairs(space, edges))])
+    strongest, direct = dict([pick(_pairs(space, edges))]), [e for e in edges if space.is_direct(e)]
+    if how == STAGES:
+        return strongest if not direct or direct[0].name in strongest else strongest | dict([pick(_pairs(space, direct))])
+    while len(strongest) < min(how, len(edges)): strongest |= [pick(_pairs(space, [e for e in edges if e.name not in strongest]))]
+    return strongest
 
 # %% ../../nbs/space/05_choices.ipynb #d5cdb327
 @checked()
 def changes(
-    genotype:Genotype,        # that the two stages could have left
+    genotype:Genotype,        # that the pruning could have left
     space:SearchSpace=DEGAS,  # where it lies
 )->list[Genotype]:            # in the order of the nodes
     "All networks that differ from this one in what a single node keeps."
-    return [_changed(genotype, *other, space) for other in _others(genotype, space)]
+    return [_changed(genotype, *other, space) for other in _others(genotype, space)]  # a node that is read anew takes its first choice
 
 
 @checked()
 def change(
-    genotype:Genotype,        # that the two stages could have left
+    genotype:Genotype,        # that the pruning could have left
     rng:torch.Generator,      # where the randomness comes from
     space:SearchSpace=DEGAS,  # where it lies
 )->Genotype:
-    "One of them by lot, without making the others."
+    "One of them by lot, without making the others; the same again where a space has no other."
     others = _others(genotype, space)
-    return _changed(genotype, *others[torch.randint(len(others), (), generator=rng).item()], space)
+    return genotype if not others else _changed(genotype, *others[torch.randint(len(others), (), generator=rng).item()], space)
 
 
 def _others(genotype:Genotype, space:SearchSpace)->list[tuple[str, dict[str, str]]]:
     "Every node with every other way in which it can end."
     number_of(genotype, space)
-    kept = {node: {e.name: e.op for e in genotype.incoming(node)} for node in space.nodes[1:]}
-    return [(node, way) for node, ways in choices(space).items() for way in ways if way != kept[node]]
+    kept = {node: {e.name: e.op for e in genotype.incoming(node)} for node in genotype.nodes[1:]}
+    return [(node, way) for node in kept for way in node_choices(space, node) if way != kept[node]]
 
 
 def _changed(genotype:Genotype, node:str, way:dict[str, str], space:SearchSpace)->Genotype:
     "The network with another end of one node."
-    return Genotype.from_ops({e.name: e.op for e in genotype.edges if e.dst != node} | way, space)
+    kept = {e.name: e.op for e in genotype.edges if e.dst != node} | way
+    there = {*genotype.nodes}
+    for other in reversed(space.nodes[1:]):
+        if other not in there and other in read_nodes(space, kept): kept |= node_choices(space, other)[0]
+    return left_over(kept, space)

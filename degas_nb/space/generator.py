@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 # %% ../../nbs/space/03_generator.ipynb #baa5053c
-from .genotype import Genotype
+from .genotype import Edge, Genotype
 from .ops import Norm, batch_norm, build_op
 from ..ground.errors import UserError, checked, renamed
 
@@ -62,6 +62,16 @@ class Tail(nn.Module):
         return torch.tanh(self.conv(F.relu(self.norm(x, y))))
 
 # %% ../../nbs/space/03_generator.ipynb #18a086cf
+def _built(
+    e:Edge,     # of a genotype
+    width:int,  # in and out
+    norm:Norm,  # factory of every norm in it
+)->nn.Module:
+    "The operation of an edge; a `UserError` begins with the edge."
+    try: return build_op(e.op, width, norm, e.scale)
+    except UserError as error: raise UserError(f"edge {e.name}: {error}") from None
+
+
 class Generator(nn.Module):
     "The network that a genotype describes: every node is the sum of its incoming operations."
     n_classes:int|None = None  # set by `build_generator`, as is the next
@@ -80,7 +90,7 @@ class Generator(nn.Module):
         super().__init__()
         self.genotype, self.img_size, self.z_dim, self.width = genotype, img_size, z_dim, width
         self.head = Head(z_dim, width, start_size(img_size, genotype.scales[genotype.nodes[-1]]))
-        self.edges = nn.ModuleDict({e.name: build_op(e.op, width, norm, e.scale) for e in genotype.edges})
+        self.edges = nn.ModuleDict({e.name: _built(e, width, norm) for e in genotype.edges})
         self.tail = Tail(width, last or norm)
         self.to(memory_format=torch.channels_last)
 

@@ -15,7 +15,7 @@ from functools import cached_property
 from importlib.resources import files
 from pathlib import Path
 
-from .ops import KINDS, LONGEST_NAME, SCALES, usable_name
+from .ops import KINDS, LONGEST_NAME, NONE, SCALES, in_words, usable_name
 from ..ground.folders import RunFolder, read_json, write_json
 from ..ground.errors import UserError, checked, printable, shown, user_path
 from ..ground.show import in_html, op_colour
@@ -26,9 +26,10 @@ class SpaceEdge:
     "A place in the network where an operation may stand."
     src:str                          # node that is read
     dst:str                          # node that is added to
-    kind:str                         # 'normal' or 'up'
+    kind:str                         # 'normal', 'up', or one of your own (`register_kind`)
     scale:int                        # side of dst / side of src
-    ops:tuple[str, ...]|None = None  # candidates in the order of alpha's columns; None: all of its kind that are registered
+    ops:tuple[str, ...]|None = None  # candidates in the order of alpha's columns, 'none' among them if the edge may give nothing;
+                                     # None: all of its kind that are registered
 
     def __post_init__(self): object.__setattr__(self, 'ops', _as_tuple(self.ops))
 
@@ -36,6 +37,9 @@ class SpaceEdge:
     def name(self)->str: return f"{self.src}-{self.dst}"
 
 # %% ../../nbs/space/02_genotype.ipynb #5d1f70b2
+STAGES, ALL = 'stages', 'all'  # what pruning may leave of a node's edges, beside a number of them
+
+
 class Graph:
     "Named nodes in order, and edges between them: what a space and a genotype have in common."
     def _make_tuples(self)->None:
@@ -47,11 +51,30 @@ class Graph:
         return _node_scales(self.nodes, self.edges)
 
     @checked()
+    def is_direct(self,
+        edge:SpaceEdge,  # of this space
+    )->bool:
+        "Does `edge` come from the node just before? Else it is residual."
+        return self.nodes.index(edge.dst) - self.nodes.index(edge.src) == 1
+
+    @checked()
+    def edges_of(self,
+        kind:str,        # e.g. 'normal' or 'up'
+    )->list[SpaceEdge]:  # in order
+        "The edges of one kind."
+        return [e for e in self.edges if e.kind == kind]
+
+    @checked()
     def incoming(self,
         node:str,  # e.g. 's4'
     )->list:       # edges of this graph
         "The edges that end in `node`."
         return [e for e in self.edges if e.dst == node]
+
+    def sums(self)->list[str]:  # e.g. 's2 = up_conv_3(s1) + up_conv_1(s0)'
+        "The graph as sums, one line a node; a space, which has no operations yet, names the kinds of its edges."
+        def told(e): return f"{getattr(e, 'op', e.kind)}({e.src})"
+        return [f"{n} = {' + '.join(map(told, self.incoming(n)))}" for n in self.nodes[1:]]
 
     def save(self,
         path:Path|str,  # target file
@@ -59,7 +82,7 @@ class Graph:
         "Write the JSON value, atomically."
         write_json(path, self.to_json())
 
-
+# %% ../../nbs/space/02_genotype.ipynb #s21tuple
 def _as_tuple(
     value:object,  # a list of names or edges, or what is none
 )->object:
@@ -90,9 +113,11 @@ class SearchSpace(Graph):
     name:str
     nodes:tuple[str, ...]
     edges:tuple[SpaceEdge, ...]
+    keep:object = STAGES  # what pruning leaves of a node's edges: 'stages', a number, 'all', or {node: one of these} (see `keeps`)
 
     def __post_init__(self):
         self._make_tuples()
+        if isinstance(self.keep, dict): object.__setattr__(self, 'keep', tuple(sorted(self.keep.items(), key=str)))
         _check_space(self)
 
     @checked()
@@ -102,32 +127,31 @@ class SearchSpace(Graph):
         "The candidates on `edge`; a space of your own may say it in a method, or in its edges."
         return tuple(KINDS[edge.kind]) if edge.ops is None else edge.ops
 
+    def real_ops(self, edge:SpaceEdge)->tuple[str, ...]:
+        "What may stand on `edge` in a network: an edge that says `none` is not there."
+        return tuple(op for op in self.ops(edge) if op != NONE)
+
+    @checked()
+    def keeps(self,
+        node:str,  # not the first
+    )->int|str:    # 'stages' (DEGAS' two), so many edges (as DARTS does), or 'all' on which `none` doesn't win
+        "What pruning leaves of the edges into `node`."
+        return self.keep if not isinstance(self.keep, tuple) else dict(self.keep).get(node, STAGES)
+
     def groups(self)->dict[str, list[SpaceEdge]]:  # in DEGAS' space: normal, up
         "The edges that share a matrix of alpha, a row each: one kind, one list of candidates. A second menu of a kind is 'normal2'."
         return _groups(self)
 
-    @checked()
-    def is_direct(self,
-        edge:SpaceEdge,  # of this space
-    )->bool:
-        "Does `edge` come from the node just before? Else it is residual."
-        return self.nodes.index(edge.dst) - self.nodes.index(edge.src) == 1
-
-    @checked()
-    def edges_of(self,
-        kind:str,        # 'normal' or 'up'
-    )->list[SpaceEdge]:  # in the order of the space
-        "The edges of one kind."
-        return [e for e in self.edges if e.kind == kind]
-
     def fixed(self)->'SearchSpace':  # equal ones make equal searches
         "The space as data, which can travel: the candidates of every edge are written down, whatever `ops` looked them up in."
-        return SearchSpace(self.name, self.nodes, [SpaceEdge(e.src, e.dst, e.kind, e.scale, _as_tuple(self.ops(e))) for e in self.edges])
+        edges = [SpaceEdge(e.src, e.dst, e.kind, e.scale, _as_tuple(self.ops(e))) for e in self.edges]
+        return SearchSpace(self.name, self.nodes, edges, self.keep)
 
     def to_json(self)->dict:  # plain values, complete in themselves
         "The JSON value of this space."
         edges = [dict(src=e.src, dst=e.dst, kind=e.kind, scale=e.scale, ops=list(e.ops)) for e in self.fixed().edges]
-        return dict(format=_SPACE_FORMAT, name=self.name, nodes=list(self.nodes), edges=edges)
+        keep = dict(self.keep) if isinstance(self.keep, tuple) else self.keep
+        return dict(format=_SPACE_FORMAT, name=self.name, nodes=list(self.nodes), edges=edges) | ({} if keep == STAGES else dict(keep=keep))
 
     @staticmethod
     def from_json(
@@ -200,7 +224,7 @@ def _check_edge(
         fail(' runs backwards: it must lead to a node further on in the list, so that there is no circle')
     if not isinstance(e.kind, str) or e.kind not in KINDS: fail(f": unknown kind {shown(e.kind)}; there are {', '.join(KINDS)}")
     if type(e.scale) is not int or e.scale not in SCALES[e.kind]:
-        fail(f": kind {e.kind!r} cannot enlarge {shown(e.scale)} times, only {' or '.join(map(str, SCALES[e.kind]))}")
+        fail(f": kind {e.kind!r} cannot enlarge {shown(e.scale)} times, only {in_words(e.kind)}")
 
 
 def _check_op(
@@ -209,8 +233,10 @@ def _check_op(
 )->None:
     "A `UserError` unless `op` is registered for this kind of edge."
     if isinstance(op, str) and op in KINDS[e.kind]: return
-    known = ', '.join(KINDS[e.kind])
-    raise UserError(f"edge {e.name}: {shown(op)} is no {e.kind} operation; there are {known} (register_op adds your own)")
+    if op == NONE: raise UserError(f"edge {e.name}: 'none' is no operation of a network: leave the edge out")
+    known = ', '.join(KINDS[e.kind]) or 'none yet'
+    raise UserError(f"edge {e.name}: {shown(op)} is no {e.kind} operation; there are {known} "
+                    "(register_op adds your own, in Python: no file brings code)")
 
 # %% ../../nbs/space/02_genotype.ipynb #a90d3c6f
 def _check_graph(
@@ -251,6 +277,21 @@ def _check_space(
             raise UserError(f"edge {e.name}: the candidates must be a list of names, not {e.ops!r}")
         twice = [op for op, n in Counter(e.ops).items() if n > 1]
         if twice: raise UserError(f"edge {e.name}: {printable(twice[0], 60)} is a candidate twice")
+        if e.ops == (NONE,): raise UserError(f"edge {e.name} can only give nothing: add a candidate, or leave the edge out")
+    _check_keep(space)
+
+
+def _check_keep(
+    space:SearchSpace,  # its edges are in order
+)->None:
+    "A `UserError` for what no pruning could follow."
+    by_node = isinstance(space.keep, tuple) and all(isinstance(part, tuple) and len(part) == 2 for part in space.keep)
+    for node, how in space.keep if by_node else [('', space.keep)]:
+        where = f" of node {shown(node)}"*by_node
+        if by_node and node not in space.nodes[1:]:
+            raise UserError(f"keep names {shown(node)}: the nodes that edges lead to are {', '.join(space.nodes[1:])}")
+        if not (how in (STAGES, ALL) if isinstance(how, str) else type(how) is int and 1 <= how <= MOST['edges']):
+            raise UserError(f"what is kept{where} is 'stages', 'all' or a number of edges from 1 on, not {shown(how)}")
 
 
 def check_space_name(
@@ -266,7 +307,8 @@ def check_registered(
 )->None:
     "A `UserError` that names a candidate of which nobody knows how to build it."
     for e in space.fixed().edges:
-        for op in e.ops: _check_op(e, op)
+        for op in e.ops:
+            if op != NONE: _check_op(e, op)
 
 
 def check_is_space(
@@ -285,7 +327,7 @@ class Edge:
     "One operation of a network: `dst` gets `op(src)` added."
     src:str    # node that is read
     dst:str    # node that is added to
-    kind:str   # 'normal' or 'up'
+    kind:str   # as in the space
     scale:int  # side of dst / side of src
     op:str     # name of the operation
 
@@ -307,17 +349,13 @@ class Genotype(Graph):
 
     def __repr__(self)->str: return '\n'.join(self.sums())
 
-    def sums(self)->list[str]:  # e.g. 's2 = up_conv_3(s1) + up_conv_1(s0)'
-        "The network as sums, one line a node."
-        return [f"{n} = {' + '.join(f'{e.op}({e.src})' for e in self.incoming(n))}" for n in self.nodes[1:]]
-
     @classmethod
     def from_ops(cls,
         ops:dict[str, str],       # edge name -> op name, e.g. {'s0-s1': 'conv_3', ...}
         space:SearchSpace=DEGAS,  # where the edges lie
         meta:dict|None=None,      # what else to say about it
     )->'Genotype':
-        "The genotype that puts these ops on these edges of `space`."
+        "The genotype that puts these ops on these edges of `space`; an edge that says 'none' is left out."
         edges = _edges_in(space, ops)
         return cls(space.nodes, edges, space.name, {} if meta is None else meta)
 
@@ -364,12 +402,35 @@ def _edges_in(
         if op not in (known := space.ops(places[name])):
             kind = f"{places[name].kind} operation of space {space.name}"
             raise UserError(f"edge {name}: {shown(op)} is no {kind}; there are {', '.join(known)}")
-    return tuple(Edge(e.src, e.dst, e.kind, e.scale, ops[n]) for n, e in places.items() if n in ops)
+    return tuple(Edge(e.src, e.dst, e.kind, e.scale, ops[n]) for n, e in places.items() if ops.get(n, NONE) != NONE)
 
 
 def named_genotypes()->list[str]:
     "Names of the genotypes that come with the package."
     return sorted(p.name.removesuffix('.json') for p in SHIPPED.iterdir() if p.name.endswith('.json'))
+
+# %% ../../nbs/space/02_genotype.ipynb #s21lefto
+def read_nodes(
+    space:SearchSpace,   # where the edges lie
+    kept:Iterable[str],  # names of edges
+)->set[str]:
+    "The nodes from which the kept edges lead to the last one: what is made of others is not in its images."
+    kept, read = set(kept), {space.nodes[-1]}
+    for node in reversed(space.nodes):
+        if node in read: read |= {e.src for e in space.incoming(node) if e.name in kept}
+    return read
+
+
+def left_over(
+    ops:dict[str, str],   # edge name -> op name: what is kept
+    space:SearchSpace,    # where the edges lie
+    meta:dict|None=None,  # what else to say about it
+)->Genotype:
+    "The genotype of what is kept, without the nodes that nobody reads then."
+    edges = _edges_in(space, ops)
+    read = read_nodes(space, [e.name for e in edges])
+    nodes = [node for node in space.nodes if node in read]
+    return Genotype(nodes, [e for e in edges if e.dst in read], space.name, {} if meta is None else meta)
 
 # %% ../../nbs/space/02_genotype.ipynb #6edd2a1c
 _FORMAT, _SPACE_FORMAT = 'degas-genotype/1', 'degas-space/1'
@@ -442,6 +503,13 @@ def _arc(x0:float, x1:float, y:float, height:float)->str:
     return f"M{x0} {y}C{x0 + .2*(x1 - x0)} {y - height*4/3},{x1 - .2*(x1 - x0)} {y - height*4/3},{x1} {y}"
 
 
+def _label(g:Graph, e:'Edge | SpaceEdge')->str:
+    "What stands on an edge, or how many candidates it has."
+    if isinstance(e, Edge): return e.op
+    ops = g.ops(e)
+    return ops[0] if len(ops) == 1 else f"{len(ops)} ops"
+
+
 def _svg_edge(x0:float, x1:float, y:float, height:float, text:str, colour:str, width:float)->str:
     "One arrow with its label on a white ground."
     mid, top, half = (x0 + x1)/2, y - height - (12 if not height else 0), 3.7*len(text) + 4
@@ -452,7 +520,7 @@ def _svg_edge(x0:float, x1:float, y:float, height:float, text:str, colour:str, w
 # %% ../../nbs/space/02_genotype.ipynb #37d0c5ab
 @checked(bottom_width=1, step=1)
 def svg(
-    g:Genotype,          # what to draw
+    g:Graph,             # a genotype; or a space, whose edges show how many candidates they have
     bottom_width:int=4,  # side of the first node; 4 for 32 x 32 images
     step:int=148,        # distance of the nodes in pixels
 )->str:                  # an <svg> element, self-contained
@@ -464,8 +532,9 @@ def svg(
     parts = []
     for e in sorted(g.edges, key=lambda e: rank[e.src] - rank[e.dst]):
         jump = rank[e.dst] - rank[e.src]
-        label = e.op + (f' ×{e.scale}' if e.scale > 2 else '')
-        parts.append(_svg_edge(x[e.src] + 26, x[e.dst] - 30, y - (8 if jump > 1 else 0), 40*(jump - 1), label, op_colour(e.op), 2.5))
+        op = _label(g, e)
+        label = op + (f' ×{e.scale}' if e.scale > 2 else '')
+        parts.append(_svg_edge(x[e.src] + 26, x[e.dst] - 30, y - (8 if jump > 1 else 0), 40*(jump - 1), label, op_colour(op), 2.5))
     for n in g.nodes:
         side = bottom_width*g.scales[n]
         parts.append(f'<rect x="{x[n] - 26}" y="{y - 17}" width="52" height="34" rx="8" fill="#f4f4f4" stroke="#555"/>'
@@ -494,13 +563,14 @@ def _parsed_space(
     def fail(what): raise UserError(f'not a search space: {what}')
     def is_edge(e): return isinstance(e, dict) and set(e) == {'src', 'dst', 'kind', 'scale', 'ops'} and isinstance(e['ops'], list)
     if not isinstance(value, dict) or value.get('format') != _SPACE_FORMAT: fail(f'"format" must be "{_SPACE_FORMAT}"')
+    if more := sorted({*map(str, value)} - {'format', 'name', 'nodes', 'edges', 'keep'}): fail(f'it has no part {shown(more[0])}')
     name, nodes, edges = (value.get(part) for part in ('name', 'nodes', 'edges'))
     for what, parts in dict(nodes=nodes, edges=edges).items():
         if isinstance(parts, list): _check_few(what, parts)
     if not isinstance(nodes, list): fail('"nodes" must be a list of names')
     if not isinstance(edges, list) or not all(map(is_edge, edges)):
         fail('"edges" must be a list of {src, dst, kind, scale, ops}, "ops" a list of names')
-    return SearchSpace(name, nodes, [SpaceEdge(**e) for e in edges])
+    return SearchSpace(name, nodes, [SpaceEdge(**e) for e in edges], value.get('keep', STAGES))
 
 
 def _registered(

@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['Norm', 'NORMAL_OPS', 'UP_OPS', 'Op', 'Conv', 'Deconv', 'UpConv', 'BatchNorm', 'batch_norm', 'SepConv', 'DilConv',
-           'MaxPool', 'AvgPool', 'Skip', 'register_op', 'build_op', 'batch_statistics']
+           'MaxPool', 'AvgPool', 'Skip', 'Nothing', 'register_op', 'register_kind', 'build_op', 'batch_statistics']
 
 # %% ../../nbs/space/01_ops.ipynb #735a9320
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
 import torch
@@ -192,29 +192,58 @@ class Skip(Op):
     "The input itself."
     def forward(self, x:Tensor, y:Tensor|None=None)->Tensor: return x
 
+
+class Nothing(Op):
+    "Zeros: what an edge gives that says `none`."
+    def __init__(self,
+        scale:int=1,  # side of the output / side of the input
+    ):
+        super().__init__()
+        self.scale = scale
+
+    def forward(self, x:Tensor, y:Tensor|None=None)->Tensor:
+        n, c, h, w = x.shape
+        return x.new_zeros(n, c, h*self.scale, w*self.scale)
+
 # %% ../../nbs/space/01_ops.ipynb #ed15655b
 NORMAL_OPS:dict[str, Callable[[int, Norm, int], Op]] = {}
 UP_OPS:dict[str, Callable[[int, Norm, int], Op]] = {}
 
 
 def register_op(
-    kind:str,  # 'normal' or 'up'
-    name:str,  # new in both registries
+    kind:str,  # 'normal', 'up', or one of your own
+    name:str,  # new in all registries
 )->Callable:
     "Decorator that puts a builder `(width, norm, scale) -> Op` on the menu."
     if not isinstance(kind, str) or kind not in KINDS: raise UserError(f"unknown kind {shown(kind)}; there are {', '.join(KINDS)}")
     if not usable_name(name): raise UserError(f"an op cannot be called {shown(name)}: take letters, digits and _")
 
     def add(build:Callable[[int, Norm, int], Op])->Callable[[int, Norm, int], Op]:
-        if any(name in ops for ops in KINDS.values()): raise UserError(f"there is an op {name!r} already")
+        if name == NONE or any(name in ops for ops in KINDS.values()): raise UserError(f"there is an op {name!r} already")
         KINDS[kind][name] = build
         return build
     return add
 
+
+def register_kind(
+    kind:str,              # new: letters and _
+    scales:Iterable[int],  # how many times its operations may enlarge, e.g. (1, 2, 4)
+)->None:
+    "A registry of its own for edges that are neither 'normal' nor 'up'; `register_op(kind, name)` fills it."
+    fits = usable_name(kind) and not any(letter.isdigit() for letter in kind)
+    if not fits: raise UserError(f"a kind of edges cannot be called {shown(kind)}: take letters and _")
+    if kind in KINDS: raise UserError(f"there is a kind {kind!r} already")
+    scales = tuple(scales) if isinstance(scales, Iterable) and not isinstance(scales, str) else ()
+    if not scales or not all(type(s) is int and 1 <= s <= MOST_SCALE for s in scales):
+        raise UserError(f"kind {kind}: how many times it may enlarge is a list of whole numbers from 1 to {MOST_SCALE}, such as (1, 2, 4)")
+    KINDS[kind], SCALES[kind] = {}, scales
+
 # %% ../../nbs/space/01_ops.ipynb #a2f60d95
 KINDS = dict(normal=NORMAL_OPS, up=UP_OPS)
-SCALES = dict(normal=(1,), up=(2, 4))  # how many times an operation of each kind may enlarge
-LONGEST_NAME = 80                      # characters
+MOST_SCALE = 16                                         # times
+SCALES = dict(normal=(1,), up=range(2, MOST_SCALE + 1))  # how many times an operation of each kind may enlarge
+NONE = 'none'                                           # a candidate of any edge: the edge gives nothing
+LONGEST_NAME = 80                                       # characters
 
 
 def usable_name(
@@ -225,25 +254,36 @@ def usable_name(
     return fits and not hasattr(nn.ModuleDict(), name)
 
 
+def in_words(
+    kind:str,  # a key of `KINDS`
+)->str:        # its `SCALES`, e.g. '2 to 16', '1', '1 or 4'
+    "How many times its operations may enlarge, in words."
+    scales = sorted(SCALES[kind])
+    if len(scales) > 2 and scales == [*range(scales[0], scales[-1] + 1)]: return f'{scales[0]} to {scales[-1]}'
+    return ' or '.join(map(str, scales))
+
+
 def _kind_of(
     name:object,  # of an op
-)->str:           # 'normal' or 'up'
+)->str:           # a key of `KINDS`
     "The registry that holds the op; a `UserError` when none does."
     for kind, ops in KINDS.items():
         if isinstance(name, str) and name in ops: return kind
-    raise UserError(f"no operation {shown(name)}; there are {', '.join([*NORMAL_OPS, *UP_OPS])} (register_op adds your own)")
+    known = ', '.join(op for ops in KINDS.values() for op in ops)
+    raise UserError(f"no operation {shown(name)}; there are {known} (register_op adds your own)")
 
 
 def make_op(
-    name:str,   # a key of `NORMAL_OPS` or `UP_OPS`
+    name:str,   # that is registered, or 'none'
     width:int,  # in and out
     norm:Norm,  # factory of every norm in it
-    scale:int,  # 1 for normal ops; 2 or 4 for up-sampling ones
+    scale:int,  # 1 for normal ops; 2 to 16 for up-sampling ones
 )->Op:          # what its builder gives
     "A fresh op, without the BN and ReLU that it may want in front."
+    if name == NONE: return Nothing(scale)
     kind = _kind_of(name)
     if type(scale) is not int or scale not in SCALES[kind]:
-        raise UserError(f"{name} cannot enlarge {shown(scale)} times, only {' or '.join(map(str, SCALES[kind]))}")
+        raise UserError(f"{name} cannot enlarge {shown(scale)} times, only {in_words(kind)}")
     op = KINDS[kind][name](width, norm, scale)
     if not isinstance(op, Op): raise UserError(f"the builder of {name} must give an Op, not {type(op).__name__}")
     return op
@@ -273,10 +313,10 @@ class Activated(nn.Module):
 # %% ../../nbs/space/01_ops.ipynb #13f9a0be
 @checked(name=..., width=(1, 2**16), scale=...)
 def build_op(
-    name:str,                # a key of `NORMAL_OPS` or `UP_OPS`
+    name:str,                # that is registered, e.g. a key of `NORMAL_OPS` or `UP_OPS`
     width:int,               # in and out
     norm:Norm=batch_norm(),  # factory of every norm in it
-    scale:int=1,             # 1 for normal ops; 2 or 4 for up-sampling ones
+    scale:int=1,             # 1 for normal ops; 2 to 16 for up-sampling ones
 )->nn.Module:                # called as op(x, y)
     "The complete layer `name`, with its BN and ReLU in front where the paper has them."
     op = make_op(name, width, norm, scale)

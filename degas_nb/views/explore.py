@@ -337,7 +337,8 @@ def edge_states(
     "What is known of every edge after `step` decisions."
     made, ahead = decisions[:step], {d['node'] for d in decisions[step:]}
     done = {d['node'] for d in made} - ahead
-    state = {e: 'lost' if e.split('-')[1] in done else 'open' for e in edges}
+    over = made and not decisions[step:]  # then a node about which nobody decided is read by nobody
+    state = {e: 'lost' if over or e.split('-')[1] in done else 'open' for e in edges}
     if made: state |= {e: 'compared' for e in compared_edges(made[-1], edges) if state[e] == 'open'}
     return state | {d['edge']: 'kept' for d in made} | ({made[-1]['edge']: 'new'} if made else {})
 
