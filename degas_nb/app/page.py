@@ -192,6 +192,7 @@ _POLICY = '; '.join((  # Voila's page has scripts within it, widgets are importe
     "frame-ancestors 'self'"))
 
 
+@checked()
 def serve(
     page:Path,    # a notebook
     port:int,     # free
