@@ -332,8 +332,7 @@ def test_a_wrong_call_is_one_line(name, nowhere):
 
 ROOT = Path(degas_nb.__file__).parent
 MODULES = sorted('.'.join(p.relative_to(ROOT).with_suffix('').parts) for p in ROOT.rglob('*.py') if not p.stem.startswith('_'))
-METHODS = {'ImageSource': ('load', 'about'), 'Report': ('add',), 'Trace': ('append', 'truncate'), 'Ranks': ('own', 'share', 'part'), 'Picture': ('save',), 'Mixed': ('subset',), 'Moments': ('merge',),
-           'Latents': ('gather', 'update_', 'sample'), 'Asked': ('loss',), 'DemoCommand': ('part',)}   # which look at their arguments before anything else
+METHODS = {'ImageSource': ('load', 'about'), 'Report': ('add',), 'Trace': ('append', 'truncate'), 'Ranks': ('own', 'share', 'part'), 'Picture': ('save',), 'Mixed': ('subset',), 'Asked': ('loss',), 'DemoCommand': ('part',)}   # which look at their arguments before anything else
 KINDS_OF = {int: 1, float: 1., str: 'x', bool: False, Path: Path('x'), type(None): None, bytes: b'', Callable: lambda *a, **k: None}
 ODD = [None, 'x', 3, 1.5, True, [], object(), b'x']
 

@@ -102,6 +102,15 @@ def _finite(x:object)->object:
     if isinstance(x, (list, tuple)): return [_finite(v) for v in x]
     return None if isinstance(x, float) and not math.isfinite(x) or isinstance(x, int) and abs(x) > 2**1023 else x
 
+
+def trace_content(
+    path:Path,  # of a trace
+)->bytes:       # none while there is no file
+    "All that stands in it; a `UserError` for a pipe, a device, a folder."
+    if not path.exists(): return b''
+    try: return read_whole(path, MOST_TRACE)
+    except (OSError, ValueError) as e: raise UserError(f"cannot read {path}: {getattr(e, 'strerror', None) or e}") from None
+
 # %% ../../nbs/ground/04_folders.ipynb #0971067d
 class Trace:
     "One JSON record a line, appended as the run goes; every record has a `step`."
@@ -129,15 +138,9 @@ class Trace:
                 os.truncate(self.path, end)
                 raise
 
-    def content(self)->bytes:  # none while there is no file
-        "All that stands in it; a `UserError` for a pipe, a device, a folder."
-        if not self.path.exists(): return b''
-        try: return read_whole(self.path, MOST_TRACE)
-        except (OSError, ValueError) as e: raise UserError(f"cannot read {self.path}: {getattr(e, 'strerror', None) or e}") from None
-
     def read(self)->list[dict]:  # the whole records, oldest first
         "All records; a last line that was cut by a kill is left out."
-        data = self.content()
+        data = trace_content(self.path)
         lines = data[:data.rfind(b'\n') + 1].split(b'\n')
         return [self.parsed(line, i + 1) for i, line in enumerate(lines) if line.strip()]
 

@@ -25,7 +25,7 @@ import degas_nb
 from .errors import Lasting, UserError, check_value, checked, fill_streams, user_path
 from .show import in_markdown
 from .data import own_number
-from .folders import Locked, Trace, atomic_write, room_for
+from .folders import Locked, Trace, atomic_write, room_for, trace_content
 
 # %% ../../nbs/ground/09_studies.ipynb #5a0d0011
 def _plain(
@@ -126,7 +126,7 @@ class _Records(Trace):
 
     def mend(self)->None:
         "Cut off a last line without its end."
-        data = self.content()
+        data = trace_content(self.path)
         if data and not data.endswith(b'\n'): os.truncate(self.path, data.rfind(b'\n') + 1)
 
 

@@ -356,11 +356,11 @@ def not_writable(
 def _classifier_bytes(
     net:SmallClassifier,  # trained
     accuracy:float,       # on held-out images
-    **more:str,           # beside the accuracy
+    **sealed:str,         # in place of the accuracy; one entry, or their order would be by chance
 )->bytes:                 # of a `.safetensors` file
     "Weights and accuracy in one file."
     from safetensors.torch import save
-    return save({k: v.contiguous() for k, v in net.state_dict().items()}, metadata=dict(accuracy=repr(accuracy)) | more)
+    return save({k: v.contiguous() for k, v in net.state_dict().items()}, metadata=sealed or dict(accuracy=repr(accuracy)))
 
 
 def _sealed_classifier(
@@ -368,7 +368,8 @@ def _sealed_classifier(
     accuracy:float,       # on held-out images
 )->bytes:                 # of a file in the cache
     "The same with the SHA-256 of what it would be without."
-    return _classifier_bytes(net, accuracy, sha256=hashlib.sha256(_classifier_bytes(net, accuracy)).hexdigest())
+    digest = hashlib.sha256(_classifier_bytes(net, accuracy)).hexdigest()
+    return _classifier_bytes(net, accuracy, sealed=json.dumps(dict(accuracy=accuracy, sha256=digest)))
 
 
 def _read_classifier(
@@ -382,7 +383,7 @@ def _read_classifier(
     try:
         read_whole(path, MOST_BYTES)  # a file, and no larger
         with safe_open(path, 'pt') as f:
-            about = f.metadata()
+            about = json.loads(f.metadata()['sealed']) if 'sealed' in f.metadata() else f.metadata()
             net.load_state_dict({k: f.get_tensor(k) for k in f.keys()})
         accuracy = float(about.pop('accuracy'))
         found = _classifier_bytes(net.eval(), accuracy)  # what will be used, as it was written

@@ -69,7 +69,6 @@ class Moments:
             self.scatter.addmm_(rows.T, rows)
         return self
 
-    @checked()
     def merge(self,
         other:'Moments',  # of other features of the same kind
     )->'Moments':         # self, now of both

@@ -172,7 +172,6 @@ class Latents:
         rng:torch.Generator|None=None,   # draws the start; a CPU generator for the same one everywhere
         device:str|torch.device='cpu',   # where the table lives: 50,000 x 128 floats are 26 MB
     ):
-        check_value('images of Latents', images, Images | Tensor | None)
         self.surface, self.init = surface, init
         self.z = _start(n, z_dim, init, images, surface, rng).to(device)  # (n, z_dim)
 
@@ -185,7 +184,6 @@ class Latents:
     @property
     def scale(self)->float: return self.z_dim**0.5  # a generator's input becomes as long as the noise of a GAN
 
-    @checked()
     def gather(self,
         index:Tensor,  # (b,) int64, which images
     )->Tensor:         # (b, z_dim) a copy that takes a gradient
@@ -193,7 +191,6 @@ class Latents:
         return self.z[index.to(self.z.device)].requires_grad_()
 
     @torch.no_grad()
-    @checked()
     def update_(self,
         index:Tensor,  # (b,) int64, each image once
         grad:Tensor,   # (b, z_dim) gradient of the SUM of the images' losses, so that each row is its own image's
@@ -203,7 +200,6 @@ class Latents:
         index = index.to(self.z.device)
         self.z[index] = SURFACES[self.surface](self.z[index] - lr*grad.to(self.z))
 
-    @checked()
     def sample(self,
         n:int,                          # how many
         rng:torch.Generator|None=None,  # where the randomness comes from
@@ -230,6 +226,7 @@ def _start(n:int, z_dim:int, init:str, images:Images|Tensor|None, surface:str, r
     "The first latents, on their surface; what cannot be made is named before anything is."
     for name, value in dict(n=n, z_dim=z_dim).items(): check_value(f"{name} of Latents", value, int, None)
     for name, value in dict(init=init, surface=surface).items(): check_value(f"{name} of Latents", value, str, None)
+    check_value('images of Latents', images, Images | Tensor | None)
     if surface not in SURFACES: raise UserError(f"unknown surface {surface!r}: choose one of {', '.join(SURFACES)}")
     if init not in ('pca', 'random'): raise UserError(f"unknown start of the latents {init!r}: choose 'pca' or 'random'")
     if n < 1 or z_dim < 1: raise UserError(f"{n} latents of {z_dim} numbers: both must be 1 or more")
