@@ -101,6 +101,8 @@ def degas(*argv):
 def search_argv(out, *more, data='emoji', tiny=TINY, epochs=EPOCHS): return ['search', '--data', data, '--epochs', epochs, *tiny, '--asked', 8, '--out', out, *more]
 def train_argv(out, *more, genotype='cifar10_paper', data='emoji', tiny=TINY): return ['train', '--genotype', genotype, '--data', data, '--steps', STEPS, *tiny, '--out', out, *more]
 
+def alone_argv(out, *more, data='emoji', tiny=TINY): return ['reconstruct', '--genotype', 'cifar10_found', '--data', data, *tiny, '--epochs', 3, '--device', 'cpu', '--out', out, *more]
+
 
 def undisturbed(argv, out):
     done = process(*argv, env=os.environ | dict(OMP_NUM_THREADS='1'))
@@ -120,6 +122,13 @@ def drawn(found, tmp_path_factory):
     "A training of what was found, undisturbed."
     out = tmp_path_factory.mktemp('gan')/'run'
     return undisturbed(train_argv(out, genotype=found/'genotype.json'), out)
+
+
+@pytest.fixture(scope='session')
+def alone(tmp_path_factory):
+    "A reconstruction, undisturbed."
+    out = tmp_path_factory.mktemp('alone')/'run'
+    return undisturbed(alone_argv(out), out)
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from commands import drawn, found, line, quiet_machine  # noqa: F401
+from commands import alone, drawn, found, line, quiet_machine  # noqa: F401
 from lab import browser, chromium, lab  # noqa: F401
 from sim_device import AVAILABLE, make_known, simulated
 from toys import nothing_left_behind  # noqa: F401

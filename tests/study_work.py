@@ -33,3 +33,11 @@ def odd(how, folder):
     if how == 'leaves': sys.exit(3)
     if how == 'is killed': os.kill(os.getpid(), signal.SIGKILL)
     return dict(how=Path()) if how == 'is not plain' else [how]
+
+
+def talk(n, seconds):
+    "A run that says what it does, to whom ever it may concern."
+    print('talk', n, file=sys.stderr, flush=True)
+    print('to nobody', flush=True)
+    time.sleep(seconds)
+    return dict(n=n)

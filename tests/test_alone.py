@@ -9,23 +9,13 @@ from degas_nb.ground.data import load
 from degas_nb.ground.folders import RunFolder
 from degas_nb.search.reconstruct import Reconstruction, ReconstructionConfig
 from degas_nb.space.genotype import Genotype
-from commands import TINY, as_undisturbed, copy, degas, same, signalled, state, trace
+from commands import alone_argv, as_undisturbed, copy, degas, same, signalled, state, trace
 
 pytestmark = pytest.mark.usefixtures('quiet_machine')
 
 
-def argv(out, *more): return ['reconstruct', '--genotype', 'cifar10_found', '--data', 'emoji', *TINY, '--epochs', 3, '--device', 'cpu', '--out', out, *more]
-
-
-@pytest.fixture(scope='module')
-def alone(tmp_path_factory, quiet_machine):
-    out = tmp_path_factory.mktemp('alone')/'run'
-    assert degas(*argv(out)) == 0
-    return out
-
-
 def test_the_command_does_what_the_iterator_does(alone, tmp_path, capsys):
-    assert degas(*argv(tmp_path/'again')) == 0
+    assert degas(*alone_argv(tmp_path/'again')) == 0
     printed = json.loads(capsys.readouterr().out)
     run = Reconstruction.from_config(load('emoji', limit=96), ReconstructionConfig(epochs=3, width=4, z_dim=16, batch_size=32), Genotype.named('cifar10_found'))
     rows = [step.record() for step in run]
@@ -40,7 +30,7 @@ def test_the_command_does_what_the_iterator_does(alone, tmp_path, capsys):
 @pytest.mark.parametrize('signals', [[9], [2], [15]])
 def test_killed_and_taken_up_it_is_the_same_run(alone, tmp_path, signals):
     out = tmp_path/'run'
-    code = signalled(4, signals, *argv(out, '--save-every', 0)).returncode
+    code = signalled(4, signals, *alone_argv(out, '--save-every', 0)).returncode
     assert code == (-9 if signals == [9] else 128 + signals[0])
     assert degas('reconstruct', '--resume', '--out', out) == 0
     as_undisturbed(out, alone)

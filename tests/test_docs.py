@@ -122,8 +122,20 @@ def test_every_promise_names_tests_that_are_there():
     text = ''.join(''.join(c['source']) for c in json.loads((ROOT / 'nbs/guides/promises.ipynb').read_text())['cells'] if c['cell_type'] == 'markdown')
     rows = [row for row in text.splitlines() if row.startswith('| ') and '::' in row]
     assert len(rows) > 15 and all(re.search(r'`tests/test_\w+\.py::test_\w+`', row) for row in rows)
-    for file, name in re.findall(r'`tests/(\w+\.py)::(\w+)`', text):
+    named, linked = re.findall(r'`tests/(\w+\.py)::(\w+)`', text), re.findall(r'\[`tests/(\w+\.py)::(\w+)`\]\(\.\./\.\./tests/\1\)', text)
+    assert named == linked, 'each name is a link to its file, which the site leads to the line'
+    for file, name in named:
         assert re.search(rf'^def {name}\(', (ROOT / 'tests' / file).read_text(), re.M), f'{file} has no {name}'
+
+
+def test_the_page_of_promises_leads_to_the_lines_of_its_tests(site, pages):
+    "On the site; in JupyterLab and where the repository is looked at, to their files."
+    found = [t for t in pages['guides/promises.html'].to if 'tests/' in t]
+    assert len(found) > 50 and all(t.startswith('../source/tests/') for t in found)
+    for target in found:
+        page, _, line = target.partition('#L-')
+        text = (ROOT / 'tests' / f'{Path(page).stem}.py').read_text().splitlines()[int(line) - 1]
+        assert re.match(r'\s*def test_', text), (target, text)
 
 
 def test_the_sidebar_in_quarto_yml_is_fresh():

@@ -14,7 +14,7 @@ from degas_nb.space.genotype import Genotype
 from degas_nb.ground.folders import Diverged, RunFolder, Trace
 from degas_nb.search.alternating import LatentStep, Search
 from degas_nb.search.prune import alpha_alarm
-from commands import FEW, as_undisturbed, copy, degas, forked, pictures, same, search_argv, signalled, snapshot, state, trace, train_argv, with_state
+from commands import FEW, alone_argv, as_undisturbed, copy, degas, forked, pictures, same, search_argv, signalled, snapshot, state, trace, train_argv, with_state
 
 pytestmark = pytest.mark.usefixtures('quiet_machine')
 
@@ -176,10 +176,12 @@ def bad(monkeypatch):
     return spoil
 
 
-ROLL = {'search': lambda out, *more: search_argv(out, '--on-nan', 'rollback', *more), 'train': lambda out, *more: train_argv(out, '--on-nan', 'rollback', '--lr', 4e-4, *more)}
+ROLL = {'search': lambda out, *more: search_argv(out, '--on-nan', 'rollback', *more), 'train': lambda out, *more: train_argv(out, '--on-nan', 'rollback', '--lr', 4e-4, *more),
+        'reconstruct': lambda out, *more: alone_argv(out, '--on-nan', 'rollback', '--lr', 1e-3, *more)}
+PLAIN = dict(search=search_argv, train=train_argv, reconstruct=alone_argv)
 
 
-@pytest.mark.parametrize('command, step', [('search', 3), ('train', 2)])
+@pytest.mark.parametrize('command, step', [('search', 3), ('train', 2), ('reconstruct', 3)])
 @pytest.mark.parametrize('saves', [['--save-every', 0], []])
 def test_rollback_halves_the_rates_draws_other_numbers_and_is_written_down(command, step, saves, bad, tmp_path, capsys):
     bad(step, 1)
@@ -189,15 +191,15 @@ def test_rollback_halves_the_rates_draws_other_numbers_and_is_written_down(comma
     assert f'not finite at step {step}: back to step {back} with half the rates' in capsys.readouterr().err
     there, rows = config(out), trace(out)
     assert there['rollbacks'] == [back] and [r['step'] for r in rows] == list(range(1, len(rows) + 1)) and finite(out)
-    assert [h['until'] for h in there.get('history', [])] == [back]*bool(back) and there['config']['lr'] == pytest.approx({'search': 5e-4, 'train': 2e-4}[command])
+    assert [h['until'] for h in there.get('history', [])] == [back]*bool(back) and there['config']['lr'] == pytest.approx({'search': 5e-4, 'train': 2e-4, 'reconstruct': 5e-4}[command])
     lines = command_lines(RunFolder.open(out))
     assert len(lines) == 1 and '--on-nan rollback' in lines[0]
     rates = [word for name in there['config'] if name.endswith('lr') and name != 'lr_end' for word in (f"--{name.replace('_', '-')}", there['config'][name])]
-    assert degas(*(search_argv if command == 'search' else train_argv)(plain, *rates)) == 0
+    assert degas(*PLAIN[command](plain, *rates)) == 0
     assert trace(plain)[step - 1]['lr'] == pytest.approx(rows[step - 1]['lr']) and trace(plain)[back] != rows[back]  # half the rates from there on, and other numbers
 
 
-@pytest.mark.parametrize('command, step', [('search', 3), ('train', 2)])
+@pytest.mark.parametrize('command, step', [('search', 3), ('train', 2), ('reconstruct', 3)])
 def test_rollback_gives_up_after_three(command, step, bad, tmp_path, capsys):
     bad(step, 9)
     out = tmp_path/'run'
@@ -209,7 +211,7 @@ def test_rollback_gives_up_after_three(command, step, bad, tmp_path, capsys):
     assert degas(command, '--resume', '--out', out) == 2 and 'after 3 rollbacks' in capsys.readouterr().err  # it remembers
 
 
-@pytest.mark.parametrize('command, step', [('search', 3), ('train', 2)])
+@pytest.mark.parametrize('command, step', [('search', 3), ('train', 2), ('reconstruct', 3)])
 @pytest.mark.parametrize('where', ['noted', 'later'])
 def test_a_kill_around_a_rollback_changes_nothing(command, step, where, bad, tmp_path, monkeypatch):
     bad(step, 1)

@@ -249,3 +249,15 @@ def test_nothing_is_imported_in_vain():
 def test_annotations_have_one_spacing():
     found = subprocess.run([sys.executable, ROOT/'tools/spacing.py', '--check'], capture_output=True, text=True)
     assert found.returncode == 0, f"{found.stdout}python tools/spacing.py mends it"
+
+
+def test_why_each_dependency_is_there():
+    "CONTRIBUTING.md has a row for each requirement of settings.ini, with the same bounds, under the same extras; and no others."
+    from configparser import ConfigParser
+    config = ConfigParser(delimiters=['='])
+    config.read(ROOT/'settings.ini', encoding='utf-8')
+    asked = {('runtime' if key == 'requirements' else key.removesuffix('_requirements'), word) for key, value in config['DEFAULT'].items() if key.endswith('requirements') for word in value.split()}
+    rows = [[cell.strip() for cell in row.strip('|').split(' | ')] for row in (ROOT/'CONTRIBUTING.md').read_text(encoding='utf-8').partition('## Why each dependency')[2].splitlines() if row.startswith('| ')][1:]
+    assert all(len(row) == 4 and row[2] for row in rows)
+    written = [(where, word) for names, inside, _, _ in rows for where in inside.split(', ') for word in re.split(r', (?=[a-z])', names)]
+    assert len(written) == len(set(written)) and set(written) == asked, set(written) ^ asked

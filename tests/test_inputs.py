@@ -7,6 +7,8 @@ import json
 import math
 import os
 import pickle
+import random
+import shutil
 import struct
 import sys
 import warnings
@@ -19,18 +21,22 @@ import pytest
 import torch
 from PIL import Image
 
+from degas_nb.app.commands import _scores_of
+from degas_nb.app.report import run_report, toy_runs
 from degas_nb.ground import data
 from degas_nb.ground.data import Images, load, read_rgb
 from degas_nb.ground.errors import UserError, user_path
-from degas_nb.ground.folders import RunFolder, read_json
+from degas_nb.ground.folders import RunFolder, read_json, write_json
+from degas_nb.ground.show import save_grid
 from degas_nb.ground.sizes import as_they_are
 from degas_nb.judge.extractors import FIDInception
-from degas_nb.judge.features import Recipe, _read_classifier
+from degas_nb.judge.features import Recipe, SmallClassifier, _read_classifier, _sealed_classifier
 from degas_nb.judge.metrics import Statistics
 from degas_nb.space.baselines import build_generator
 from degas_nb.space.choices import draw, network
 from degas_nb.space.genotype import DEGAS, Genotype, SearchSpace
 from degas_nb.space.ops import batch_norm, build_op
+from degas_nb.views.replay import Tail, all_pictures, newest_pictures, picture_at, replay
 
 
 @pytest.fixture(scope='module')
@@ -85,6 +91,83 @@ def test_no_reader_waits_or_ends_in_a_traceback(kind, what, tmp_path):
     if what in ('empty', 'large'): path.touch()
     if what == 'large': os.truncate(path, 2**40)   # a file of holes, which takes no room
     refused(lambda: read(path.parent if kind == 'run' else path))
+
+
+# --- a folder from somebody else, in which a file is none -------------------------------------------------------------
+
+@pytest.fixture(scope='module')
+def strange(tmp_path_factory):
+    "A search and a training with every file that a run may have."
+    runs = toy_runs(tmp_path_factory.mktemp('strange'))
+    for path in runs:
+        run = RunFolder.open(path)
+        with run.lock(): run.save_checkpoint(dict(step=1))
+        (path/'trace.jsonl').write_text(''.join((path/'trace.jsonl').read_text().splitlines(True)[:21]))
+        if not (path/'scores.json').exists(): write_json(path/'scores.json', [])
+        run_report(path)
+    return runs
+
+
+def ways_to_use(path):
+    "All that reads a run's folder, or writes into it."
+    run = RunFolder.open(path)
+    def locked():
+        with run.lock(): run.trace.append(dict(step=10**6)), run.trace.truncate(3), run.save_checkpoint(dict(step=2)), save_grid(torch.zeros(1, 3, 4, 4), run.samples/'targets.png')
+    pictures = all_pictures(run)
+    yield from (run.trace.read, run.busy, run.load_checkpoint, Tail(run.trace.path).read, lambda: Genotype.load(path), lambda: run_report(path), lambda: newest_pictures(run, {}), lambda: replay(path),
+                lambda: _scores_of(run), *(lambda files=files: picture_at(files, 10**6) for files in pictures.values()), locked)
+
+
+@pytest.mark.parametrize('what', ['pipe', 'device', 'link to itself', 'link to theirs', 'link to nothing', 'folder'])
+def test_whatever_stands_in_place_of_a_file_of_a_run_nobody_waits_and_nothing_else_is_written(what, strange, fuzz, tmp_path, monkeypatch):
+    monkeypatch.setattr(fuzz, 'SECONDS', 60)   # a machine may be busy; a pipe would have us wait for ever
+    theirs = tmp_path/'theirs'
+    for number, name in enumerate(('.lock', 'config.json', 'trace.jsonl', 'genotype.json', 'checkpoint.pt', 'scores.json', 'report.html', 'samples/targets.png', 'samples/samples_0006.png')):
+        theirs.write_bytes(b'')
+        run = Path(shutil.copytree(strange[number % 2], tmp_path/'run'))
+        path = run/name
+        path.unlink(missing_ok=True)
+        if what == 'pipe': os.mkfifo(path)
+        elif what == 'folder': path.mkdir()
+        else: path.symlink_to({'device': '/dev/zero', 'link to itself': path.name, 'link to theirs': theirs, 'link to nothing': tmp_path/'new'}[what])
+        try: uses = list(ways_to_use(run))
+        except UserError: uses = [lambda: RunFolder.open(run)]
+        found = [fuzz.verdict(use) for use in uses]
+        assert set(found) <= {'read', 'refused'}, (name, '\n'.join(found))
+        assert theirs.read_bytes() == b'' and not (tmp_path/'new').exists(), name
+        shutil.rmtree(run)
+
+
+@pytest.mark.parametrize('kind', ['classifier', 'statistics', 'decoded images'])
+def test_a_flipped_bit_in_what_is_kept_is_noticed(kind, tmp_path):
+    "What can be made anew is; what somebody has saved is refused."
+    rng, recipe = random.Random(21), Recipe(width=1)
+    net, stats, pixels = SmallClassifier(3, 1), Statistics(3), np.random.default_rng(0).integers(0, 256, (2, 8, 8, 3)).astype(np.uint8)
+    stats.update(torch.randn(10, 3, generator=torch.Generator().manual_seed(0)))
+    path = tmp_path/'kept'
+    def keep():
+        if kind == 'classifier': path.write_bytes(_sealed_classifier(net, .5))
+        elif kind == 'statistics':
+            stats.save(tmp_path/'kept.npz', extractor='small')
+            (tmp_path/'kept.npz').rename(path)
+        else: data._keep(path, data._Decoded(pixels, [0, 1], [], 'as they are'))
+    def found():
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter('always')
+            if kind == 'classifier': value = _read_classifier(path, 3, recipe); assert len(said) == (value is None)
+            elif kind == 'statistics':
+                try: value = Statistics.load(path)
+                except UserError: value = None
+            else: value = data._recall(path)
+        return value
+    keep()
+    whole = path.read_bytes()
+    assert found() is not None
+    for bit in rng.sample(range(8*len(whole)), 120) + rng.sample(range(8*8, 8*400), 120):   # and where the names of its parts stand
+        path.write_bytes(whole[:bit//8] + bytes([whole[bit//8] ^ 1 << bit % 8]) + whole[bit//8 + 1:])
+        assert found() is None, bit
+    keep()
+    assert found() is not None
 
 
 def header(width, height):

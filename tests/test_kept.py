@@ -1,10 +1,16 @@
 """What is saved is whole, found again and never lost: bits that flip, states that are poisoned, folders that are exchanged, files that others have changed."""
 import io, json, os, random, shutil, warnings
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 
-from commands import copy, degas, forked, same, search_argv, trace, train_argv
+import soak
+from commands import alone_argv, copy, degas, forked, same, search_argv, trace, train_argv
+from degas_nb.app import driving
+from degas_nb.app.driving import command_of
+from degas_nb.app.main import COMMANDS, _flags_of
 from degas_nb.gan.frameworks import FRAMEWORKS
 from degas_nb.gan.training import GANConfig, GANTraining
 from degas_nb.ground import folders
@@ -267,10 +273,10 @@ def test_a_lock_that_was_exchanged_while_it_was_taken(tmp_path, monkeypatch):
     with pytest.raises(UserError, match='no longer the folder'), run.lock(): assert False
 
 
-@pytest.mark.parametrize('command', ['search', 'train'])
+@pytest.mark.parametrize('command', ['search', 'train', 'reconstruct'])
 def test_a_run_whose_folder_is_exchanged_writes_into_no_other(command, found, tmp_path):
     "Renamed and made anew while it computes: whatever it would write next, be it the last report, goes nowhere."
-    argv = search_argv(tmp_path/'run', epochs=1) if command == 'search' else train_argv(tmp_path/'run', genotype='dcgan')
+    argv = dict(search=search_argv(tmp_path/'run', epochs=1), train=train_argv(tmp_path/'run', genotype='dcgan'), reconstruct=alone_argv(tmp_path/'run'))[command]
     def work(step):
         append = folders.Trace.append
         def exchanging(self, record):
@@ -280,7 +286,7 @@ def test_a_run_whose_folder_is_exchanged_writes_into_no_other(command, found, tm
             RunFolder.create(tmp_path/'run', 'search', dict(theirs=1), dict(n=1))
         folders.Trace.append = exchanging
         degas(*argv)
-    for step in 2, {'search': 3, 'train': 6}[command]:
+    for step in 2, {'search': 3, 'train': 6, 'reconstruct': 9}[command]:
         for name in 'run', 'moved': shutil.rmtree(tmp_path/name, ignore_errors=True)
         done = forked(lambda: work(step))
         assert 'no longer the folder' in done.stderr.strip().splitlines()[-1] and 'Traceback' not in done.stderr
@@ -308,9 +314,9 @@ ROWS = {'epoch': ['x', None, [1], {}], 'mse': ['x', float('inf'), 10**400, {'a':
 GAN_ROWS = {'critic': ['x', {'a': 'b'}, {'gp': 10**400}, {'gp': {'x': 1}}, None, 5], 'generator': [[1]], 'lr': ['x', float('-inf')]}
 
 
-def test_a_report_is_written_whatever_the_trace_holds(found, drawn, tmp_path):
+def test_a_report_is_written_whatever_the_trace_holds(found, drawn, alone, tmp_path):
     from degas_nb.app.report import run_report
-    for run, odd in (found, ROWS), (drawn, GAN_ROWS):
+    for run, odd in (found, ROWS), (drawn, GAN_ROWS), (alone, {k: ROWS[k] for k in ('epoch', 'mse', 'lr')}):
         out, rows = copy(run, tmp_path, run.parent.name), trace(run)
         for key, values in odd.items():
             for value in values:
@@ -351,8 +357,8 @@ def test_images_in_folders_that_are_no_utf8(tmp_path, line):
     assert (out/'report.html').exists() and {os.fsencode(p.name) for p in (tmp_path/'s').iterdir()} > {b'b'}
 
 
-def test_a_run_that_does_not_know_its_images_asks_for_them(found, drawn, tmp_path, line):
-    for run, command in ((found, 'search'), (drawn, 'train')):
+def test_a_run_that_does_not_know_its_images_asks_for_them(found, drawn, alone, tmp_path, line):
+    for run, command in ((found, 'search'), (drawn, 'train'), (alone, 'reconstruct')):
         out = copy(run, tmp_path, command)
         there = json.loads((out/'config.json').read_text())
         source = there['data']['source']
@@ -363,8 +369,8 @@ def test_a_run_that_does_not_know_its_images_asks_for_them(found, drawn, tmp_pat
 
 
 @pytest.mark.parametrize('content', ['', '{}', '[1]', 'x', '{"format": "degas-genotype/9"}'])
-def test_a_damaged_genotype_of_a_run_is_said_and_made_anew(content, found, drawn, tmp_path, capsys):
-    for run, command, cure in ((found, 'search', 'deciding again'), (drawn, 'train', 'written anew')):
+def test_a_damaged_genotype_of_a_run_is_said_and_made_anew(content, found, drawn, alone, tmp_path, capsys):
+    for run, command, cure in ((found, 'search', 'deciding again'), (drawn, 'train', 'written anew'), (alone, 'reconstruct', 'written anew')):
         out = copy(run, tmp_path, command)
         (out/'genotype.json').write_text(content)
         capsys.readouterr()
@@ -372,11 +378,11 @@ def test_a_damaged_genotype_of_a_run_is_said_and_made_anew(content, found, drawn
         assert cure in capsys.readouterr().err and Genotype.load(out) == Genotype.load(run)
 
 
-@pytest.mark.parametrize('command', ['search', 'train', 'train --init keep'])
+@pytest.mark.parametrize('command', ['search', 'train', 'train --init keep', 'reconstruct'])
 def test_a_run_that_is_killed_as_soon_as_it_is_there_knows_all_that_was_asked(command, drawn, tmp_path):
     "The first thing in its folder, config.json, tells what it writes and where it began."
     out = tmp_path/'run'
-    argv = search_argv(out, '--save-every', 7) if command == 'search' else train_argv(out, '--sample-every', 2, *command.split()[1:], genotype=drawn if 'keep' in command else 'dcgan')
+    argv = search_argv(out, '--save-every', 7) if command == 'search' else alone_argv(out, '--save-every', 7) if command == 'reconstruct' else train_argv(out, '--sample-every', 2, *command.split()[1:], genotype=drawn if 'keep' in command else 'dcgan')
     def work():
         def writing(path, obj):
             folders.atomic_write(path, (json.dumps(obj) + '\n').encode())
@@ -385,5 +391,12 @@ def test_a_run_that_is_killed_as_soon_as_it_is_there_knows_all_that_was_asked(co
         degas(*argv)
     assert forked(work).returncode == -9
     there = json.loads((out/'config.json').read_text())
-    assert there['writes'].items() >= (dict(save_every=7) if command == 'search' else dict(sample_every=2)).items()
+    assert there['writes'].items() >= (dict(sample_every=2) if 'train' in command else dict(save_every=7)).items()
     assert there.get('start') == (str(drawn) if 'keep' in command else None)
+
+
+def test_no_kind_of_run_is_forgotten():
+    "Each kind that a command can make stands in the tables of this file and of the soak, and its command has the flags that the promises are about."
+    kinds = {command_of(SimpleNamespace(kind=kind)) for kind in driving._KINDS}
+    assert set(KINDS) == set(driving._KINDS) and len(soak.KINDS) == len(driving._KINDS) + 1   # and studies
+    for name in kinds: assert {'--save-every', '--on-nan', '--resume', '--overwrite', '--device', '--seed', '--skip-broken'} <= _flags_of(COMMANDS[name]), name

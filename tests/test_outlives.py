@@ -4,7 +4,11 @@ from contextlib import contextmanager
 
 import pytest
 
-from commands import as_undisturbed, degas, pictures, process, search_argv, signalled, state, trace, train_argv
+from commands import as_undisturbed, degas, forked, pictures, process, search_argv, signalled, state, trace, train_argv
+from degas_nb.app.main import main
+from degas_nb.app.studies import STUDIES
+from degas_nb.ground.folders import Trace
+from degas_nb.ground.studies import Job, Study, table
 from warm import CLOSED, Python, python
 
 pytestmark = pytest.mark.usefixtures('quiet_machine')
@@ -126,3 +130,40 @@ def drained(fd):
     "What a terminal would have shown."
     try: return os.read(fd, 65536)
     except OSError: return b''
+
+# ---------------------------------------------------------------- studies, whose runs have processes of their own
+
+def talking(tmp_path, monkeypatch, seconds=0.):
+    "A study whose runs say something and take a while; what `degas` is told to make them."
+    jobs = tuple(Job(f'talk/{i}', 'study_work:talk', dict(n=i, seconds=seconds)) for i in range(3))
+    monkeypatch.setitem(STUDIES, 'talking', lambda: Study('talking', 'Who listens?', jobs, lambda records: table(records, lambda r: r['key'])))
+    return ['study', 'talking', '--workers', '1', '--out', str(tmp_path)], lambda: [json.loads(row) for row in (tmp_path/'talking'/'records.jsonl').read_text().splitlines()]
+
+
+@pytest.mark.parametrize('which', ['full', 'closed'])
+def test_a_study_outlives_its_log(which, tmp_path, monkeypatch):
+    argv, records = talking(tmp_path, monkeypatch)
+    def work():
+        for fd in 1, 2: os.close(fd) if which == 'closed' else os.dup2(os.open('/dev/full', os.O_WRONLY), fd)
+        if which == 'closed': sys.stdout = sys.stderr = None   # as Python begins where a shell has closed them
+        try: main(argv)
+        finally: sys.stdout, sys.stderr = io.StringIO(), io.StringIO()
+    code = forked(work).returncode
+    assert code == (1 if which == 'full' else 0) and [r['result'] for r in records()] == [dict(n=i) for i in range(3)]
+
+
+@pytest.mark.skipif(not hasattr(signal, 'SIGHUP'), reason='a signal that Windows does not have')
+def test_a_terminal_that_closes_under_a_study_fails_no_run(tmp_path, monkeypatch):
+    "It tells everybody, the processes of the runs too."
+    argv, records = talking(tmp_path, monkeypatch, .3)
+    def work():
+        os.setsid()
+        append = Trace.append
+        def hanging_up(self, record):
+            append(self, record)
+            os.killpg(0, signal.SIGHUP)
+        Trace.append = hanging_up
+        main(argv)
+    done = forked(work)
+    assert done.returncode == 128 + signal.SIGHUP and 'Traceback' not in done.stderr and 'stopped with 2 runs to make' in done.stderr
+    assert [r['result'] for r in records()] == [dict(n=0)]

@@ -112,7 +112,7 @@ WRONG = {
     'supernet of no space': (lambda: SuperGenerator('degas'), "not 'degas'"),
     'supernet size': (lambda: SuperGenerator(img_size=33), '33'),
     'names of other alphas': (lambda: by_name(DEGAS, dict(normal=torch.zeros(3, 8), up=torch.zeros(8, 4))), 'another space'),
-    'names of nothing': (lambda: by_name(DEGAS, None), 'another space'),
+    'names of nothing': (lambda: by_name(DEGAS, None), 'must be a dict'),
     'prune none': (lambda: prune(None), 'None'),
     'prune a list': (lambda: prune([1]), 'needs'),
     'prune a word': (lambda: prune(WEIGHTS | {'s0-s1': 'conv_1'}), 's0-s1'),

@@ -376,7 +376,7 @@ def test_the_page_of_a_training_has_nothing_to_replay(searched, tmp_path):
 
 @pytest.mark.timeout(180)
 def test_names_on_the_page_are_text(searched, serve, browser, tmp_path):
-    "Whatever a run calls its images, operations and losses: nothing on the page runs, leads or asks outside; and no script from outside could."
+    "Whatever a run calls its images, operations and losses: nothing on the page runs, leads or asks outside; and no script could, within the page or from outside."
     run = shutil.copytree(searched, tmp_path / 'run' / '![i](http:%2f%2fevil.example%2fx.png) <b>$x$')
     spoil(run, ''.join(HOSTILE[k] for k in ('markdown', 'html', 'formula', 'links', 'control', 'direction')))
     served = serve(run)
@@ -390,6 +390,11 @@ def test_names_on_the_page_are_text(searched, serve, browser, tmp_path):
     leads = seen.page.eval_on_selector_all('#rendered_cells a, #rendered_cells img', 'es => es.map(e => e.getAttribute("href") || e.getAttribute("xlink:href") || e.getAttribute("src"))')
     assert all(lead.startswith(('data:image/', 'blob:')) for lead in leads if lead), leads
     seen.was_quiet()
+    ran = seen.page.evaluate('''() => new Promise(done => {
+        document.addEventListener("securitypolicyviolation", e => done([e.blockedURI, window.ran === undefined]), {once: true});
+        const script = document.createElement("script");
+        script.textContent = "window.ran = true"; document.head.append(script); })''')
+    assert ran == ['inline', True]
     refused = seen.page.evaluate('''() => new Promise(done => {
         document.addEventListener("securitypolicyviolation", e => done(e.blockedURI));
         const script = document.createElement("script");

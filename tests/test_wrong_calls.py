@@ -1,7 +1,16 @@
 """What a reader calls wrongly in a notebook: three hundred calls and more of search, judge, GAN, views and app, each a `UserError` of one line, and nothing written."""
+import importlib
+import inspect
+import io
 import math
 import os
+import sys
+import warnings
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
+from pathlib import Path
+from types import UnionType
+from typing import Literal, Union, get_args, get_origin, get_type_hints
 
 import numpy as np
 import pytest
@@ -15,7 +24,7 @@ from degas_nb.gan.critic import ConvMeanPool, CriticBlock, DCGANCritic, Dropout,
 from degas_nb.gan.frameworks import consistency, find_framework, framework, gradient_penalty, slopes
 from degas_nb.gan.training import GANConfig, GANTraining, average_, draw_images, trained_generator
 from degas_nb.ground.data import load
-from degas_nb.ground.errors import UserError
+from degas_nb.ground.errors import UserError, _fits
 from degas_nb.judge.bench import STRATEGIES, World, ask, compare, everything, lot_losses, rank
 from degas_nb.judge.extractors import (FIDInception, ImageNetFeatures, InceptionFeatures, ModuleFeatures, find_extractor, named_extractor, prepare_pytorch,
                                        prepare_tf1, resize_tf1, tf1_weights)
@@ -317,6 +326,71 @@ def test_a_wrong_call_is_one_line(name, nowhere):
     for value in values:
         line = said(call, value)
         assert isinstance(line, str) and 15 < len(line) < 700 and '\n' not in line and ' at 0x' not in line, (value, line)
+
+
+# ---- every public name
+
+ROOT = Path(degas_nb.__file__).parent
+MODULES = sorted('.'.join(p.relative_to(ROOT).with_suffix('').parts) for p in ROOT.rglob('*.py') if not p.stem.startswith('_'))
+METHODS = {'ImageSource': ('load', 'about'), 'Report': ('add',), 'Trace': ('append', 'truncate'), 'Ranks': ('own', 'share', 'part'), 'Picture': ('save',), 'Mixed': ('subset',), 'Asked': ('loss',), 'DemoCommand': ('part',)}   # which look at their arguments before anything else
+KINDS_OF = {int: 1, float: 1., str: 'x', bool: False, Path: Path('x'), type(None): None, bytes: b'', Callable: lambda *a, **k: None}
+ODD = [None, 'x', 3, 1.5, True, [], object(), b'x']
+
+
+def of_kind(hint):
+    "A value of the kind that an annotation names, and no more than that."
+    kind, parts = get_origin(hint) or hint, get_args(hint)
+    if kind in (Union, UnionType): return of_kind(parts[0])
+    if kind is Literal: return parts[0]
+    if kind in KINDS_OF: return KINDS_OF[kind]
+    if kind is tuple: return tuple(of_kind(p) for p in parts if p is not ...)
+    if kind is torch.Tensor: return torch.zeros(2, 3, 8, 8)
+    if kind is torch.nn.Module: return torch.nn.Identity()
+    if kind in (Iterable, Iterator): return iter(())
+    if kind in (dict, list, torch.Generator): return kind()
+    try: return kind.__new__(kind)
+    except Exception: return None
+
+
+def callables(module):
+    "Every function, class and class method that stands in `__all__`."
+    found = importlib.import_module(f'degas_nb.{module}')
+    for name in found.__all__:
+        value = getattr(found, name)
+        if inspect.isfunction(value): yield name, value, value
+        if not inspect.isclass(value) or issubclass(value, BaseException): continue
+        if '__init__' in vars(value) or hasattr(value, '__dataclass_fields__'): yield name, value, value.__init__
+        for inner, method in vars(value).items():
+            if isinstance(method, (classmethod, staticmethod)) and not inner.startswith('_'): yield f'{name}.{inner}', getattr(value, inner), getattr(value, inner)
+        for inner in METHODS.get(name, ()): yield f'{name}.{inner}', getattr(value.__new__(value), inner), getattr(value, inner)
+
+
+def odd_calls(call, annotated):
+    "Calls in which one argument is of another kind than its annotation says, and the others are of theirs."
+    hints = get_type_hints(inspect.unwrap(annotated))
+    takes = [p for p in inspect.signature(call).parameters.values() if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
+    for p in takes:
+        for odd in ODD if hints.get(p.name, object) is not object else ():
+            if _fits(odd, hints[p.name]): continue
+            values = {q.name: of_kind(hints.get(q.name, object)) for q in takes if q.default is q.empty} | {p.name: odd}
+            yield f'{p.name}={odd!r:.20}', [values.pop(q.name) for q in takes if q.kind is q.POSITIONAL_ONLY], values
+
+
+@pytest.mark.parametrize('module', MODULES)
+def test_no_public_name_ends_in_a_traceback(module, nowhere, monkeypatch):
+    "Whatever stands in `__all__`: what is no such argument is a sentence, or does no harm (a record of plain values keeps what it is given)."
+    monkeypatch.setattr(sys, 'stdout', io.StringIO())
+    wrong = []
+    for name, call, annotated in callables(module):
+        for said, first, values in odd_calls(call, annotated):
+            with warnings.catch_warnings():
+                warnings.simplefilter('ignore')
+                try: call(*first, **values)
+                except UserError as e: line = str(e)
+                except BaseException as e: wrong.append(f'{name}({said}): {type(e).__name__}: {e}')
+                else: continue
+            if not (15 < len(line) < 700 and line.isprintable() and ' at 0x' not in line): wrong.append(f'{name}({said}): {line}')
+    assert not wrong, '\n'.join(wrong)
 
 
 def test_there_are_three_hundred(): assert sum(len(values) for _, values in CALLS.values()) >= 300

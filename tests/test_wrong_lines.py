@@ -9,6 +9,7 @@ BASE = {   # what a good line begins with; none of it is there
     'demo': ['--data', 'no/images', '--out', 'X'],
     'search': ['--data', 'no/images', '--out', 'X'],
     'train': ['--data', 'no/images', '--out', 'X', '--genotype', 'cifar10_paper'],
+    'reconstruct': ['--data', 'no/images', '--out', 'X', '--genotype', 'cifar10_paper'],
     'prune': ['no/run'], 'score': ['no/run'], 'sample': ['no/run', '--out', 'X'], 'dashboard': ['no/run'],
     'draw': ['cifar10_paper', '--out', 'X.svg'], 'study': ['toy', '--out', 'X']}
 COUNT = ['x', '0', '1.5', '']
@@ -17,12 +18,15 @@ WORD = ['nothing', '']
 SEED = ['x', '9'*30]
 FLAGS = {
     'search': {'--epochs': COUNT, '--width': COUNT[1:2], '--z-dim': COUNT[1:3], '--batch-size': COUNT + ['1'], '--img-size': COUNT + ['20', '1000000000'], '--limit': COUNT[:2], '--warmup': ['x', '-1', '1.5'],
-               '--lr': RATE, '--z-lr': RATE[1:], '--alpha-lr': RATE[1:2], '--travel': RATE[1:], '--held-out': RATE + ['1', '2'], '--save-every': RATE, '--asked': COUNT, '--seed': SEED,
+               '--lr': RATE, '--z-lr': RATE[1:], '--alpha-lr': RATE[1:2], '--travel': RATE[1:], '--held-out': RATE + ['1', '2'], '--save-every': RATE, '--on-nan': WORD, '--asked': COUNT, '--seed': SEED,
                '--optimiser': WORD, '--z-init': WORD, '--surface': WORD, '--relaxation': WORD, '--impl': WORD, '--amp': WORD, '--decide': WORD, '--preset': WORD, '--device': WORD + ['cuda:99', 'banana'],
                '--space': ['nothing', '', 'no/run', '/dev/null', '.'], '--split': ['', 'valid']},
-    'train': {'--steps': COUNT[:2], '--n-critic': COUNT[:2], '--fake-ratio': COUNT[:2], '--sample-every': COUNT[:2], '--width': COUNT[:2], '--batch-size': COUNT[:2] + ['1'], '--img-size': COUNT[:2] + ['20'],
+    'train': {'--steps': COUNT[:2], '--n-critic': COUNT[:2], '--fake-ratio': COUNT[:2], '--sample-every': COUNT[:2], '--save-every': RATE[:2], '--on-nan': WORD, '--width': COUNT[:2], '--batch-size': COUNT[:2] + ['1'], '--img-size': COUNT[:2] + ['20'],
               '--lr': RATE[:2], '--ema': RATE[:2] + ['1'], '--seed': SEED, '--framework': WORD, '--optimiser': WORD, '--init': WORD + ['keep'], '--z-ratio': WORD, '--preset': WORD, '--device': WORD + ['cuda:99'],
               '--genotype': ['nothing', '', 'no/file.json', '/dev/null', '.']},
+    'reconstruct': {'--epochs': COUNT, '--width': COUNT[:2], '--z-dim': COUNT[1:3], '--batch-size': COUNT[:2] + ['1'], '--img-size': COUNT[:2] + ['20', '1000000000'], '--limit': COUNT[:2], '--lr': RATE, '--z-lr': RATE[1:],
+                    '--lr-end': RATE[:2], '--save-every': RATE, '--on-nan': WORD + ['rollback stop'], '--seed': SEED, '--optimiser': WORD, '--z-init': WORD, '--surface': WORD, '--amp': WORD, '--device': WORD + ['cuda:99'],
+                    '--genotype': ['nothing', '', 'no/file.json', '/dev/null', '.', 'resnet'], '--split': [''], '--data': ['', 'emojis', '/dev/null', 'file']},
     'demo': {'--epochs': COUNT, '--steps': COUNT, '--n': COUNT + ['9'], '--seed': SEED, '--device': WORD, '--data': ['', 'no/images', 'emojis', '/dev/null'], '--out': ['']},
     'sample': {'--n': COUNT, '--seed': SEED, '--norms': WORD, '--device': WORD, '--label': [''], '--out': ['', 'x.npz', 'x.jpg', 'x.tar', 'no/x.png', '/dev/null/x']},
     'score': {'--n': COUNT + ['9'], '--seed': SEED, '--extractor': WORD, '--resize': WORD, '--norms': WORD, '--device': WORD, '--img-size': COUNT + ['5000'], '--weights': ['', 'no.pth', '.'],
@@ -41,6 +45,9 @@ FIRST = {  # words in place of all others
     'train': [[], ['--out', 'X'], ['--genotype', 'resnet'], ['--resume'], ['--resume', '--out', 'X'], ['--genotype', 'file', '--data', 'emoji', '--out', 'X'], ['--genotype', 'resnet', '--data', 'emoji', '--out', 'file'],
               ['--genotype', 'resnet', '--data', 'emoji', '--out', 'X', '--betas', '1'], ['--genotype', 'resnet', '--data', 'emoji', '--out', 'X', '--betas', '0', '1'], ['--genotype', 'resnet', '--data', 'emoji', '--out', 'X', '--betas', 'x', 'y'],
               ['--genotype', 'resnet', '--data', 'emoji', '--out', 'X', '--limit', '8', '--batch-size', '9', '--width', '4'], ['--genotype', 'a\0b', '--data', 'emoji', '--out', 'X']],
+    'reconstruct': [[], ['--out', 'X'], ['--genotype', 'cifar10_paper'], ['--resume'], ['--resume', '--out', 'X'], ['--resume', '--out', 'file'], ['--resume', '--overwrite', '--out', 'X'], ['--genotype', 'file', '--data', 'emoji', '--out', 'X'],
+                    ['--genotype', 'cifar10_paper', '--data', 'emoji', '--out', 'file'], ['--genotype', 'cifar10_paper', '--data', 'emoji', '--out', '.'], ['--genotype', 'cifar10_paper', '--data', 'emoji', '--out', 'X', '--alpha-lr', '1'],
+                    ['--genotype', 'cifar10_paper', '--data', 'emoji', '--out', 'X', '--limit', '8', '--batch-size', '9', '--width', '4'], ['--genotype', 'a\0b', '--data', 'emoji', '--out', 'X'], ['--genotype', 'cifar10_paper', '--data', 'emoji', '--out', 'a\0b']],
     'prune': [[], ['.'], ['file'], ['', '--rule', 'argmax_all'], ['a', 'b'], ['a\0b'], ['~nobody']],
     'score': [[], ['file'], ['.'], [''], ['emoji'], ['no', 'no', 'no'], ['emoji', 'no/images'], ['emoji', 'emoji', '--data', 'emoji'], ['emoji', '--untrained'], ['emoji', '--real-stats', 'no.npz'],
               ['emoji', 'emoji', '--weights', 'file'], ['a\0b']],

@@ -208,6 +208,23 @@ def write_sources(built, repository):
         if page.relative_to(built).parts[0] != 'source': page.write_text(link.sub(rf'{up}source/\1.html#L-\2', page.read_text()))
 
 
+def write_tests(built):
+    "The tests that a page links to, as pages of their own; a link leads to the line of the test that it names."
+    from pygments import highlight
+    from pygments.formatters import HtmlFormatter
+    from pygments.lexers import PythonLexer
+    link = re.compile(r'<a href="(?:\.\./)*tests/(\w+)\.py"([^>]*)>(\s*<code>tests/\1\.py::(\w+)</code>)')
+    for page in [p for p in built.rglob('*.html') if link.search(p.read_text())]:
+        up = '../' * (len(page.relative_to(built).parts) - 1)
+        def led(found):
+            file, to = ROOT / 'tests' / f'{found[1]}.py', built / 'source' / 'tests' / f'{found[1]}.html'
+            to.parent.mkdir(parents=True, exist_ok=True)
+            if not to.exists(): to.write_bytes(highlight(file.read_text(), PythonLexer(), HtmlFormatter(full=True, title=file.name, linenos='table', lineanchors='L', anchorlinenos=True, encoding='utf-8')))
+            line = next(i for i, text in enumerate(file.read_text().splitlines(), 1) if re.match(rf'\s*def {found[4]}\(', text))
+            return f'<a href="{up}source/tests/{found[1]}.html#L-{line}"{found[2]}>{found[3]}'
+        page.write_text(link.sub(led, page.read_text()))
+
+
 def add_plotly(libraries):
     "plotly.js and what drives its frames, once."
     if (libraries / 'plotly.min.js').exists(): return
@@ -282,13 +299,14 @@ def build(out, work):
     math = katex()
     built = cache / config.doc_path.name
     write_sources(built, config.git_url)
+    write_tests(built)
     localise(built, f'{config.doc_host}{config.doc_baseurl}', math)
     unlinked(built)
     if out.exists(): shutil.rmtree(out)
     out.parent.mkdir(parents=True, exist_ok=True)
     shutil.move(built, out)
     no_math = [] if math else ['no KaTeX (npm install katex@0.16): formulas stay as they were typed']
-    return [w for w in site.warnings if 'output-file' not in w] + no_math
+    return [w for w in site.warnings if 'output-file' not in w and '../tests/' not in w] + no_math   # those lead to `write_tests`
 
 
 def main(argv):

@@ -6,7 +6,7 @@ A seed and a number make the same input on every machine with the same libraries
 Looked for: any error but `UserError`, a line that is none, more than five seconds for one input, more than 1 GB of memory beside
 the libraries, anything written, started or fetched outside of a temporary folder.
 """
-import argparse, io, json, os, random, resource, signal, struct, sys, tempfile, time, warnings, zipfile, zlib
+import argparse, copy, io, json, os, random, resource, signal, struct, sys, tempfile, time, warnings, zipfile, zlib
 from collections import Counter
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -21,7 +21,7 @@ from degas_nb.ground.data import load
 from degas_nb.ground.errors import UserError
 from degas_nb.ground.folders import RunFolder, RunWarning
 from degas_nb.ground.sizes import as_they_are
-from degas_nb.judge.features import Recipe, SmallClassifier, _classifier_bytes, _read_classifier
+from degas_nb.judge.features import Recipe, SmallClassifier, _classifier_bytes, _read_classifier, _sealed_classifier
 from degas_nb.judge.metrics import Statistics
 from degas_nb.space.genotype import DEGAS, Genotype, SearchSpace, named_genotypes
 
@@ -170,7 +170,8 @@ def checkpoints():
 
 def classifiers():
     "A small classifier, as the cache keeps it."
-    return [_classifier_bytes(SmallClassifier(3, RECIPE.width), .5)]
+    net = SmallClassifier(3, RECIPE.width)
+    return [_sealed_classifier(net, .5), _classifier_bytes(net, .5)]
 
 
 RECIPE = Recipe(width=1)
@@ -239,7 +240,7 @@ def wound(holder, key, rng:random.Random):
     elif kind == 1 and isinstance(holder, list): holder.extend([holder[key]]*rng.choice((1, 1, 20, 3000)))
     elif kind == 2 and isinstance(holder, dict): holder[rng.choice(ODD[9:16])] = holder.pop(key)
     elif kind == 3 and isinstance(holder, list): rng.shuffle(holder)
-    else: holder[key] = rng.choice(ODD)
+    else: holder[key] = copy.deepcopy(rng.choice(ODD))   # or what is put into it would be there the next time, perhaps itself
 
 
 def spots_of(value):

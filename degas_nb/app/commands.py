@@ -62,6 +62,7 @@ class SearchCommand:
     overwrite:bool = False  # replace the run in --out
 
     @classmethod
+    @checked()
     def defaults(cls,
         argv:list[str],  # flags, not yet parsed
     )->'SearchCommand':
@@ -103,6 +104,7 @@ class SearchCommand:
         return space_of(RunFolder.open(self.out, 'search').config) if self.resume else DEGAS
 
 # %% ../../nbs/app/03_commands.ipynb #be73490b
+@checked()
 def run_search(
     search:Search,                # new, or taken up by `go_on`
     run:RunFolder,                # its folder, locked
@@ -328,6 +330,7 @@ class TrainCommand:
     overwrite:bool = False  # replace the run in --out
 
     @classmethod
+    @checked()
     def defaults(cls,
         argv:list[str],  # flags, not yet parsed
     )->'TrainCommand':
@@ -426,6 +429,7 @@ def _begin_with_weights(
     run.save_checkpoint(state)
 
 # %% ../../nbs/app/03_commands.ipynb #7d6ca1f5
+@checked()
 def run_training(
     training:GANTraining,  # new, or taken up by `go_on`
     run:RunFolder,         # its folder, locked
@@ -469,10 +473,12 @@ class ReconstructCommand:
     out:Path  # folder of the run
     device:str = 'auto'  # where to compute: auto (cuda, else mps, else cpu), cpu, cuda, cuda:1, mps ...; a run may go on elsewhere
     save_every:float = HABITS['save_every']  # seconds between checkpoints
+    on_nan:Literal[*ON_NAN] = HABITS['on_nan']  # numbers that are none: stop, or go back with half the rates and other random numbers
     resume:bool = False  # go on with the run in --out, with its settings
     overwrite:bool = False  # replace the run in --out
 
     @classmethod
+    @checked()
     def defaults(cls,
         argv:list[str],  # flags, not yet parsed
     )->'ReconstructCommand':
@@ -491,13 +497,13 @@ class ReconstructCommand:
         images = self.source.load(self.config.img_size)
         alone = Reconstruction.of_run(before, images, ranks.device, ranks) if before else Reconstruction.from_config(
             images, self.config, genotype, ranks.device, ranks)
-        about, habits = self.source.about(images), dict(save_every=self.save_every)
+        about, habits = self.source.about(images), dict(save_every=self.save_every, on_nan=self.on_nan)
         place = self.out, 'reconstruction', settings, about, self.resume, self.overwrite
         with shared_run(ranks, lambda: open_run(*place, writes=habits)) as run:
             if ranks.main: _keep_genotype(genotype, run)
             if self.resume: go_on(alone, run, self.config)
             if ranks.main: run.note(writes=habits, data=run.data | about)
-            run_reconstruction(alone, run, self.save_every)
+            run_reconstruction(alone, run, **habits)
 
     def network(self)->Genotype:
         "The one that is named; a run that goes on brings its own."
@@ -507,16 +513,18 @@ class ReconstructCommand:
         return Genotype(found.nodes, found.edges, found.space)  # where it came from is no setting of this run
 
 # %% ../../nbs/app/03_commands.ipynb #a16rcc02
+@checked()
 def run_reconstruction(
     alone:Reconstruction,  # new, or taken up by `go_on`
     run:RunFolder,         # its folder, locked
     save_every:float=60.,  # seconds between checkpoints
+    on_nan:str='stop',     # of `ON_NAN`
 )->None:
     "Drive the training of one network in its folder, and write what it came to and the report."
     show = torch.linspace(0, len(alone.images) - 1, 32).long()
     if alone.ranks.main and not alone.n: save_grid(alone.images.batch(show), run.samples/'targets.png', n_cols=8)
     drive(alone, run, 'reconstruct', losses=lambda s: dict(loss=s.losses['loss'], psnr=s.losses['psnr']), record=lambda s: s.record(),
-          look=lambda s: _look(alone, run, s, show), worth_a_look=lambda s: s.ends_epoch, every=save_every)
+          look=lambda s: _look(alone, run, s, show), worth_a_look=lambda s: s.ends_epoch, every=save_every, on_nan=on_nan)
     if not alone.ranks.main: return
     found = alone.terms()
     end = dict(loss=round((found['mse'] + found['lap']).mean().item(), 5), psnr=round(found['psnr'].mean().item(), 2))
@@ -922,6 +930,7 @@ class DemoCommand:
         path = demo_report(self.out/'search', self.out/'gan', self.out/'report.html', _by_hand(self))
         print(f"\n{path}\n\nNext:\n  " + '\n  '.join(_after(self)))
 
+    @checked()
     def part(self,
         name:str,                                    # sub-folder, also the kind of run
         config:dict,                                 # settings

@@ -15,7 +15,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from ..ground.data import DATASETS, Images, load
-from ..ground.errors import UserError, user_path
+from ..ground.errors import UserError, checked, user_path
 from ..ground.ranks import RankLost, Ranks
 from ..ground.folders import Diverged, RunFolder
 from ..ground.runs import Unread, checked_fields, differences
@@ -50,6 +50,7 @@ class ImageSource:
     split:str = 'train'  # train, test, all, or what else the data set has; joined by +
     skip_broken:bool = False  # leave out images that cannot be read, and count them
 
+    @checked()
     def load(self,
         img_size:int|tuple[int, int]|None,  # side in pixels, (height, width), or None: as they are
     )->Images:
@@ -65,6 +66,7 @@ class ImageSource:
         for note in images.notes: say(note)
         return images
 
+    @checked()
     def about(self,
         images:Images,  # loaded from here
     )->dict:            # for config.json
@@ -74,6 +76,7 @@ class ImageSource:
                     notes=images.notes, prepared=images.prepared, source=source)
 
     @classmethod
+    @checked()
     def of(cls,
         run:RunFolder,       # of any kind
         data:str|None=None,  # as somebody names them, for a run that was not made by a command and cannot say it
@@ -129,6 +132,7 @@ def stop_signals()->Iterator[list[int]]:  # signals that have arrived
         for s, handler in before.items(): signal.signal(s, handler)
 
 # %% ../../nbs/app/02_driving.ipynb #26ad8d92
+@checked()
 def drive(
     steps:Iterator,                               # a `Search` or a `GANTraining`: `len`, `n`, `next`
     run:RunFolder,                                # locked by the caller
@@ -300,6 +304,7 @@ def command_of(
     return dict(search='search', gan='train', reconstruction='reconstruct')[run.kind]
 
 # %% ../../nbs/app/02_driving.ipynb #1024ce59
+@checked()
 def command_lines(
     run:RunFolder,  # made by a command
 )->list[str]:
@@ -338,6 +343,7 @@ def _command_line(
     return shlex.join([*words, '--out', str(run.path)])
 
 # %% ../../nbs/app/02_driving.ipynb #5b2842d5
+@checked()
 def open_run(
     out:Path,        # folder
     kind:str,        # a key of `_KINDS`
@@ -464,6 +470,7 @@ def value_of(
     return found  # the last one counts, as it does for tyro
 
 # %% ../../nbs/app/02_driving.ipynb #ad519831
+@checked()
 def go_on(
     steps:object,        # a fresh `Search` or `GANTraining`
     run:RunFolder,       # with a checkpoint, or killed before the first

@@ -6,7 +6,7 @@
 __all__ = ['DashboardCommand', 'dashboard_page', 'serve']
 
 # %% ../../nbs/app/04_page.ipynb #2846367e
-import logging, os, secrets, signal, socket, tempfile
+import base64, hashlib, logging, os, secrets, signal, socket, tempfile
 from dataclasses import dataclass
 from importlib.resources import files
 from importlib.util import find_spec
@@ -187,12 +187,14 @@ def _in_a_line(
     return True
 
 # %% ../../nbs/app/04_page.ipynb #f6df21af
-_POLICY = '; '.join((  # Voila's page has scripts within it, widgets are imported from blobs
-    "default-src 'self'", "script-src 'self' 'unsafe-inline' blob:", "style-src 'self' 'unsafe-inline'",
+_HEARTBEAT = base64.b64encode(hashlib.sha256(b'window.voila_heartbeat()').digest()).decode()  # what Voila writes while it waits
+_POLICY = '; '.join((  # widgets are imported from blobs, and bring styles
+    "default-src 'self'", f"script-src 'self' 'sha256-{_HEARTBEAT}' blob:", "style-src 'self' 'unsafe-inline'",
     "img-src 'self' data: blob:", "font-src 'self' data:", "object-src 'none'", "base-uri 'self'", "form-action 'self'",
     "frame-ancestors 'self'"))
 
 
+@checked()
 def serve(
     page:Path,    # a notebook
     port:int,     # free

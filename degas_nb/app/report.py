@@ -17,6 +17,7 @@ from collections.abc import Iterable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from ..ground.data import read_whole
 from ..judge.bench import DATA, rank
 from ..space.genotype import Genotype, svg
 from ..ground.folders import RunFolder, atomic_write, read_json, room_for
@@ -44,6 +45,7 @@ def _escape(
     return value if isinstance(value, Html) else Html('\n'.join(in_html(line, _LONGEST) for line in str(value).split('\n')))
 
 
+@checked()
 def tag(
     name:str,             # 'p', 'svg', ...
     /,
@@ -345,13 +347,17 @@ def _in_script(
     return Html(json.dumps(value).replace('<', '\\u003c'))
 
 # %% ../../nbs/app/01_report.ipynb #5ba15c3d
+_MOST_PICTURE = 2**26  # bytes of one on a page
+
+
 def _picture(
     file:Path|str,  # a PNG or JPEG file
     alt:str,        # what is in it, for those who do not see it
     caption:str='',
 )->Html:
     "An image file, inlined."
-    data = Path(file).read_bytes()
+    try: data = read_whole(file, _MOST_PICTURE)
+    except (OSError, ValueError) as e: return _missing(f"{Path(file).name} cannot be read ({getattr(e, 'strerror', None) or e}).")
     kind = 'jpeg' if data[:2] == b'\xff\xd8' else 'png'
     address = Html(f'data:image/{kind};base64,{base64.b64encode(data).decode()}')
     return tag('figure', tag('img', src=address, alt=alt), tag('figcaption', caption) if caption else '')
@@ -373,6 +379,7 @@ class Report:
     ):
         self.title, self.lead, self.cards, self.sections, self.hero = title, lead, [], [], ''
 
+    @checked()
     def add(self,
         title:str,            # of the section
         *parts:object,        # text becomes a paragraph, `Html` stays

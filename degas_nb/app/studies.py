@@ -20,7 +20,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from ..gan.training import GANConfig, GANTraining
 from ..ground.data import Images, load
-from ..ground.errors import UserError
+from ..ground.errors import UserError, checked
 from ..ground.folders import read_json
 from ..ground.studies import Job, Study, markdown_table, table
 from ..judge.bench import ask, lot_losses
@@ -39,6 +39,7 @@ from ..space.genotype import Genotype
 STUDIES:dict[str, Callable[[], Study]] = {}  # name -> what makes the study
 
 
+@checked()
 def declared(
     make:Callable[[], Study],  # called `some_study` for a study 'some-study'
 )->Callable[[], Study]:        # the same
@@ -49,6 +50,7 @@ def declared(
     return make
 
 # %% ../../nbs/app/05_studies.ipynb #5a1d0011
+@checked()
 def study_of(
     name:str,  # as in `STUDIES`
 )->Study:
@@ -108,7 +110,7 @@ def reconstruct_network(
     images = some_images(data, limit)
     run = Reconstruction.from_config(images, ReconstructionConfig(seed=seed, **settings), named_or_numbered(network))
     losses = [[] for _ in range(run.config.epochs)]
-    for step in run: losses[step.epoch - 1].append(step.losses['loss'])
+    for step in run: losses[step.epoch - 1].append(step.record()['loss'])  # a `Diverged` when it is no number
     found = run.terms()
     return dict(loss=round((found['mse'] + found['lap']).mean().item(), 5), psnr=round(found['psnr'].mean().item(), 3),
                 curve=[round(mean(epoch), 5) for epoch in losses], params=n_params(run.net), multiplies=multiplications(run.net),
@@ -202,7 +204,7 @@ def decide_search(
     config = replace(SearchConfig.paper() if preset == 'paper' else SearchConfig(), seed=seed, **settings)
     began = process_time()
     search = Search.from_config(some_images(data, limit), config)
-    for step in search: pass
+    for step in search: step.record()  # a `Diverged` when its loss is no number
     weights = {edge: {op: round(w, 4) for op, w in ops.items()} for edge, ops in step.weights.items()}
     out = dict(search_cpu=round(process_time() - began, 2), psnr=round(search.psnr().mean().item(), 3), weights=weights, rules={})
     known = {}
@@ -310,7 +312,7 @@ def train_network(
     run = GANTraining.from_config(images, GANConfig(seed=seed, **settings), spec)
     curve, apart, since, at = {}, {}, [], {run.config.steps*(k + 1)//marks for k in range(marks)}
     for step in run:
-        since.append(step.critic['wass'])
+        since.append(step.record()['critic']['wass'])  # a `Diverged` when a loss is no number
         if run.n not in at: continue
         curve[run.n] = round(frechet_distance(describe_images(run.sample(drawn), eyes).stats, real), 4)
         apart[run.n], since = round(mean(since), 4), []

@@ -12,10 +12,12 @@ import torch
 from torch import Generator as Randomness
 from torch import Tensor, nn
 
+from ..ground.errors import checked
 from .frameworks import Framework, on_this_thread
 from ..space.ops import batch_statistics
 
 # %% ../../nbs/gan/03_steps.ipynb #17c980fa
+@checked()
 def descend(
     optimiser:torch.optim.Optimizer,                 # of `net`
     net:nn.Module,                                   # only its parameters get gradients
@@ -30,6 +32,7 @@ def descend(
     optimiser.step()
 
 # %% ../../nbs/gan/03_steps.ipynb #9bd4330f
+@checked()
 def critic_step(
     framework:Framework,                             # says the terms of the loss
     critic:nn.Module,                                # images -> Scores; takes one step
@@ -49,6 +52,7 @@ def critic_step(
     return {name: term.detach() for name, term in terms.items()}
 
 # %% ../../nbs/gan/03_steps.ipynb #12e77ce7
+@checked()
 def generator_step(
     framework:Framework,                             # says the terms of the loss
     critic:nn.Module,                                # images -> Scores; stays as it is

@@ -409,6 +409,7 @@ class GANTraining(Kept):
         return cls(start_of(path, images, config).to(device), images, replace(config, init='keep'), ranks)
 
     @classmethod
+    @checked()
     def from_settings(cls,
         settings:dict,                  # of a folder
         images:Images,                  # its images

@@ -365,6 +365,20 @@ def open_regular(
     os.close(number)
     raise ValueError('a pipe, a device or a folder')
 
+def own_number(
+    path:str|Path,  # in a folder of ours
+    flags:int,      # of `os.open`
+)->int:
+    "The number of a file that is opened to be written, made when missing; an `OSError` for a link, a pipe or a device."
+    more = [getattr(os, name, 0) for name in ('O_CREAT', 'O_NONBLOCK', 'O_NOFOLLOW', 'O_BINARY')]
+    try: number = os.open(path, flags | sum(more), 0o666)
+    except OSError as e:
+        if e.errno not in (errno.ELOOP, errno.ENXIO): raise
+        raise OSError(errno.EINVAL, 'a link, a pipe or a device is in its place') from None
+    if stat.S_ISREG(os.fstat(number).st_mode): return number
+    os.close(number)
+    raise OSError(errno.EINVAL, 'a pipe, a device or a folder is in its place')
+
 def read_whole(
     path:str|Path,  # of a file
     most:int,       # bytes that it may have
@@ -1007,7 +1021,7 @@ def _recall(
 )->_Decoded|None:
     "What is kept there, mapped; None when there is nothing, or something damaged, which is removed."
     from safetensors import SafetensorError, safe_open
-    if not place.exists(): return None
+    if not place.is_file(): return None
     try:
         with safe_open(place, 'pt') as file: about, pixels = file.metadata(), file.get_tensor('pixels').numpy()
         if about['sha256'] != _digest_of(pixels, about['json']): raise ValueError
@@ -1059,7 +1073,7 @@ def _one_at_a_time(
     with held:
         with contextlib.suppress(OSError):
             place.parent.mkdir(exist_ok=True)
-            file = held.enter_context(open(gate, 'a'))
+            file = held.enter_context(open(own_number(gate, os.O_WRONLY | os.O_APPEND), 'a'))
             held.callback(gate.unlink, missing_ok=True)
             if fcntl: fcntl.flock(file, fcntl.LOCK_EX)
         yield

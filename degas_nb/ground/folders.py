@@ -20,8 +20,8 @@ from torch import Tensor
 try: import fcntl
 except ImportError: fcntl = None  # Windows
 
-from .data import read_whole
-from .errors import UserError, printable, user_path
+from .data import open_regular, own_number, read_whole
+from .errors import UserError, checked, printable, user_path
 
 # %% ../../nbs/ground/04_folders.ipynb #a19cba7e
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # no space, quota used up, file over the allowed size
@@ -38,6 +38,7 @@ def room_for(
         raise UserError(f"no space left to write {path}: free some and go on with --resume; what was saved before is intact") from None
 
 # %% ../../nbs/ground/04_folders.ipynb #f3f8c14a
+@checked()
 def atomic_write(
     path:Path|str,  # target file; its folder must exist
     data:bytes,     # the whole content
@@ -56,6 +57,7 @@ def atomic_write(
         if part.exists(): part.unlink()
 
 # %% ../../nbs/ground/04_folders.ipynb #3bdcc76a
+@checked()
 def write_json(
     path:Path|str,  # target file
     obj:dict|list,  # plain values; NaN and infinity are refused
@@ -83,6 +85,7 @@ def refuse(
     raise ValueError(f"{constant} is no number in JSON")
 
 
+MOST_TRACE = 2**32  # bytes that a trace is read with
 MOST_JSON = 2**24  # bytes of a file; a million edges take more, what is written here a hundredth
 
 
@@ -99,23 +102,34 @@ def _finite(x:object)->object:
     if isinstance(x, (list, tuple)): return [_finite(v) for v in x]
     return None if isinstance(x, float) and not math.isfinite(x) or isinstance(x, int) and abs(x) > 2**1023 else x
 
+
+def trace_content(
+    path:Path,  # of a trace
+)->bytes:       # none while there is no file
+    "All that stands in it; a `UserError` for a pipe, a device, a folder."
+    if not path.exists(): return b''
+    try: return read_whole(path, MOST_TRACE)
+    except (OSError, ValueError) as e: raise UserError(f"cannot read {path}: {getattr(e, 'strerror', None) or e}") from None
+
 # %% ../../nbs/ground/04_folders.ipynb #0971067d
 class Trace:
     "One JSON record a line, appended as the run goes; every record has a `step`."
     cure = 'restore the file, or start again with --overwrite'  # of a damaged line
 
+    @checked()
     def __init__(self,
-        path:Path,                    # the file; made by the first `append`
-        run:'RunFolder | None'=None,  # whose trace it is
+        path:Path,                 # the file; made by the first `append`
+        run:'Locked | None'=None,  # the folder that it is in, if somebody works there
     ): self.path, self.run = Path(path), run
 
+    @checked()
     def append(self,
         record:dict,  # plain values with an int `step`
     )->None:
         "Add one record; a full disk leaves the trace as it was."
         if self.run: self.run.check_held()
         line = (json.dumps(_finite(record)) + '\n').encode()
-        with room_for(self.path), open(self.path, 'ab') as f:
+        with room_for(self.path), open(own_number(self.path, os.O_WRONLY | os.O_APPEND), 'ab') as f:
             end = f.tell()
             try:
                 f.write(line)
@@ -126,9 +140,7 @@ class Trace:
 
     def read(self)->list[dict]:  # the whole records, oldest first
         "All records; a last line that was cut by a kill is left out."
-        if not self.path.exists(): return []
-        try: data = self.path.read_bytes()
-        except OSError as e: raise UserError(f"cannot read {self.path}: {e.strerror}") from None
+        data = trace_content(self.path)
         lines = data[:data.rfind(b'\n') + 1].split(b'\n')
         return [self.parsed(line, i + 1) for i, line in enumerate(lines) if line.strip()]
 
@@ -148,6 +160,7 @@ class Trace:
         "Has it what every record of this kind has?"
         return type(record.get('step')) is int
 
+    @checked()
     def truncate(self,
         step:int,  # the last step to keep
     )->None:
@@ -242,7 +255,7 @@ class Locked:
     @contextmanager
     def lock(self)->Iterator[None]:
         "Keep other processes out of this folder; a `UserError` when one is in it."
-        with room_for(self.path/'.lock'): f = open(self.path/'.lock', 'a+')
+        with room_for(self.path/'.lock'): f = open(own_number(self.path/'.lock', os.O_RDWR | os.O_APPEND), 'a+')
         with f:
             try:
                 if not taken(f, alone=True, patience=.2):
@@ -277,8 +290,8 @@ class Locked:
 
     def busy(self)->bool:
         "Is a process working here? For an instant this shares its lock, which is why `lock` asks more than once."
-        try: f = open(self.path/'.lock')
-        except OSError: return False  # nobody ever worked here
+        try: f = open_regular(self.path/'.lock')
+        except (OSError, ValueError): return False  # nobody ever worked here
         with f:
             try: return not taken(f, alone=False)
             except OSError: return False  # nobody can know
@@ -295,13 +308,20 @@ def sealed(
     return body + SEAL + sha256(body).hexdigest().encode()
 
 
+def seal_holds(
+    archive:bytes,  # a zip
+)->bool|None:       # None: it has no seal, and never had one
+    "Are these the bytes that were sealed?"
+    n = len(SEAL) + 64
+    if archive[-n:-64] == SEAL: return sha256(memoryview(archive)[:-n]).hexdigest().encode() == archive[-64:]
+    return None if archive[-22:-18] == b'PK\5\6' else False  # something stands behind the end that is no seal
+
+
 def is_whole(
     archive:bytes,  # of a checkpoint
 )->bool:
     "Are these the bytes that were written? By the seal; archives of before there was one, by the CRC of every part."
-    n = len(SEAL) + 64
-    if archive[-n:-64] == SEAL: return sha256(memoryview(archive)[:-n]).hexdigest().encode() == archive[-64:]
-    if archive[-22:-18] != b'PK\5\6': return False  # something stands behind the end that is no seal
+    if (kept := seal_holds(archive)) is not None: return kept
     with zipfile.ZipFile(io.BytesIO(archive)) as z:
         return z.testzip() is None and not any(part.external_attr for part in z.infolist())  # torch takes some to mean a folder: no data
 
@@ -447,6 +467,7 @@ def clear_run(
 # %% ../../nbs/ground/04_folders.ipynb #7127397e
 class RunFolder(Noted):
     "The files of one run; `create` a new one or `open` one that exists."
+    @checked()
     def __init__(self,
         path:Path|str,  # folder with a `config.json`
         meta:dict,      # content of `config.json`
@@ -458,6 +479,7 @@ class RunFolder(Noted):
     def __repr__(self)->str: return f"RunFolder({str(self.path)!r}, kind={self.kind!r})"
 
     @classmethod
+    @checked()
     def create(cls,
         path:Path|str,         # new or empty folder
         kind:str,              # 'search' or 'gan'
@@ -479,6 +501,7 @@ class RunFolder(Noted):
         return run
 
     @classmethod
+    @checked()
     def open(cls,
         path:Path|str,       # folder of a run
         kind:str|None=None,  # refuse runs of another kind

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 import torch
 from torch import Generator, Tensor, nn
 
+from .errors import checked
 from .folders import Damaged
 
 # %% ../../nbs/ground/06_graphs.ipynb #9a0c0007
@@ -105,6 +106,7 @@ def check_moved(
 # %% ../../nbs/ground/06_graphs.ipynb #9a0c0010
 class Recorded:
     "A step that a CUDA device records and then replays in one launch; elsewhere it is just called."
+    @checked()
     def __init__(self,
         do:Callable,                  # tensors -> a tensor or {name: tensor}; all else that it reads and writes stays where it is
         device:torch.device|str,      # where it computes

@@ -105,14 +105,17 @@ class Ranks:
         "Is this the rank that writes files and talks?"
         return self.rank == 0
 
+    @checked()
     def own(self, n_images:int)->Tensor:  # int64, ascending
         "Which of all images belong to this rank."
         return self.part(torch.arange(n_images))
 
+    @checked()
     def part(self, x:Tensor)->Tensor:  # (b, ...), equal on all ranks -> every n-th row
         "This rank's rows of something that all ranks have."
         return x[self.rank::self.n]
 
+    @checked()
     def share(self, batch_size:int)->int:
         "Images of a step for each rank, of `batch_size` for all."
         wrong = f"--batch-size {batch_size} can't be shared evenly by {self.n} processes: give a multiple of {self.n}"

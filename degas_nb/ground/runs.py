@@ -298,6 +298,7 @@ class Kind(Planned, Iterator):
         "A new run, before its first step."
 
     @classmethod
+    @checked()
     def as_now(cls,
         settings:dict,  # of a folder, perhaps of an earlier version
     )->dict:
@@ -315,6 +316,7 @@ class Kind(Planned, Iterator):
         "Put them back."
 
     @staticmethod
+    @checked()
     def settings_in(
         state:dict,  # a checkpoint
     )->dict:
@@ -439,6 +441,7 @@ class Run(Resumable):
         return run
 
     @classmethod
+    @checked()
     def of_run(cls,
         folder:RunFolder,               # of a run
         images:Images,                  # its images

@@ -6,8 +6,9 @@
 __all__ = ['COLOURS', 'as_pixels', 'image_grid', 'save_grid', 'Picture', 'show_images', 'curves', 'op_colour', 'compact']
 
 # %% ../../nbs/ground/02_show.ipynb #6a9ce1b7
-import base64, re
+import base64, os, re
 from collections.abc import Iterable
+from contextlib import suppress
 from html import escape
 from io import BytesIO
 from pathlib import Path
@@ -75,13 +76,24 @@ def _save(
     picture:Image.Image,
     path:Path,
 )->None:
-    "Write a picture, making its folder; a `UserError` where it can't be."
+    "Write a picture, making its folder; a `UserError` where it can't be. Whoever looks sees the one before or all of this one."
+    part = path.with_name(f'.{path.name}.{os.getpid()}.part')
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        picture.save(path)
+        picture.save(part, _format_of(path))
+        os.replace(part, path)
     except (OSError, ValueError) as e:
         why = getattr(e, 'strerror', None) or e
         raise UserError(f"cannot write the picture {path} ({why}): name a .png in a folder that can be written") from None
+    finally:
+        with suppress(OSError): part.unlink()
+
+def _format_of(
+    path:Path,
+)->str:
+    "What Pillow calls the format that a file's name ends in."
+    if kind := Image.registered_extensions().get(path.suffix.lower()): return kind
+    raise ValueError(f'no picture ends in {path.suffix}' if path.suffix else 'its name has no ending')
 
 # %% ../../nbs/ground/02_show.ipynb #7562fb8e
 class Picture:
@@ -96,6 +108,7 @@ class Picture:
 
     def __repr__(self)->str: return f"Picture({self.image.width}x{self.image.height}, shown {self.width} wide)"
 
+    @checked()
     def save(self,
         path:str|Path,  # target file
     )->None:

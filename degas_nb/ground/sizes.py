@@ -19,7 +19,7 @@ from torch import Tensor
 
 from .data import (DATASETS, Images, ManySizes, Source, decode, in_order, load, named_source, path_source,
                                   spread, to_uint8)
-from .errors import UserError
+from .errors import UserError, checked
 
 # %% ../../nbs/ground/08_sizes.ipynb #aa17f5d2
 @dataclass(frozen=True)
@@ -47,6 +47,7 @@ class Mixed:
         shapes = sorted((tuple(p.pixels.shape[:1:-1]) for p in self.parts), key=math.prod)
         return 'from {}x{} to {}x{}'.format(*shapes[0], *shapes[-1])
 
+    @checked()
     def subset(self,
         index:Tensor,  # (m,) int64
     )->'Mixed':

@@ -6,7 +6,7 @@
 __all__ = ['Job', 'Study', 'read_records', 'run_study', 'table', 'study_page']
 
 # %% ../../nbs/ground/09_studies.ipynb #5a0d0003
-import io, json, os, socket, subprocess, threading, time, traceback
+import io, json, os, signal as signals, socket, subprocess, sys, threading, time, traceback
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, ProcessPoolExecutor, wait
@@ -17,13 +17,15 @@ from importlib import import_module
 from multiprocessing import active_children, connection, get_context, parent_process
 from pathlib import Path
 from signal import SIG_DFL, SIG_IGN, SIGINT, SIGTERM, getsignal, signal
+from typing import get_type_hints
 
 import torch
 
 import degas_nb
-from .errors import UserError, checked, user_path
+from .errors import Lasting, UserError, check_value, checked, fill_streams, user_path
 from .show import in_markdown
-from .folders import Locked, Trace, atomic_write, room_for
+from .data import own_number
+from .folders import Locked, Trace, atomic_write, room_for, trace_content
 
 # %% ../../nbs/ground/09_studies.ipynb #5a0d0011
 def _plain(
@@ -31,6 +33,13 @@ def _plain(
 )->object:
     "What a record can hold of it, null for a number that is not finite; a `TypeError` for what it cannot."
     return json.loads(json.dumps(values), parse_constant=lambda word: None)
+
+
+def _check_fields(
+    made:object,  # a dataclass
+)->None:
+    "A `UserError` for the first field that is of another kind than its annotation says."
+    for name, hint in get_type_hints(type(made)).items(): check_value(f"{name} of a {type(made).__name__}", getattr(made, name), hint)
 
 # %% ../../nbs/ground/09_studies.ipynb #5a0d0012
 @dataclass(frozen=True)
@@ -40,7 +49,9 @@ class Job:
     work:str                                 # 'package.module:function', which returns a dict of plain values
     args:dict = field(default_factory=dict)  # of the function, plain values
 
-    def __post_init__(self)->None: object.__setattr__(self, 'args', _plain(self.args))
+    def __post_init__(self)->None:
+        _check_fields(self)
+        object.__setattr__(self, 'args', _plain(self.args))
 
     @property
     def group(self)->str:
@@ -64,6 +75,7 @@ class Study:
     given:dict = field(default_factory=dict)  # arguments of every function that are no part of a record, with their defaults
 
     def __post_init__(self)->None:
+        _check_fields(self)
         twice = [key for key, n in Counter(job.key for job in self.jobs).items() if n > 1]
         if twice: raise ValueError(f"the study {self.name} has two runs called {twice[0]!r}")
 
@@ -114,7 +126,7 @@ class _Records(Trace):
 
     def mend(self)->None:
         "Cut off a last line without its end."
-        data = self.path.read_bytes() if self.path.exists() else b''
+        data = trace_content(self.path)
         if data and not data.endswith(b'\n'): os.truncate(self.path, data.rfind(b'\n') + 1)
 
 
@@ -152,14 +164,20 @@ def read_records(
     return [last[job.key] for job in study.jobs if job.key in last]
 
 # %% ../../nbs/ground/09_studies.ipynb #5a0d0041
+# what Windows lacks
+SIGHUP, pthread_sigmask, SIG_BLOCK, SIG_SETMASK = (
+    getattr(signals, name, None) for name in ('SIGHUP', 'pthread_sigmask', 'SIG_BLOCK', 'SIG_SETMASK'))
 _THREADS = ('OMP_NUM_THREADS', 'MKL_NUM_THREADS', 'OPENBLAS_NUM_THREADS')
+_FROM_TERMINALS = {SIGINT, *([SIGHUP] if SIGHUP else [])}
 
 
 def _settle()->None:
     "How a process begins that does runs for another one."
     signal(SIGINT, SIG_IGN)
     signal(SIGTERM, SIG_DFL)
+    fill_streams()
     os.dup2(2, 1)  # stdout is for results of the study
+    sys.stdout, sys.stderr = Lasting(sys.stdout), Lasting(sys.stderr)  # who reads them may go before the runs end
     torch.set_num_threads(1)
     _code_version()
 
@@ -178,12 +196,14 @@ def _imported(
 
 
 @contextmanager
-def _one_thread()->Iterator[None]:
-    "Processes that begin within compute with one thread, in every library."
+def _as_workers()->Iterator[None]:
+    "Processes that begin within compute with one thread, in every library, and leave to this one what a terminal tells all of them."
     before = {k: os.environ.get(k) for k in _THREADS}
     os.environ.update(dict.fromkeys(_THREADS, '1'))
+    waiting = pthread_sigmask(SIG_BLOCK, _FROM_TERMINALS) if pthread_sigmask else ()  # a process begins with the mask of who begins it
     try: yield
     finally:
+        if pthread_sigmask: pthread_sigmask(SIG_SETMASK, waiting)
         for k, v in before.items(): os.environ.pop(k) if v is None else os.environ.update({k: v})
 
 # %% ../../nbs/ground/09_studies.ipynb #5a0d0042
@@ -206,9 +226,10 @@ class _Lane:
         given:dict,  # see `Study`
     )->Future:
         "Begin a run in the process that there is, or in a new one."
-        if not self.pool: self.pool = ProcessPoolExecutor(1, get_context('spawn'), _imported('_settle'))
         before = {*active_children()}
-        with _one_thread(): future = self.pool.submit(_imported('_perform'), job.work, job.args, given)
+        with _as_workers():
+            if not self.pool: self.pool = ProcessPoolExecutor(1, get_context('spawn'), _imported('_settle'))
+            future = self.pool.submit(_imported('_perform'), job.work, job.args, given)
         self.processes += {*active_children()} - before
         return future
 
@@ -262,9 +283,9 @@ def _died(
     began:float,  # on the monotonic clock
     why:str,      # as far as anybody knows
 )->dict:
-    "The outcome of a run whose process is gone."
+    "The outcome of a run whose process is gone; `died` is for `run_study`, and no part of a record."
     took = dict(seconds=round(time.monotonic() - began, 2), cpu=None)
-    return took | _code_version() | dict(error=f'its process has ended before it did ({why})')
+    return took | _code_version() | dict(died=True, error=f'its process has ended before it did ({why})')
 
 # %% ../../nbs/ground/09_studies.ipynb #5a0d0051
 class _Cluster:
@@ -341,6 +362,7 @@ def _own_signals()->Iterator[None]:
             for s, handler in before.items(): signal(s, handler)
 
 # %% ../../nbs/ground/09_studies.ipynb #5a0d0061
+@checked()
 def run_study(
     study:Study,  # what is to be run
     folder:Path|str,  # where its records are, or will be
@@ -366,7 +388,9 @@ def run_study(
             while todo or pool.busy:
                 if time.monotonic() > end: todo.clear()
                 while todo and pool.room(): pool.start(todo.pop(), given)
-                for job, outcome in pool.ended(.2): yield _record(place, job, outcome)
+                for job, outcome in pool.ended(.2):
+                    gone = outcome.pop('died', False)
+                    if not (gone and stop()): yield _record(place, job, outcome)  # who asked us to stop may have ended it, too
                 if stop(): return
         finally: pool.close()
 
@@ -406,7 +430,8 @@ def _record(
     record = dict(key=job.key, work=job.work, args=job.args) | outcome
     place.records.append(record)
     if said:
-        with room_for(place.path/'errors.log'), open(place.path/'errors.log', 'a') as f: f.write(f"{job.key}\n{said}\n")
+        with room_for(place.path/'errors.log'), open(own_number(place.path/'errors.log', os.O_WRONLY | os.O_APPEND), 'a') as f:
+            f.write(f"{job.key}\n{said}\n")
     return record
 
 # %% ../../nbs/ground/09_studies.ipynb #5a0d0071

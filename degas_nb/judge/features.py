@@ -274,6 +274,7 @@ class SmallFeatures:
     "The small classifier as an extractor: bytes in, features and logits out."
     name = 'small'
 
+    @checked()
     def __init__(self,
         net:SmallClassifier,            # trained; it is copied, and left as it is
         img_size:int,                   # the size that it was trained on
@@ -337,7 +338,7 @@ def _trained_for(
     net, right = train_classifier(images, recipe)
     data = _classifier_bytes(net, right)
     try:
-        if not why: atomic_write(path, data)
+        if not why: atomic_write(path, _sealed_classifier(net, right))
     except UserError as e: warnings.warn(f"the trained classifier isn't kept: {e}", stacklevel=3)
     return net, right, short_hash(data)
 
@@ -355,27 +356,41 @@ def not_writable(
 def _classifier_bytes(
     net:SmallClassifier,  # trained
     accuracy:float,       # on held-out images
+    **sealed:str,         # in place of the accuracy; one entry, or their order would be by chance
 )->bytes:                 # of a `.safetensors` file
     "Weights and accuracy in one file."
     from safetensors.torch import save
-    return save({k: v.contiguous() for k, v in net.state_dict().items()}, metadata=dict(accuracy=repr(accuracy)))
+    return save({k: v.contiguous() for k, v in net.state_dict().items()}, metadata=sealed or dict(accuracy=repr(accuracy)))
+
+
+def _sealed_classifier(
+    net:SmallClassifier,  # trained
+    accuracy:float,       # on held-out images
+)->bytes:                 # of a file in the cache
+    "The same with the SHA-256 of what it would be without."
+    digest = hashlib.sha256(_classifier_bytes(net, accuracy)).hexdigest()
+    return _classifier_bytes(net, accuracy, sealed=json.dumps(dict(accuracy=accuracy, sha256=digest)))
 
 
 def _read_classifier(
-    path:Path,                               # perhaps a file with `classifier_bytes`
+    path:Path,                               # perhaps a file with `_sealed_classifier`
     n_classes:int,                           # labels
     recipe:Recipe,                           # its recipe
-)->tuple[SmallClassifier, float, str]|None:  # classifier, accuracy, hash of the file; None when there is none that can be used
+)->tuple[SmallClassifier, float, str]|None:  # classifier, accuracy, hash of both; None when there is none that can be used
     "What is in a file of the cache; one that is damaged is told of."
     from safetensors import SafetensorError, safe_open
     net = start_classifier(n_classes, recipe)
     try:
-        data = read_whole(path, MOST_BYTES)
+        read_whole(path, MOST_BYTES)  # a file, and no larger
         with safe_open(path, 'pt') as f:
+            about = json.loads(f.metadata()['sealed']) if 'sealed' in f.metadata() else f.metadata()
             net.load_state_dict({k: f.get_tensor(k) for k in f.keys()})
-            return net.eval(), float(f.metadata()['accuracy']), short_hash(data)
+        accuracy = float(about.pop('accuracy'))
+        found = _classifier_bytes(net.eval(), accuracy)  # what will be used, as it was written
+        if about not in ({}, dict(sha256=hashlib.sha256(found).hexdigest())): raise ValueError  # {}: of before there was a hash
+        return net, accuracy, short_hash(found)
     except (FileNotFoundError, NotADirectoryError): return None
-    except (OSError, SafetensorError, RuntimeError, TypeError, KeyError, ValueError) as e:
+    except (OSError, SafetensorError, RuntimeError, TypeError, KeyError, ValueError, AttributeError) as e:
         warnings.warn(f"{path} is damaged or can't be read ({type(e).__name__}): the classifier is trained again", stacklevel=3)
         return None
 

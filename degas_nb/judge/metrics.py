@@ -21,11 +21,11 @@ import numpy as np
 import torch
 from torch import Generator, Tensor
 
-from ..ground.data import MOST_BYTES, Images, npy_dimensions, some
+from ..ground.data import MOST_BYTES, Images, npy_dimensions, read_whole, some
 from ..ground.sizes import Mixed
 from .extractors import FIDInception
 from .features import Extractor, Features, extract
-from ..ground.folders import atomic_write
+from ..ground.folders import atomic_write, seal_holds, sealed
 from ..ground.errors import UserError, checked, printable, renamed, user_path
 
 # %% ../../nbs/judge/03_metrics.ipynb #b825fc82
@@ -149,12 +149,12 @@ class Statistics(Moments):
         path:Path|str,  # `.npz`
         **about,        # words for the record: extractor, weights_hash, resize, data, split
     )->None:
-        "Write `mu` and `sigma` as pytorch-fid reads them, with `n` and `about` beside them."
+        "Write `mu` and `sigma` as pytorch-fid reads them, with `n` and `about` beside them, sealed as a checkpoint is."
         path = check_npz(path)
         known = {} if self.n is None else dict(n=self.n)
         buffer = BytesIO()
         np.savez(buffer, mu=self.mean.numpy(), sigma=self.cov.numpy(), about=json.dumps(self.about | about, default=str), **known)
-        atomic_write(path, buffer.getbuffer())
+        atomic_write(path, sealed(buffer.getvalue()))
 
     @classmethod
     def load(cls,
@@ -175,10 +175,12 @@ def _read_npz(
     if not (file := user_path(path)).is_file(): raise UserError(f"no statistics at {path}: name an .npz file that holds mu and sigma")
     needed = 'mu', 'sigma', 'n', 'about'
     try:
-        with zipfile.ZipFile(file) as archive:
+        data = read_whole(file, MOST_BYTES)
+        if seal_holds(data) is False: raise ValueError('its bytes are not those that were written')
+        with zipfile.ZipFile(BytesIO(data)) as archive:
             for m in archive.infolist():
                 if m.filename.removesuffix('.npy') in needed: npy_dimensions(archive, m, MOST_BYTES)
-        with np.load(file, allow_pickle=False) as f: return {k: np.asarray(f[k]) if k in needed else None for k in f.files}
+        with np.load(BytesIO(data), allow_pickle=False) as f: return {k: np.asarray(f[k]) if k in needed else None for k in f.files}
     except Exception as e:
         why = printable(str(e).splitlines()[0] if str(e) else type(e).__name__, 150)
         raise UserError(f"{printable(path)} can't be read as statistics, an .npz with arrays mu and sigma: {why}") from None

@@ -52,6 +52,7 @@ class Asked:
         own.net, own.latents = deepcopy(self.net), deepcopy(self.latents)
         return own
 
+    @checked()
     def loss(self,
         genotype:Genotype,  # of the space
     )->float:

@@ -226,6 +226,7 @@ def _start(n:int, z_dim:int, init:str, images:Images|Tensor|None, surface:str, r
     "The first latents, on their surface; what cannot be made is named before anything is."
     for name, value in dict(n=n, z_dim=z_dim).items(): check_value(f"{name} of Latents", value, int, None)
     for name, value in dict(init=init, surface=surface).items(): check_value(f"{name} of Latents", value, str, None)
+    check_value('images of Latents', images, Images | Tensor | None)
     if surface not in SURFACES: raise UserError(f"unknown surface {surface!r}: choose one of {', '.join(SURFACES)}")
     if init not in ('pca', 'random'): raise UserError(f"unknown start of the latents {init!r}: choose 'pca' or 'random'")
     if n < 1 or z_dim < 1: raise UserError(f"{n} latents of {z_dim} numbers: both must be 1 or more")

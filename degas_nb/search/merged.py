@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..ground.errors import UserError, checked, shown
 from .mixed import MixedOp, add_up
 from ..space.ops import Conv, Deconv, Nothing, Op, UpConv
 
@@ -22,11 +23,14 @@ def apply_stencil(
     scale:int,      # 1, 2 or 4
 )->Tensor:          # (n, c, h*scale, w*scale)
     "A convolution that keeps the size, or a transposed one that enlarges exactly `scale` times."
+    if not (isinstance(h, Tensor) and isinstance(kernel, Tensor) and isinstance(scale, int)):
+        raise UserError(f"a stencil takes maps, a kernel and a scale, not {shown(h)}, {shown(kernel)} and {shown(scale)}")
     side = kernel.shape[-1]
     if scale == 1: return F.conv2d(h, kernel, padding=side//2)
     return F.conv_transpose2d(h, kernel, stride=scale, padding=(side - scale)//2)
 
 # %% ../../nbs/search/04_merged.ipynb #cd549a97
+@checked()
 def mergeable(
     ops:dict[str, Op],  # name -> candidate
 )->list[str]:           # names
@@ -87,6 +91,8 @@ def apply_shared(
     scale:int,                   # 1, 2 or 4
 )->Tensor:                       # (n, c, h*scale, w*scale)
     "The sum of several stencils as one call: maps side by side, kernels side by side along c_in."
+    if not (isinstance(maps, tuple) and isinstance(kernels, tuple) and len(maps) == len(kernels) > 0):
+        raise UserError(f"stencils are applied to a tuple of maps with a kernel for each, not to {shown(maps)} with {shown(kernels)}")
     if len(maps) == 1: return apply_stencil(maps[0], kernels[0], scale)
     return apply_stencil(torch.cat(maps, 1), torch.cat(kernels, 1 if scale == 1 else 0), scale)
 
@@ -96,6 +102,8 @@ def node_sum(
     y:Tensor|None=None,                                     # (n,) labels
 )->Tensor:                                                  # (n, c, h*scale, w*scale)
     "The sum of mixed operations; merged ones that enlarge alike share one convolution."
+    if not isinstance(mixtures, list) or not mixtures:
+        raise UserError(f"a node is the sum of (mixed operation, x, h, w) in a list, one or more, not {shown(mixtures)}")
     terms, calls = [], {}
     for mix, x, h, w in mixtures:
         if not isinstance(mix, MergedOp): terms.append(mix(x, h, w, y)); continue

@@ -16,7 +16,7 @@ from pathlib import Path
 from ..space.genotype import ALL, DEGAS, STAGES, Genotype, SearchSpace, check_is_space, left_over, read_nodes, space_of
 from ..space.ops import NONE
 from ..ground.folders import RunFolder
-from ..ground.errors import UserError
+from ..ground.errors import UserError, checked
 
 # %% ../../nbs/search/08_prune.ipynb #8f2d989b
 EdgeValues = dict[str, dict[str, float]]  # {edge: {op: number}}: raw alpha, or mixing weights
@@ -137,6 +137,7 @@ def direct_first(
 
 # %% ../../nbs/search/08_prune.ipynb #980b5285
 @pruning_rule
+@checked()
 def two_stage(
     values:EdgeValues,  # checked numbers
     space:SearchSpace,  # the space

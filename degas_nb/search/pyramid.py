@@ -32,6 +32,7 @@ class Kernel:
 # %% ../../nbs/search/01_pyramid.ipynb #79b851b8
 KERNELS:dict[str, Kernel] = {}
 
+@checked()
 def pyramid_kernel(
     make:Callable[[], Kernel],  # its name becomes the kernel's
 )->Callable:

@@ -49,6 +49,7 @@ class Reconstruction(Pictures):
     "One network trained alone by GLO, with the steps of the search (DEGAS sec. 3.2 without the mixture)."
     kind, Config, changeable = 'reconstruction', ReconstructionConfig, ('epochs', 'lr', 'z_lr')
 
+    @checked()
     def __init__(self,
         net:Generator,                                       # with its genotype
         images:Images,                                       # to be reconstructed; their index is their identity
@@ -78,10 +79,12 @@ class Reconstruction(Pictures):
         return cls(net.to(find_device(str(device))), images, config, ranks, history)
 
     @classmethod
+    @checked()
     def from_settings(cls, settings:dict, images:Images, *where:object)->'Reconstruction':
         return cls.from_config(images, cls.Config(**plain_fields(settings)), Genotype.from_json(settings['genotype']), *where)
 
     @classmethod
+    @checked()
     def as_now(cls, settings:dict)->dict: return asdict(cls.Config(**plain_fields(settings))) | dict(genotype=settings['genotype'])
 
     def settings(self)->dict:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 # %% ../../nbs/search/06_steps.ipynb #35021c9f
 from ..ground.data import Images
-from ..ground.errors import UserError
+from ..ground.errors import UserError, checked
 from ..ground.graphs import Recorded, set_rate_
 from ..ground.ranks import Ranks, check_tf32
 from .glo import Latents
@@ -23,6 +23,7 @@ from .supernet import SuperGenerator
 from ..space.ops import batch_statistics
 
 # %% ../../nbs/search/06_steps.ipynb #3633b899
+@checked()
 def reconstruction(
     net:Callable[[Tensor], Tensor],   # latents -> images
     latents:Latents,                  # one for each image
@@ -42,8 +43,9 @@ def moved_by(
     return [p for optimiser in optimisers for group in optimiser.param_groups for p in group['params']]
 
 
+@checked()
 def follow(
-    grads:list[Tensor],                 # of the parameters of all these optimisers, in turn
+    grads:list|tuple,                   # of the parameters of all these optimisers, in turn
     *optimisers:torch.optim.Optimizer,  # one or several
 )->None:
     "Hand the gradients over, and let the optimisers step."
@@ -51,6 +53,7 @@ def follow(
     for optimiser in optimisers: optimiser.step()
 
 # %% ../../nbs/search/06_steps.ipynb #9f3b3e06
+@checked()
 def glo_step(
     net:nn.Module,                    # its weights move, and its running statistics
     latents:Latents,                  # those of the batch move
@@ -69,6 +72,7 @@ def glo_step(
     return {name: term.detach() for name, term in terms.items()}
 
 # %% ../../nbs/search/06_steps.ipynb #dd910bd6
+@checked()
 def alpha_step(
     net:SuperGenerator,               # its alphas move
     latents:Latents,                  # rest
@@ -87,6 +91,7 @@ def alpha_step(
     return {name: term.detach() for name, term in terms.items()}
 
 # %% ../../nbs/search/06_steps.ipynb #3d0c436b
+@checked()
 def joint_step(
     net:SuperGenerator,                     # all of it moves
     latents:Latents,                        # those of the batch move
@@ -106,6 +111,7 @@ def joint_step(
     return {name: term.detach() for name, term in terms.items()}
 
 # %% ../../nbs/search/06_steps.ipynb #01f4fb25
+@checked()
 def held_out_step(
     net:SuperGenerator,               # its alphas move
     latents:Latents,                  # those of the batch move

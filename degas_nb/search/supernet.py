@@ -129,6 +129,7 @@ def mixed_by(
     return net.tail(maps[nodes[-1]], y)
 
 # %% ../../nbs/search/05_supernet.ipynb #af708ea8
+@checked()
 def by_name(
     space:SearchSpace,           # whose alphas
     values:dict[str, Tensor],    # group -> (edges, ops)

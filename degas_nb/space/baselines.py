@@ -141,6 +141,8 @@ def match_params(
     tolerance:float=.02,    # allowed share above or below
 )->int:                     # width for `build_generator(baseline, ..., width=width)`
     "The width at which `baseline` has as many parameters as `target`."
+    lacking = [name for name in ('img_size', 'z_dim', 'n_classes', 'told_tail') if not hasattr(target, name)]
+    if lacking: raise UserError(f"the target of match_params must come from build_generator: {shown(target)} has no {lacking[0]}")
     def size(width):
         with torch.device('meta'):
             return n_params(build_generator(baseline, target.img_size, target.z_dim, width, target.n_classes, target.told_tail))

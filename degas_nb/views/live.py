@@ -221,6 +221,7 @@ def _to_stop_all()->str:
     return 'stop_all()' if known else 'from degas_nb.views.live import stop_all; stop_all()'
 
 # %% ../../nbs/views/05_live.ipynb #2961e260
+@checked()
 def stop_all(
     timeout:float=60.,  # seconds to wait for steps in flight and checkpoints
 )->list[Background]:    # what was going on

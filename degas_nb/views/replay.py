@@ -25,6 +25,7 @@ from IPython.display import display
 
 from .dashboard import Dashboard, best_of_each
 from .live import Background, end_former
+from ..ground.data import open_regular, read_rgb, read_whole
 from ..ground.folders import RunFolder
 from ..ground.errors import UserError, checked, printable
 from ..ground.show import in_html, in_plotly
@@ -75,14 +76,17 @@ def all_pictures(
     return {name: files for name, files in found.items() if files}
 
 
+MOST_PICTURE = 2**26  # bytes of one of a run's
+
+
 def picture_at(
     files:list[tuple[int, Path]],  # of one kind; the step that each was made behind
     step:int,                      # now
 )->bytes:                          # of a PNG; none where there was no picture yet
     "The newest picture that was there."
     past = [path for n, path in files if n <= step]
-    try: return past[-1].read_bytes() if past else b''
-    except OSError as e: raise UserError(f'{past[-1]} cannot be read: {e.strerror}') from None
+    try: return read_whole(past[-1], MOST_PICTURE) if past else b''
+    except (OSError, ValueError) as e: raise UserError(f"{past[-1]} cannot be read: {getattr(e, 'strerror', None) or e}") from None
 
 
 def picture_tile(
@@ -300,13 +304,14 @@ class Tail:
     def read(self)->tuple[bool, list[tuple[int, bytes]]]:  # did it start over?; (number, line)
         "What was written since the last time; a line that isn't whole yet is left for the next."
         try:
-            with open(self.path, 'rb') as f:
+            with open_regular(self.path) as f:
                 found = self._place(f)
                 again = self.inode is not None and found != self.inode
                 if again or self.inode is None: self.at, self.number = 0, 0
                 f.seek(self.at)
-                data, self.inode = f.read(), found
+                data, self.inode = f.read(2**28), found
         except FileNotFoundError: return False, []
+        except (OSError, ValueError) as e: raise UserError(f"{self.path} cannot be read: {getattr(e, 'strerror', None) or e}") from None
         whole = data[:data.rfind(b'\n') + 1]
         lines = whole.split(b'\n')[:-1]
         numbered = [(self.number + i + 1, line) for i, line in enumerate(lines)]
@@ -346,19 +351,19 @@ def newest_pictures(
     seen:dict,         # {name: (path, time)} as it was before
 )->tuple[dict, dict]:  # {name: uint8 (h, w, 3)}, nothing when nothing is new; what was seen now
     "The newest picture of each kind."
-    from PIL import Image
     newest = {name: files[-1][1] for name, files in all_pictures(run).items()}
     try:
         files = {name: (str(path), path.stat().st_mtime_ns) for name, path in newest.items()}
         if files == seen: return {}, seen
-        return {name: np.asarray(Image.open(path).convert('RGB')) for name, (path, _) in files.items()}, files
-    except (OSError, SyntaxError): return {}, seen                # half written: next time
+        return {name: np.asarray(read_rgb(path).image) for name, (path, _) in files.items()}, files
+    except (OSError, UserError): return {}, seen                  # half written: next time
 
 # %% ../../nbs/views/06_replay.ipynb #4a2013b1
 class Watch(Background):
     "A run that goes on elsewhere, or no longer does: what `watch` gives back."
     verb, buttons = 'watch', dict(stop='Stop watching')
 
+    @checked()
     def __init__(
         self,
         run:RunFolder,        # is read, never written

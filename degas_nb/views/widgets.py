@@ -254,6 +254,7 @@ def small_png(
     return drawn
 
 # %% ../../nbs/views/01_widgets.ipynb #0d9ee8c1
+@checked()
 def board_picture(
     board:Board,
     scale:float=1.5,               # pixels of the PNG for each pixel of the drawing
@@ -473,12 +474,13 @@ def kept_of(
 # %% ../../nbs/views/01_widgets.ipynb #a54921ce
 class Explorer(ipywidgets.VBox):
     "Controls, a figure that follows them, and a sentence about it."
+    @checked()
     def __init__(
         self,
         figure:go.Figure|str,        # as it is drawn before the first change; a string is an SVG element
         controls:dict[str, object],  # name -> ipywidget with a `value`
         follow:Callable[..., str],   # follow(figure, **values) changes the figure in place (of an SVG the `value`) and says what is seen
-        shown:list|None=None,        # what stands above the figure, when it isn't just the controls: buttons, a `Stack` of them
+        shown:list|tuple|None=None,  # what stands above the figure, when it isn't just the controls: buttons, a `Stack` of them
         stays:go.Figure|None=None,   # what a notebook keeps, when it isn't the figure as it is
     )->None:
         self.figure = ipywidgets.HTML(figure) if isinstance(figure, str) else flexible(figure)

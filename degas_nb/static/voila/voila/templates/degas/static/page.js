@@ -1,6 +1,15 @@
 // What the page of `degas dashboard` does itself: it follows the system's dark mode, says goodbye to its kernel, and says when it has been left alone.
 'use strict';
 (() => {
+  // What Voila calls: it is at work, it has begun a cell, all are done. The cells are shown as soon as the theme is there, too.
+  window.voila_heartbeat = window.voila_process = window.update_loading_text = () => {};
+  window.voila_finish = window.display_cells = () => {
+    if (!window.themeLoaded) { window.cellLoaded = true; return; }
+    document.getElementById('loading')?.remove();
+    const cells = document.getElementById('rendered_cells');
+    if (cells) cells.style.display = '';
+  };
+
   // Remarks of Voila to its developers: parts of another version than it was built with (they work), a kernel that starts, a cell that takes its time.
   const remark = /^(Unsatisfied version|No satisfying version|Starting WebSocket|Ok, voila is still executing)/;
   for (const name of ['warn', 'log', 'info', 'debug']) {

@@ -1,0 +1,2 @@
+// All cells are there.
+window.voila_finish();
