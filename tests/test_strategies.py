@@ -12,9 +12,9 @@ from degas_nb.ground.folders import RunFolder
 from degas_nb.judge.bench import ask
 from degas_nb.search.alternating import SEARCHES, Search, SearchConfig, search_settings
 from degas_nb.search.controller import Controller, Reinforce, RLConfig
-from degas_nb.search.decide import Asked, decide
+from degas_nb.search.decide import decide
 from degas_nb.search.halving import RandomConfig
-from degas_nb.search.strategies import ASAPConfig, DARTS2Config, GDASConfig, GDASSearch, PathsConfig
+from degas_nb.search.strategies import ASAPConfig, DARTS2Config, GDASSearch, PathsConfig
 from degas_nb.space.choices import draw
 from degas_nb.space.genotype import DEGAS, Genotype
 from commands import TINY, as_undisturbed, degas, signalled

@@ -23,7 +23,7 @@ from ..space.baselines import BASELINES
 from ..space.genotype import Genotype, space_of
 from ..search.alternating import Search, strategy_in
 from ..search.reconstruct import Reconstruction
-from ..search import controller as _controller, halving as _halving, strategies as _strategies  # they add to SEARCHES
+from ..search import controller, halving, strategies
 from ..gan.training import GANConfig, GANTraining
 from ..ground.sizes import Mixed, as_they_are
 
@@ -276,6 +276,7 @@ def shared_run(
 
 # %% ../../nbs/app/02_driving.ipynb #d809fc69
 ON_NAN = ('stop', 'rollback')  # what to do when numbers are none
+WAYS = strategies, controller, halving  # modules that add to what `strategy_in` finds
 _KINDS:dict[str, type] = dict(search=Search, gan=GANTraining, reconstruction=Reconstruction)
 _BESIDE = 'space', 'strategy', 'generator', 'genotype'  # what config.json says beside the settings
 # what a command does around a run: no settings of the run

@@ -26,7 +26,8 @@ from ..ground.studies import Job, Study, markdown_table, table
 from ..judge.bench import ask, lot_losses
 from ..judge.features import SmallFeatures, small_features
 from ..judge.metrics import Statistics, describe_images, frechet_distance
-from ..search import controller as _controller, halving as _halving, strategies as _strategies  # they add to SEARCHES
+from ..search import controller, halving
+from ..search import strategies as other_ways
 from ..search.alternating import SEARCHES, Search, SearchConfig
 from ..search.decide import decide as decide_by
 from ..search.reconstruct import Reconstruction, ReconstructionConfig
@@ -447,6 +448,7 @@ def space()->Study:
     return Study('space', about, jobs, page, given=dict(data='cifar10'))
 
 # %% ../../nbs/app/05_studies.ipynb #s21stdc0
+WAYS = other_ways, controller, halving  # modules that add to SEARCHES
 _TWELVE = {'degas': 12, 'cell': 12, 'gdas': 12, 'asap': 12, 'darts2': 5, 'paths': 24, 'rl': 8, 'random': 24}  # epochs of 24 looks
 AT_EQUAL_COST = {name: dict(strategy=name, epochs=epochs) | (dict(proposals=2) if name == 'rl' else {}) for name, epochs in _TWELVE.items()}
 AT_EQUAL_COST['random, as many seconds'] = dict(strategy='random', epochs=90, candidates=32)
@@ -473,7 +475,7 @@ def search_by(
     trained = train_network(n, 0, data, width=16, steps=steps)
     return out | dict(network=n, loss=alone['loss'], params=alone['params'], distance=trained['distance'], extractor=trained['extractor'])
 
-
+# %% ../../nbs/app/05_studies.ipynb #s21stdc1
 def strategies_page(
     records:list[dict],  # of the study
     lot:list[float],     # losses of networks by lot, on the same images

@@ -27,7 +27,7 @@ from ..space.ops import batch_statistics
 from ..ground.ranks import Ranks, deterministic, find_device, float32_products
 from ..ground.runs import Run, check_least, check_settings
 from ..ground.runs import Randoms, checked_fields, epoch_permutation
-from ..ground.errors import UserError, checked, shown
+from ..ground.errors import UserError, checked
 from .pyramid import reconstruction_loss
 from .steps import AMP, Machine, check_amp
 from .supernet import SuperGenerator, by_name
@@ -153,7 +153,7 @@ def strategy_in(
     "How a run with these settings searches."
     name = settings.get('strategy', 'degas') if isinstance(settings, dict) else 'degas'
     if isinstance(name, str) and name in SEARCHES: return SEARCHES[name]
-    raise UserError(f"unknown strategy {shown(name)}; there are {', '.join(SEARCHES)} (more come with: import degas_nb.search.strategies)")
+    raise UserError(f"unknown strategy {name!r:.60}; there are {', '.join(SEARCHES)} (more come with: import degas_nb.search.strategies)")
 
 # %% ../../nbs/search/07_alternating.ipynb #ae6a5f44
 @dataclass(frozen=True)
@@ -442,7 +442,7 @@ class Search(Stepping):
         config = cls.Config() if config is None else config
         kind = SEARCHES.get(getattr(config, 'strategy', None))
         if kind is None or not issubclass(kind, cls):
-            raise UserError(f"{cls.__name__} needs settings of its own, a {cls.Config.__name__}, not {shown(config)}")
+            raise UserError(f"{cls.__name__} needs settings of its own, a {cls.Config.__name__}, not a {type(config).__name__}")
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(config.seed)  # torch.manual_seed would reseed the GPUs' streams, too
             net = SuperGenerator(space, config.img_size, config.z_dim, config.width, config.impl, config.relaxation)

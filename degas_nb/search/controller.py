@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from ..ground.folders import Damaged
 from ..ground.graphs import check_moved, load_module_, load_optimiser_, optimiser_state
 from ..ground.runs import check_least
-from .alternating import SearchConfig, searching
+from .alternating import Search, SearchConfig, searching
 from .decide import Asked, Decision, decision_rule
 from .steps import reconstruction
 from .strategies import MixedStep, Varying, mixed_step, refuse_joint
@@ -109,6 +109,19 @@ class Reinforce:
 
 # %% ../../nbs/search/12_controller.ipynb #s21ctl13
 @torch.no_grad()
+def shared_loss(
+    search:Search,      # whose shared weights, latents and images count
+    genotype:Genotype,  # of its space
+    index:Tensor,       # (b,) int64, the batch
+)->float:
+    "The loss of a batch, by one network of the super-network."
+    with batch_statistics(search.net): terms = reconstruction(alone(search.net, genotype), search.latents, search.near, index)[1]
+    loss = sum(terms.values()).mean()
+    search.ranks.mean_([loss])
+    return loss.item()
+
+
+@torch.no_grad()
 def presence(
     controller:Controller,  # that proposes
     n:int,                  # networks that are looked at
@@ -143,7 +156,9 @@ class RLConfig(SearchConfig):
 class RLSearch(Varying):
     "A controller proposes what is trained, and learns from what it loses."
     Config, decides = RLConfig, 'proposed'
-    looks = property(lambda self: 1. + self.config.proposals)  # see `Search`
+
+    @property
+    def looks(self)->float: return 1. + self.config.proposals  # see `Search`
 
     def __init__(self, *args:object):
         super().__init__(*args)
@@ -162,16 +177,8 @@ class RLSearch(Varying):
 
     def act(self, batch:Tensor, alpha_batch:Tensor|None)->Tensor:
         values = super().act(batch, None)
-        if alpha_batch is not None: self.teacher.step(lambda g: self.reward(g, alpha_batch), self.config.proposals, self.randoms['parts'])
+        if alpha_batch is not None: self.teacher.step(lambda g: -shared_loss(self, g, alpha_batch), self.config.proposals, self.randoms['parts'])
         return values
-
-    @torch.no_grad()
-    def reward(self, genotype:Genotype, index:Tensor)->float:
-        "Minus the loss of a batch, on the shared weights."
-        with batch_statistics(self.net): terms = reconstruction(alone(self.net, genotype), self.latents, self.near, index)[1]
-        loss = sum(terms.values()).mean()
-        self.ranks.mean_([loss])
-        return -loss.item()
 
     def mixing(self)->dict[str, Tensor]:
         "How probable it is that the controller puts an operation on an edge."

@@ -14,7 +14,7 @@ from dataclasses import dataclass, fields, replace
 from typing import ClassVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..ground.data import Images
 from ..ground.errors import UserError
@@ -25,7 +25,7 @@ from .glo import Latents
 from .merged import IMPLS, QuickMergedOp, mergeable
 from .mixed import MixedOp
 from .prune import explain_prune, prune
-from .steps import Machine, follow, halved, moved_by, part_step, reconstruction
+from .steps import Machine, follow, halved, part_step, reconstruction
 from .supernet import SuperGenerator, alone, by_name, mixed_by
 from ..space.choices import draw
 from ..space.genotype import ALL, SearchSpace, SpaceEdge, left_over
