@@ -7,7 +7,7 @@ READY  := $(VENV)/.ready
 WORKERS ?= 2
 PARTS  := lab,docs,dev
 
-.PHONY: demo fuzz test lab docs readme bench gpu install browser check-export lesson-test unit-test device-test alone-test soak clean
+.PHONY: demo fuzz test lab docs readme bench gpu install browser check-export lesson-test unit-test most-test beside-test alone-test soak clean
 .DEFAULT_GOAL := help
 
 help:  ## what there is to make
@@ -58,14 +58,17 @@ lesson-test: $(READY)  ## every lesson cell that is not marked slow, without a k
 	OMP_NUM_THREADS=1 $(VENV)/bin/nbdev_test --n_workers 2 --timing --do_print
 
 unit-test: $(READY)  ## every notebook in a kernel (tests/test_lessons.py), widgets in a browser, and what only CI gains from
-	OMP_NUM_THREADS=1 $(PY) -m pytest -q -n $(WORKERS) --dist loadfile --no-loadscope-reorder tests -m 'not device and not alone' --durations=25
-	$(MAKE) -j2 -Otarget device-test alone-test
+	@export TESTS_CACHE=$$(mktemp -d); trap 'rm -rf "$$TESTS_CACHE"' EXIT; $(MAKE) most-test && $(MAKE) -j2 -Otarget beside-test alone-test
 
 fuzz: $(READY)  ## 10,000 damaged files through everything that reads one (10 minutes; tests/test_inputs.py tries 250)
 	OMP_NUM_THREADS=1 $(PY) tools/fuzz.py 2>/dev/null
 
-# tests that watch a clock wait more than they compute: what they leave of the machine is enough for those of the simulated device
-device-test:
+most-test:
+	OMP_NUM_THREADS=1 $(PY) -m pytest -q -n $(WORKERS) --dist loadfile --no-loadscope-reorder tests --ignore tests/test_lessons.py -m 'not device and not alone' --durations=25
+
+# tests that watch a clock wait more than they compute: what they leave of the machine is enough for the lessons, and then for those of the simulated device
+beside-test:
+	OMP_NUM_THREADS=1 nice -n 19 $(PY) -m pytest -q -n 1 tests/test_lessons.py --durations=15
 	OMP_NUM_THREADS=1 nice -n 19 $(PY) -m pytest -q tests -m device --durations=5
 
 alone-test:

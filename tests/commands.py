@@ -1,5 +1,6 @@
 """`degas` run in a Python of its own, in a fork, or right here; undisturbed runs to compare with; what files hold."""
-import json, os, resource, shutil, signal, sys, tempfile, traceback
+import inspect, json, os, resource, shutil, signal, sys, tempfile, traceback
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,9 @@ from degas_nb.ground.folders import Trace
 
 TINY = ['--limit', '96', '--batch-size', '32', '--width', '4', '--z-dim', '16']
 FEW = TINY[2:]  # for folders, which are small anyway
+SMALL = ['--limit', '24', '--batch-size', '8', *TINY[4:], '--img-size', '16']  # as many steps, where nothing is compared with what `found` and `drawn` give
 EPOCHS, PER_EPOCH, STEPS = 4, 3, 6
+inspect.getsource = cache(inspect.getsource)  # tyro asks for each command again, and Python 3.11 parses a whole module to find a class
 FILES = {'config.json', 'trace.jsonl', 'checkpoint.pt', 'genotype.json', 'samples', 'report.html'}
 
 @pytest.fixture(scope='module')

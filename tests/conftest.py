@@ -12,7 +12,7 @@ from sim_device import AVAILABLE, make_known, simulated
 from toys import nothing_left_behind  # noqa: F401
 
 ALONE = {'test_browser', 'test_dashboard', 'test_kernel', 'test_live', 'test_replay', 'test_serve', 'test_widgets'}
-LONGEST = ['test_lessons', 'test_ranks', 'test_cli', 'test_outlives', 'test_goes_on', 'test_docs', 'test_gan', 'test_gpu_script']
+LONGEST = ['test_ranks', 'test_cli', 'test_outlives', 'test_goes_on', 'test_docs', 'test_gan', 'test_gpu_script']
 SHARED = Path(__file__).resolve().parents[2] / 'shared'
 
 
@@ -25,7 +25,8 @@ def shared_cifar()->Path:
 
 
 def pytest_configure(config):
-    if 'PYTEST_XDIST_WORKER' not in os.environ:   # a cache of this session's own, which its workers, commands and kernels share: a classifier is trained once
+    if 'TESTS_CACHE' in os.environ: os.environ['XDG_CACHE_HOME'] = os.environ['TESTS_CACHE']   # `make test` has one for all its sessions
+    elif 'PYTEST_XDIST_WORKER' not in os.environ:   # a cache of this session's own, which its workers, commands and kernels share: a classifier is trained once
         config.cache_home = tempfile.mkdtemp(prefix='degas-cache-')
         os.environ['XDG_CACHE_HOME'] = config.cache_home
     config.addinivalue_line('markers', 'device: uses the simulated device; `make test` gives these tests a process of their own, see sim_device.make_known')

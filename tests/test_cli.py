@@ -524,7 +524,7 @@ GENOTYPES = {
     'an edge twice': (edited(lambda g: g['edges'].append(g['edges'][0])), 'twice'),
     'backwards': (edited(lambda g: g['edges'][0].update(src='s1', dst='s0')), 'backwards'),
     'sizes that do not fit': (edited(lambda g: g['edges'][1].update(scale=4)), 's2'),
-    'scale 3': (edited(lambda g: [e.update(scale=3) for e in g['edges'] if e['kind'] == 'up']), '3'),
+    'scale 17': (edited(lambda g: [e.update(scale=17) for e in g['edges'] if e['kind'] == 'up']), '17'),
     'scale true': (edited(lambda g: g['edges'][0].update(scale=True)), '"edges"'),
     'edges a string': (edited(lambda g: g.update(edges='s0-s1')), '"edges"'),
     'edge null': (edited(lambda g: g['edges'].append(None)), '"edges"'),

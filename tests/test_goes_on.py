@@ -14,7 +14,7 @@ from degas_nb.space.genotype import Genotype
 from degas_nb.ground.folders import Diverged, RunFolder, Trace
 from degas_nb.search.alternating import LatentStep, Search
 from degas_nb.search.prune import alpha_alarm
-from commands import FEW, alone_argv, as_undisturbed, copy, degas, forked, pictures, same, search_argv, signalled, snapshot, state, trace, train_argv, with_state
+from commands import FEW, SMALL, alone_argv, as_undisturbed, copy, degas, forked, pictures, same, search_argv, signalled, snapshot, state, trace, train_argv, with_state
 
 pytestmark = pytest.mark.usefixtures('quiet_machine')
 
@@ -105,7 +105,7 @@ RATES = {'lr': ['--lr', 1e30], 'z_lr': ['--z-lr', 1e38], 'alpha_lr': ['--alpha-l
 @pytest.mark.parametrize('save_every', [0, 60])
 def test_a_search_that_diverges_keeps_what_is_finite_and_goes_on_with_a_smaller_rate(case, save_every, tmp_path, line, capsys):
     out = tmp_path/'run'
-    degas(*search_argv(out, *RATES[case], '--save-every', save_every))
+    degas(*search_argv(out, *RATES[case], '--save-every', save_every, tiny=SMALL))
     said = capsys.readouterr().err
     if (out/'genotype.json').exists():  # it got through
         assert finite(out)
@@ -176,8 +176,8 @@ def bad(monkeypatch):
     return spoil
 
 
-ROLL = {'search': lambda out, *more: search_argv(out, '--on-nan', 'rollback', *more), 'train': lambda out, *more: train_argv(out, '--on-nan', 'rollback', '--lr', 4e-4, *more),
-        'reconstruct': lambda out, *more: alone_argv(out, '--on-nan', 'rollback', '--lr', 1e-3, *more)}
+ROLL = {'search': lambda out, *more: search_argv(out, '--on-nan', 'rollback', *more, tiny=SMALL), 'train': lambda out, *more: train_argv(out, '--on-nan', 'rollback', '--lr', 4e-4, *more, tiny=SMALL),
+        'reconstruct': lambda out, *more: alone_argv(out, '--on-nan', 'rollback', '--lr', 1e-3, *more, tiny=SMALL)}
 PLAIN = dict(search=search_argv, train=train_argv, reconstruct=alone_argv)
 
 
@@ -195,7 +195,7 @@ def test_rollback_halves_the_rates_draws_other_numbers_and_is_written_down(comma
     lines = command_lines(RunFolder.open(out))
     assert len(lines) == 1 and '--on-nan rollback' in lines[0]
     rates = [word for name in there['config'] if name.endswith('lr') and name != 'lr_end' for word in (f"--{name.replace('_', '-')}", there['config'][name])]
-    assert degas(*PLAIN[command](plain, *rates)) == 0
+    assert degas(*PLAIN[command](plain, *rates, tiny=SMALL)) == 0
     assert trace(plain)[step - 1]['lr'] == pytest.approx(rows[step - 1]['lr']) and trace(plain)[back] != rows[back]  # half the rates from there on, and other numbers
 
 

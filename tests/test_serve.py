@@ -29,6 +29,7 @@ from degas_nb.app.page import dashboard_page, _free_port, _in_a_line, _page_kern
 from degas_nb.gan.training import GANConfig
 from degas_nb.ground.folders import RunFolder
 from degas_nb.search.alternating import SearchConfig
+from commands import process
 from hostile import HOSTILE, spoil
 from lab import FAINT, ROOT, Watched, shoot
 
@@ -45,8 +46,8 @@ def degas(*words, **kw):
 def searched(tmp_path_factory):
     "A small search, finished; its name is one that HTML has to quote."
     out = tmp_path_factory.mktemp('runs') / "a <b>search {of} 'mine'"
-    process = degas('search', '--data', 'emoji', *TINY, '--out', out)
-    assert process.wait(100) == 0, process.stderr.read()
+    done = process('search', '--data', 'emoji', *TINY, '--asked', 8, '--out', out)
+    assert done.returncode == 0, done.stderr
     return out
 
 

@@ -10,6 +10,7 @@ import dataclasses, inspect, io, math, os, re, shutil, sys, textwrap, warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass, fields, is_dataclass
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Literal, get_args, get_origin, get_type_hints
@@ -112,6 +113,7 @@ def _flags(
         yield _Flag(f.name, says.get(f.name, ''), kind, None if needed else default, needed, marked, choices)
 
 
+@cache
 def _comments(
     command:type,  # a dataclass
 )->dict[str, str]:
@@ -219,6 +221,7 @@ def _new_names(
     argv:list[str],  # its flags
 )->list[str]:
     "Flags by the names that they have now; an old one works, with a warning."
+    if not any(word.partition('=')[0] in _OLD_NAMES for word in argv): return argv
     known, words = _flags_of(COMMANDS[name]), []
     for word in argv:
         flag, equals, value = word.partition('=')

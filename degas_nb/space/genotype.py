@@ -222,7 +222,8 @@ def _check_edge(
         if not isinstance(n, str) or n not in rank: fail(f": there is no node {shown(n)}; there are {', '.join(rank)}")
     if rank[e.src] >= rank[e.dst]:
         fail(' runs backwards: it must lead to a node further on in the list, so that there is no circle')
-    if not isinstance(e.kind, str) or e.kind not in KINDS: fail(f": unknown kind {shown(e.kind)}; there are {', '.join(KINDS)}")
+    if not isinstance(e.kind, str) or e.kind not in KINDS:
+        fail(f": unknown kind {shown(e.kind)}; there are {', '.join(KINDS)} (register_kind adds your own, in Python: no file brings code)")
     if type(e.scale) is not int or e.scale not in SCALES[e.kind]:
         fail(f": kind {e.kind!r} cannot enlarge {shown(e.scale)} times, only {in_words(e.kind)}")
 

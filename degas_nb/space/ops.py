@@ -215,7 +215,8 @@ def register_op(
     name:str,  # new in all registries
 )->Callable:
     "Decorator that puts a builder `(width, norm, scale) -> Op` on the menu."
-    if not isinstance(kind, str) or kind not in KINDS: raise UserError(f"unknown kind {shown(kind)}; there are {', '.join(KINDS)}")
+    if not isinstance(kind, str) or kind not in KINDS:
+        raise UserError(f"unknown kind {shown(kind)}; there are {', '.join(KINDS)} (register_kind adds your own)")
     if not usable_name(name): raise UserError(f"an op cannot be called {shown(name)}: take letters, digits and _")
 
     def add(build:Callable[[int, Norm, int], Op])->Callable[[int, Norm, int], Op]:
