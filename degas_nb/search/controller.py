@@ -177,7 +177,8 @@ class RLSearch(Varying):
 
     def act(self, batch:Tensor, alpha_batch:Tensor|None)->Tensor:
         values = super().act(batch, None)
-        if alpha_batch is not None: self.teacher.step(lambda g: -shared_loss(self, g, alpha_batch), self.config.proposals, self.randoms['parts'])
+        def reward(genotype): return -shared_loss(self, genotype, alpha_batch)
+        if alpha_batch is not None: self.teacher.step(reward, self.config.proposals, self.randoms['parts'])
         return values
 
     def mixing(self)->dict[str, Tensor]:
