@@ -387,8 +387,9 @@ def test_no_public_name_ends_in_a_traceback(module, nowhere, monkeypatch):
                 warnings.simplefilter('ignore')
                 try: call(*first, **values)
                 except UserError as e: line = str(e)
-                except BaseException as e: wrong.append(f'{name}({said}): {type(e).__name__}: {e}')
+                except BaseException as e: line = wrong.append(f'{name}({said}): {type(e).__name__}: {e}')
                 else: continue
+            if line is None: continue
             if not (15 < len(line) < 700 and line.isprintable() and ' at 0x' not in line): wrong.append(f'{name}({said}): {line}')
     assert not wrong, '\n'.join(wrong)
 

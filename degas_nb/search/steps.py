@@ -131,6 +131,7 @@ def held_out_step(
     return {name: term.detach() for name, term in terms.items()}
 
 # %% ../../nbs/search/06_steps.ipynb #s21path1
+@checked()
 def part_step(
     made:Callable[[Tensor], Tensor],  # latents -> images, by a part of the super-network
     latents:Latents,                  # those of the batch move

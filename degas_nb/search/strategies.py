@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['PathsConfig', 'PathsSearch', 'gumbel_noise', 'straight_through', 'GDASConfig', 'GDASSearch', 'ASAPConfig',
-           'MixedStep', 'mixed_step', 'ASAPSearch', 'CellConfig', 'CellMachine', 'CellSearch', 'second_order_step',
-           'DARTS2Config', 'DARTS2Search']
+           'MixedStep', 'ASAPSearch', 'CellConfig', 'CellMachine', 'CellSearch', 'second_order_step', 'DARTS2Config',
+           'DARTS2Search']
 
 # %% ../../nbs/search/11_strategies.ipynb #s21str02
 from abc import abstractmethod
@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from ..ground.data import Images
-from ..ground.errors import UserError
+from ..ground.errors import UserError, checked
 from ..ground.folders import Damaged
 from ..ground.runs import stream_seed
 from .alternating import Search, SearchConfig, SearchStep, searching
@@ -118,9 +118,11 @@ class PathsSearch(Varying):
     def act(self, batch:Tensor, alpha_batch:Tensor|None)->Tensor: return super().act(batch, None)
 
     @classmethod
+    @checked()
     def unfit(cls, how:str)->str: return "which learns no alpha" if how in ('alpha', 'finals') or 'perturb' in how else ''
 
 # %% ../../nbs/search/11_strategies.ipynb #s21str12
+@checked(n=0)
 def gumbel_noise(
     n:int,                # how many numbers
     rng:torch.Generator,  # where the randomness comes from, on the CPU
@@ -129,6 +131,7 @@ def gumbel_noise(
     return -(-torch.rand(n, generator=rng, dtype=torch.float64).clamp_(1e-12, 1 - 1e-12).log()).log()
 
 
+@checked()
 def straight_through(
     noisy:Tensor,       # (n,) logarithms of weights, with their noise
     drawn:int,          # which of them
@@ -265,7 +268,7 @@ class MixedStep(SearchStep):
         "Mixing weights, {edge: {op: number}}."
         return by_name(self.space, self.mixing)
 
-
+# %% ../../nbs/search/11_strategies.ipynb #s21str2b
 def mixed_step(
     step:SearchStep,          # as told
     mixing:dict[str, Tensor]  # group -> (edges, ops)
@@ -385,6 +388,7 @@ class CellSearch(Search):
             for a in self.alphas: a.copy_(a[:1].expand_as(a).clone())
 
 # %% ../../nbs/search/11_strategies.ipynb #s21str30
+@checked()
 def second_order_step(
     net:SuperGenerator,                     # its alphas move, its weights return to where they were
     latents:Latents,                        # rest
