@@ -149,4 +149,10 @@ def test_readme_counts_as_the_tables_do():
     readme = (STUDIES_HERE.parent/'README.md').read_text()
     assert n == m == 10 and there == there_by_alpha
     assert f'{asked} found a network that reconstructs better, trained alone, than 95 % of 320 drawn by lot; decided by alpha, {by_alpha} did' in readme
+    page = (STUDIES_HERE/'proxy'/'README.md').read_text()
+    _, n, rho = next(line.strip('| ').split(' | ') for line in page.splitlines() if line.startswith('| loss after GLO |'))
+    between = next(line.split(' | ')[2] for line in page.splitlines() if line.startswith('| the last three, their mean |'))
+    by, ends = rho.split(' (')
+    assert f"of {n} networks by lot trained by CTGAN, the loss after GLO orders the distances with a Spearman's rho of {by} (95 %: {ends}" in readme
+    assert f'two seeds of one network agree by {between}' in readme
     assert f'On emoji {there} of ten did either way; asked for, {won} beat the best of fifty by lot, by alpha {won_by_alpha}' in readme

@@ -373,26 +373,38 @@ def agreement_of_distances(
     several = [runs for runs in found.values() if len(runs) > 1]
     lines = [['after', 'networks', 'rho between two seeds', 'of the mean of three, foreseen']]
     marks = next(iter(several[0].values()))['curve'] if several else ()
-    for mark in marks:
+    ways = {f'{mark} steps': lambda r, m=mark: r['curve'][m] for mark in marks}
+    if several: ways['the last three, their mean'] = in_the_end
+    for mark, of in ways.items():
         between = [rho(pairs) for a, b in combinations(range(3), 2)
-                   if len(pairs := [(runs[a]['curve'][mark], runs[b]['curve'][mark]) for runs in several if a in runs and b in runs]) > 3]
-        if between: lines.append([f'{mark} steps', len(several), f'{mean(between):.2f}', f'{3*mean(between)/(1 + 2*mean(between)):.2f}'])
+                   if len(pairs := [(of(runs[a]), of(runs[b])) for runs in several if a in runs and b in runs]) > 3]
+        if between: lines.append([mark, len(several), f'{mean(between):.2f}', f'{3*mean(between)/(1 + 2*mean(between)):.2f}'])
     return markdown_table(lines)
+
+
+def in_the_end(
+    result:dict,  # of a run
+    marks:int=3,  # scores that are averaged
+)->float:
+    "The distance of a network: the mean of the last three scores, because a single one swings with the game of the two."
+    return mean([*result['curve'].values()][-marks:])
 
 
 def foreseen(
     found:dict[int, dict[int, dict]],  # network -> seed -> result
 )->str:
-    "Spearman's rho of the distance (its mean over the seeds there are) with what was known before."
+    "Spearman's rho of the distance (its mean over the seeds there are) with what was known before, and with what the runs showed early."
+    def over_seeds(of): return {n: mean(of(r) for r in runs.values()) for n, runs in found.items()}
     loss = {n: mean(ask(network(n)).measured.values()) for n in found if ask(network(n)).measured}
-    distance = {n: mean(r['distance'] for r in runs.values()) for n, runs in found.items()}
-    params = {n: next(iter(runs.values()))['params'] for n, runs in found.items()}
-    better = sorted(loss, key=loss.get)[:len(loss)//2]
-    lines = [['foreseen by', 'networks', 'rho with the distance (95 %)']]
-    rows = ('loss after GLO', loss, list(loss)), ('the same, its better half', loss, better), ('number of parameters', params, list(found))
-    for name, by, of in rows:
-        lines.append([name, len(of), with_interval([(by[n], distance[n]) for n in of])])
-    return markdown_table(lines)
+    distance, several = over_seeds(in_the_end), [n for n, runs in found.items() if len(runs) > 1]
+    rows = [('loss after GLO', loss, list(loss)), ('the same, networks with several seeds', loss, [n for n in several if n in loss]),
+            ('the same, its better half', loss, sorted(loss, key=loss.get)[:len(loss)//2]),
+            ('number of parameters', over_seeds(lambda r: r['params']), list(found))]
+    for mark in [*next(iter(next(iter(found.values())).values()))['curve']][:2] if found else ():
+        rows += [(f'its own distance after {mark} steps', over_seeds(lambda r, m=mark: r['curve'][m]), list(found)),
+                 (f"what the critic tells apart after {mark} steps", over_seeds(lambda r, m=mark: r['critic'][m]), list(found))]
+    lines = [[name, len(of), with_interval([(by[n], distance[n]) for n in of])] for name, by, of in rows]
+    return markdown_table([['foreseen by', 'networks', 'rho with the distance (95 %)'], *lines])
 
 # %% ../../nbs/app/05_studies.ipynb #a16stc04
 @declared
