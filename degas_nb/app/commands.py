@@ -40,8 +40,27 @@ from ..judge.metrics import (
     Statistics, check_kind, check_npz, describe_images, prepared, score_images, size_of, unlike_sizes)
 from .report import demo_report, run_report
 from .driving import (
-    HABITS, ON_NAN, ImageSource, checked_run, command_lines, drive, full_name, go_on, habits_of, open_run, same_settings, say,
-    shared_run, stored, value_of, with_space)
+    HABITS, ON_NAN, ImageSource, checked_run, command_lines, drive, foresee, full_name, go_on, habits_of, open_run, same_settings, say,
+    shared_run, stored, tell, value_of, with_space)
+
+# %% ../../nbs/app/03_commands.ipynb #s21dryc2
+def _preset_of(
+    strategy:str,             # a name of `SEARCHES`; one that is none is refused where the flags are parsed
+    preset:str,               # a choice of --preset
+)->tuple[SearchConfig, str]:  # settings, and how to decide
+    "Where the flags of a search start."
+    kind = SEARCHES.get(strategy, Search)
+    if not preset.startswith('paper'): return kind.Config(), kind.decides
+    return kind.Config.paper(preset[6:] or 'cifar10'), 'alpha' if kind is Search else kind.decides
+
+
+def check_dry(
+    command:object,  # with `dry_run`, `resume` and `overwrite`
+)->None:
+    "A `UserError` for a dry run that would go on with something, or replace it."
+    if not command.dry_run: return
+    if command.resume: raise UserError("--dry-run looks at a new run: leave out --resume")
+    if command.overwrite: raise UserError("--dry-run writes nothing: leave out --overwrite")
 
 # %% ../../nbs/app/03_commands.ipynb #e8a6ddeb
 @dataclass(frozen=True)
@@ -58,6 +77,7 @@ class SearchCommand:
     asked:int = HABITS['asked']  # networks that it may be asked for
     save_every:float = HABITS['save_every']  # seconds between checkpoints
     on_nan:Literal[*ON_NAN] = HABITS['on_nan']  # numbers that are none: stop, or go back with half the rates and other random numbers
+    dry_run:bool = False  # take steps for ten seconds, say what all of them would take here, and write nothing
     resume:bool = False  # go on with the run in --out, with its settings
     overwrite:bool = False  # replace the run in --out
 
@@ -71,10 +91,7 @@ class SearchCommand:
             source = ImageSource.of(run, value_of(argv, '--data'))
             config = SearchConfig.from_dict(run.config)
             return cls(source, config, run.path, strategy=config.strategy, **habits_of(run))
-        strategy, preset = value_of(argv, '--strategy') or 'degas', value_of(argv, '--preset') or 'teaching'
-        kind = SEARCHES.get(strategy, Search)  # a name that is none is refused where the flags are parsed
-        config = kind.Config.paper(preset[6:] or 'cifar10') if preset.startswith('paper') else kind.Config()
-        how = 'alpha' if preset.startswith('paper') and kind is Search else kind.decides
+        config, how = _preset_of(value_of(argv, '--strategy') or 'degas', value_of(argv, '--preset') or 'teaching')
         return cls(ImageSource(MISSING), config, MISSING, decide=how)
 
     def run(self)->None:
@@ -82,14 +99,16 @@ class SearchCommand:
         check_least('asked', self.asked, 1)
         if self.strategy != self.config.strategy: raise UserError("--strategy can't change within a run: choose another --out")
         check_fit(SEARCHES[self.strategy], self.decide)
+        check_dry(self)
         ranks = Ranks.launched(self.device)
-        if ranks.main and not self.resume: check_free(self.out, self.overwrite)
+        if ranks.main and not self.resume and not self.dry_run: check_free(self.out, self.overwrite)
         space = self.searched()
         settings = search_settings(self.config, space)
         before = same_settings(self.out, 'search', settings) if self.resume else None
         images = self.source.load(self.config.img_size)
         search = Search.of_run(before, images, ranks.device, ranks) if before else Search.from_config(
             images, self.config, space, ranks.device, ranks)
+        if self.dry_run: return tell(foresee(search))
         about = self.source.about(images)
         habits = dict(save_every=self.save_every, decide=self.decide, asked=self.asked, on_nan=self.on_nan)
         place = self.out, 'search', settings, about, self.resume, self.overwrite
@@ -321,11 +340,12 @@ class TrainCommand:
     config:Annotated[GANConfig, arg(name='')]
     out:Path  # folder of the run
     img_size:int = 32  # side of the images, a multiple of 8
-    preset:Literal['teaching', 'paper'] = 'teaching'  # where the settings start; flags change them
+    preset:Literal['teaching', 'paper', 'paper-cifar10', 'paper-stl10'] = 'teaching'  # where the settings start; flags change them
     device:str = 'auto'  # where to compute: auto (cuda, else mps, else cpu), cpu, cuda, cuda:1, mps ...; a run may go on elsewhere
     sample_every:int = HABITS['sample_every']  # steps between sample pictures
     save_every:float = HABITS['save_every']  # seconds between checkpoints
     on_nan:Literal[*ON_NAN] = HABITS['on_nan']  # numbers that are none: stop, or go back with half the rates and other random numbers
+    dry_run:bool = False  # take steps for ten seconds, say what all of them would take here, and write nothing
     resume:bool = False  # go on with the run in --out, with its settings
     overwrite:bool = False  # replace the run in --out
 
@@ -342,21 +362,24 @@ class TrainCommand:
             source = ImageSource.of(run, value_of(argv, '--data'))
             return cls(genotype, source, config, run.path, spec['img_size'], **habits_of(run))
         framework = value_of(argv, '--framework') or 'ctgan'
-        config = GANConfig.paper(framework) if value_of(argv, '--preset') == 'paper' else GANConfig.teaching(framework)
-        return cls(MISSING, ImageSource(MISSING), config, MISSING)
+        preset = value_of(argv, '--preset') or 'teaching'
+        config = GANConfig.paper(framework) if preset.startswith('paper') else GANConfig.teaching(framework)
+        return cls(MISSING, ImageSource(MISSING), config, MISSING, img_size=48 if preset == 'paper-stl10' else 32)
 
     def run(self)->None:
         "Train, to the end."
         kept = self.config.init == 'keep' and not self.resume
         spec = _spec_of(self, kept)
         if self.sample_every < 1: raise UserError(f"--sample-every {self.sample_every} must be at least 1")
+        check_dry(self)
         ranks = Ranks.launched(self.device)
-        if ranks.main and not self.resume: check_free(self.out, self.overwrite)
+        if ranks.main and not self.resume and not self.dry_run: check_free(self.out, self.overwrite)
         before = same_settings(self.out, 'gan', _wanted(self, spec)) if self.resume else None
         images = self.source.load(self.img_size)
         if before: training = GANTraining.of_run(before, images, ranks.device, ranks)
         elif kept: training = GANTraining.continued(images, self.config, _weights_of(self.genotype), ranks.device, ranks)
         else: training = GANTraining.from_config(images, self.config, spec, ranks.device, ranks)
+        if self.dry_run: return tell(foresee(training))
         settings, about = _wanted(self, spec) if before else training.settings(), self.source.about(images)
         habits = dict(sample_every=self.sample_every, save_every=self.save_every, on_nan=self.on_nan)
         more = dict(writes=habits) | (dict(start=str(_weights_of(self.genotype))) if kept else {})
@@ -474,6 +497,7 @@ class ReconstructCommand:
     device:str = 'auto'  # where to compute: auto (cuda, else mps, else cpu), cpu, cuda, cuda:1, mps ...; a run may go on elsewhere
     save_every:float = HABITS['save_every']  # seconds between checkpoints
     on_nan:Literal[*ON_NAN] = HABITS['on_nan']  # numbers that are none: stop, or go back with half the rates and other random numbers
+    dry_run:bool = False  # take steps for ten seconds, say what all of them would take here, and write nothing
     resume:bool = False  # go on with the run in --out, with its settings
     overwrite:bool = False  # replace the run in --out
 
@@ -489,14 +513,16 @@ class ReconstructCommand:
 
     def run(self)->None:
         "Train, to the end; prints the loss and the quality over all images as JSON."
+        check_dry(self)
         ranks = Ranks.launched(self.device)
-        if ranks.main and not self.resume: check_free(self.out, self.overwrite)
+        if ranks.main and not self.resume and not self.dry_run: check_free(self.out, self.overwrite)
         genotype = self.network()
         settings = asdict(self.config) | dict(genotype=genotype.to_json())
         before = same_settings(self.out, 'reconstruction', settings) if self.resume else None
         images = self.source.load(self.config.img_size)
         alone = Reconstruction.of_run(before, images, ranks.device, ranks) if before else Reconstruction.from_config(
             images, self.config, genotype, ranks.device, ranks)
+        if self.dry_run: return tell(foresee(alone))
         about, habits = self.source.about(images), dict(save_every=self.save_every, on_nan=self.on_nan)
         place = self.out, 'reconstruction', settings, about, self.resume, self.overwrite
         with shared_run(ranks, lambda: open_run(*place, writes=habits)) as run:
