@@ -1,5 +1,6 @@
 """A run that goes on by another plan: longer, with other rates, after numbers that were none; what it remembers and what it says."""
 import ast, json, os, re, shutil
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from degas_nb.ground.data import load
 from degas_nb.gan.training import GANStep, GANTraining
 from degas_nb.space.genotype import Genotype
 from degas_nb.ground.folders import Diverged, RunFolder, Trace
-from degas_nb.search.alternating import LatentStep, Search
+from degas_nb.search.alternating import SEARCHES, LatentStep, Search
 from degas_nb.search.prune import alpha_alarm
 from commands import FEW, SMALL, alone_argv, as_undisturbed, copy, degas, forked, pictures, same, search_argv, signalled, snapshot, state, trace, train_argv, with_state
 
@@ -319,6 +320,7 @@ def advised(path):
 
 def test_no_error_advises_a_flag_that_its_command_lacks():
     flags = {name: _flags_of(command) | {'--help', '--version'} for name, command in COMMANDS.items()}
+    flags['search'] |= {f'--{f.name}'.replace('_', '-') for kind in SEARCHES.values() for f in fields(kind.Config)}  # those of --strategy
     seen = 0
     for path in sorted(Path(degas_nb.__file__).parent.rglob('*.py')):
         for flag, text in advised(path):

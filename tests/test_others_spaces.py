@@ -13,7 +13,8 @@ from degas_nb.app.main import main
 from degas_nb.gan.training import GANConfig, GANTraining
 from degas_nb.ground.data import load
 from degas_nb.ground.errors import UserError
-from degas_nb.search.alternating import Search, SearchConfig
+from degas_nb.app.driving import WAYS
+from degas_nb.search.alternating import SEARCHES, Search, SearchConfig
 from degas_nb.search.decide import DECISIONS, decide
 from degas_nb.search.mixed import MixedOp, candidates
 from degas_nb.search.merged import QuickMergedOp
@@ -61,6 +62,8 @@ def far():
     return SearchSpace('far', [*'abc'], [SpaceEdge('a', 'b', 'up', 3, ('up_conv_1',)), SpaceEdge('b', 'c', 'up', 2), SpaceEdge('a', 'c', 'up', 6, ('up_conv_3', 'none'))])
 
 
+RULES = [how for how, rule in DECISIONS.items() if not hasattr(rule, 'only')]  # some belong to a strategy
+assert WAYS  # imported for what they add to SEARCHES
 SPACES = dict(two=lambda: cell(2), switches=lambda: cell('all'), by_node=lambda: cell(dict(e='all', d=2)), staged=lambda: cell('stages'), stages=stages, loose=loose, far=far)
 by_space = pytest.mark.parametrize('name', SPACES)
 
@@ -176,17 +179,30 @@ def test_every_decision_is_a_network_of_the_space_and_can_be_trained(name, tmp_p
     for _ in again: pass
     assert all(torch.equal(a, b) for a, b in zip(search.net.state_dict().values(), again.net.state_dict().values(), strict=True))
     assert space_of(RunFolder.open(tmp_path/'run').config) == space.fixed() == again.net.space
-    for how in DECISIONS: genotype = decide(search, how, 6).genotype; assert network(number_of(genotype, space), space) == genotype
+    for how in RULES: genotype = decide(search, how, 6).genotype; assert network(number_of(genotype, space), space) == genotype
     run = GANTraining.from_config(search.images, replace(GANConfig.teaching('ctgan'), steps=1, batch_size=8, width=4, n_critic=1), genotype)
     next(run)
     run.save(tmp_path/'gan')
     assert GANTraining.load(tmp_path/'gan', search.images).generator.genotype == genotype
 
 
+@pytest.mark.parametrize('way', [name for name in SEARCHES if name != 'degas'])
+@pytest.mark.parametrize('name', ['two', 'switches', 'stages', 'loose'])
+def test_every_strategy_searches_it_too(name, way):
+    space, images = SPACES[name](), load('emoji', SPACES[name]().scales[SPACES[name]().nodes[-1]]*8, limit=16)
+    more = dict(candidates=2) if way == 'random' else dict(proposals=2) if way == 'rl' else {}
+    kind = SEARCHES[way]
+    search = Search.from_config(images, kind.Config(epochs=4, width=4, z_dim=8, batch_size=16, img_size=images.size, **more), space)
+    for step in search: pass
+    found = decide(search, kind.decides, 4).genotype
+    assert network(number_of(found, space), space) == found and all(set(ops) == set(space.ops(e)) for e, ops in zip(space.edges, step.weights.values()))
+    assert search.reconstruct(torch.arange(4)).isfinite().all()
+
+
 def test_a_space_with_one_network_is_decided(tmp_path):
     search = toy(SearchSpace('one', ['a', 'b'], [SpaceEdge('a', 'b', 'up', 2, ('none', 'up_conv_1'))], 1))
     for _ in search: pass
-    for how in DECISIONS: assert decide(search, how, 5).genotype == network(0, search.net.space)
+    for how in RULES: assert decide(search, how, 5).genotype == network(0, search.net.space)
     assert n_networks(search.net.space) == 1 and changes(network(0, search.net.space), search.net.space) == []
 
 

@@ -147,7 +147,7 @@ _GROUPS = dict(
     features='extractor features weights resize',
     network='space width z_dim z_ratio z_init surface relaxation impl conditional init norms untrained',
     optimisation='batch_size optimiser lr lr_end z_lr alpha_lr travel alpha_decay warmup held_out joint n_critic fake_ratio betas ema',
-    strategy='strategy tau tau_end pruned_by controller_lr entropy proposals candidates',
+    strategy='strategy tau tau_end pruned_by controller_lr entropy proposals candidates critic_lr critic_width critic_steps',
     run='')  # whatever else there is
 
 

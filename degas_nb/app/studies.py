@@ -26,7 +26,7 @@ from ..ground.studies import Job, Study, markdown_table, table
 from ..judge.bench import ask, lot_losses
 from ..judge.features import SmallFeatures, small_features
 from ..judge.metrics import Statistics, describe_images, frechet_distance
-from ..search import controller, halving
+from ..search import adversarial, controller, halving
 from ..search import strategies as other_ways
 from ..search.alternating import SEARCHES, Search, SearchConfig
 from ..search.decide import decide as decide_by
@@ -460,8 +460,9 @@ def space()->Study:
     return Study('space', about, jobs, page, given=dict(data='cifar10'))
 
 # %% ../../nbs/app/05_studies.ipynb #s21stdc0
-WAYS = other_ways, controller, halving  # modules that add to SEARCHES
-_TWELVE = {'degas': 12, 'cell': 12, 'gdas': 12, 'asap': 12, 'darts2': 5, 'paths': 24, 'rl': 8, 'random': 24}  # epochs of 24 looks
+WAYS = other_ways, controller, halving, adversarial  # modules that add to SEARCHES
+# epochs of 24 looks
+_TWELVE = {'degas': 12, 'cell': 12, 'gdas': 12, 'asap': 12, 'darts2': 5, 'paths': 24, 'rl': 8, 'random': 24, 'adversarial': 6}
 AT_EQUAL_COST = {name: dict(strategy=name, epochs=epochs) | (dict(proposals=2) if name == 'rl' else {}) for name, epochs in _TWELVE.items()}
 AT_EQUAL_COST['random, as many seconds'] = dict(strategy='random', epochs=90, candidates=32)
 
