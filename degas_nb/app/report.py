@@ -475,6 +475,15 @@ def _network(
     return _join([tag('div', Html(svg(found, _first_map(run, found))), cls='drawing', tabindex=0), tag('pre', tag('code', repr(found)))])
 
 
+def _chosen(
+    run:RunFolder,  # of a search
+)->str:
+    "How the network was come to."
+    try: how = Genotype.load(run.path/'genotype.json').meta.get('decide', 'alpha')
+    except UserError: how = 'alpha'
+    return _CHOSEN.get(how if isinstance(how, str) else '', _ASKED) + ', as a formula and as a picture.'
+
+
 def _first_map(
     run:RunFolder,   # of a search or a training
     found:Genotype,  # its network
@@ -620,12 +629,12 @@ def _search_cards(
     "Headlines of a search."
     images, cards, psnr = _describe_data(run.data), [], _last_psnr(records)
     if psnr:
-        cards.append(card('Reconstruction', round(psnr[0], 2), f'PSNR of the super-network in training, mean over '
+        cards.append(card('Reconstruction', round(psnr[0], 2), f'PSNR in training, mean over '
                           f'the steps of epoch {psnr[1]}; {images}', 'dB'))
     last = next((r for r in reversed(records) if r.get('weights')), None)
     if last:
         found = f'{len(_decided(last["weights"]))} of {len(last["weights"])}'
-        cards.append(card('Edges decided', found, f'largest mixing weight at least 1.3 times an equal '
+        cards.append(card('Edges decided', found, f'largest weight at least 1.3 times an equal '
                           f'share, at step {_number(last["step"])}'))
     return cards + _place_cards(run)
 
@@ -675,16 +684,34 @@ def _settings(
     return _join(tag('details', tag('summary', f'Settings of the {name}'), _table([_flat(run.config) | _flat(run.data, 'data.')]))
                  for name, run in runs.items())
 
-# %% ../../nbs/app/01_report.ipynb #7c8b000d
-_ALPHA_TEXT = (
-    'Every edge of the super-network mixes all its operations; the mixing weights of one edge sum to 1. A small picture for each edge: '
-    'thick blue is the operation that leads at the end, grey the others, the dotted line an equal share. Hover over a line for its name.')
-_NETWORK_TEXT = (
-    'Pruning keeps, for every node, the edge and operation with the largest weight; where that edge skips a level, the best operation of '
-    'the direct edge stays too. What is left is the generator, as a formula and as a picture.')
-_RECONSTRUCTION_TEXT = (
-    'The search has no critic: each training image has its own latent vector, and the super-network learns to reconstruct all of them. '
+# %% ../../nbs/app/01_report.ipynb #s21reptx
+_MIXED = 'Every edge of the super-network mixes all its operations; the mixing weights of one edge sum to 1. '
+_CURVES = {  # what the small pictures show, by strategy
+    'degas': _MIXED,
+    'cell': _MIXED + 'Edges with the same candidates share their weights, as in a cell of DARTS. ',
+    'darts2': _MIXED + "Alpha looks a step of the weights ahead (DARTS' second order). ",
+    'adversarial': _MIXED + 'Weights and alpha descend what a critic says of made images. ',
+    'paths': 'Each step trained one network by lot, alone. Alpha rested, so the weights stayed as even as they began. ',
+    'gdas': 'Each step computed one network alone, drawn by these weights; those of one edge sum to 1. ',
+    'asap': 'Every edge mixes the operations that are left on it; what weighed too little left for good. ',
+    'rl': 'How probable it was that a network which the controller proposed has this operation on this edge. ',
+    'random': 'The share of the networks still in the race that have this operation on this edge. '}
+_PICTURES = ('A small picture for each edge: thick blue is the operation that leads at the end, grey the others, '
+             'the dotted line an equal share. Hover over a line for its name.')
+_CHOSEN = {  # how the network was come to, by the decision
+    'alpha': 'Pruning keeps, for every node, the edge and operation with the largest weight; where that edge skips a level, '
+             'the best operation of the direct edge stays too. What is left is the generator',
+    'proposed': 'The best of what the controller proposed in the end, by its loss in the super-network',
+    'survivor': 'The network that was left of the race, or led it'}
+_ASKED = 'Chosen by asking what networks, or mixtures without an operation, lose in the super-network'
+_GLO_TEXT = (
+    'The search has no critic: each training image has its own latent vector, and the network learns to reconstruct all of them. '
     'Operations that help here get weight.')
+_ONLOOKER_TEXT = (
+    'Weights and alpha never saw this loss. Only the latent vector of each image went down it, to show how well the network, '
+    'as the critic has shaped it, can make the images.')
+
+# %% ../../nbs/app/01_report.ipynb #7c8b000d
 _ALONE_TEXT = (
     'One network, without a critic: each training image has its own latent vector, '
     'and the network learns to reconstruct all of them.')
@@ -712,10 +739,14 @@ def _add_search(
     "The sections of a search."
     records, page.hero = _read_trace(run), _last_reconstructions(run)
     page.cards += _search_cards(run, records) + _score_cards(_read_scores(run))
-    page.add('Alpha over time', _ALPHA_TEXT, alpha_chart(records), short='Alpha')
-    page.add('The network that was found', _NETWORK_TEXT, _network(run), short='Network')
-    page.add('Reconstructions beside their targets', _RECONSTRUCTION_TEXT, _reconstructions(run), short='Reconstructions')
-    page.add('Samples of the super-network', 'Latent vectors drawn from one Gaussian fitted to those of the training images.',
+    strategy = run.config.get('strategy', 'degas')
+    curves = _CURVES.get(strategy if isinstance(strategy, str) else '', 'What the search believes of each operation. ') + _PICTURES
+    page.add('Alpha over time', curves, alpha_chart(records), short='Alpha')
+    page.add('The network that was found', _chosen(run), _network(run), short='Network')
+    seen = _ONLOOKER_TEXT if strategy == 'adversarial' else _GLO_TEXT
+    page.add('Reconstructions beside their targets', seen, _reconstructions(run), short='Reconstructions')
+    whose = 'leader' if strategy == 'random' else 'super-network'
+    page.add(f'Samples of the {whose}', 'Latent vectors drawn from one Gaussian fitted to those of the training images.',
              _film(run, 'epoch'), short='Search samples')
     page.add('Losses of the search', _LOSS_TEXT,
              _losses(records, _GLO_LOSSES), short='Search losses')
