@@ -109,6 +109,12 @@ def test_a_step_ahead_leaves_no_trace_in_weights_and_statistics():
     assert all(torch.equal(v, before[k]) for k, v in run.net.state_dict().items() if k in before)
 
 
+@pytest.mark.parametrize('name', ['random', 'rl'])
+def test_what_is_no_alpha_raises_no_alarm_about_it(name, tmp_path, capsys):
+    assert degas(*argv(name, tmp_path/'run', '--seed', 3)) == 0
+    assert 'collapses' not in (said := capsys.readouterr().err) and 'leads on every' not in said
+
+
 def test_rl_and_races_ask_what_is_theirs():
     rl = Search.from_config(few(), small(RLConfig, proposals=2))
     for _ in rl: pass

@@ -149,7 +149,7 @@ class _Alarm:
     "Says once what is odd about the alphas of a search."
     def __init__(self,
         search:Search,  # new, or taken up
-    ): self.search, self.silent = search, search.config.relaxation != 'softmax'
+    ): self.search, self.silent = search, search.config.relaxation != 'softmax' or not search.by_alpha
 
     def heard(self,
         row:dict,  # of the trace, with alpha or without

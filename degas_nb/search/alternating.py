@@ -392,6 +392,7 @@ class Stepping(SearchState):
     "What a step of a search does, and what is known of the operations after it: what another strategy does in another way."
     looks = 2.            # how often a step computes its batch forward
     decides = 'measured'  # the decision that is asked for where nobody says another
+    by_alpha = True       # are the weights that a step tells those of alpha?
 
     def act(self,
         batch:Tensor,             # (b,) int64, images for the weights

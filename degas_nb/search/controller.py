@@ -158,7 +158,7 @@ class RLConfig(SearchConfig):
 @searching
 class RLSearch(Varying):
     "A controller proposes what is trained, and learns from what it loses."
-    Config, decides = RLConfig, 'proposed'
+    Config, decides, by_alpha = RLConfig, 'proposed', False
 
     @property
     def looks(self)->float: return 1. + self.config.proposals  # see `Search`

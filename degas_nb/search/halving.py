@@ -151,7 +151,7 @@ class RandomConfig(SearchConfig):
 @searching
 class RandomSearch(Search):
     "Successive halving among networks by lot, each trained alone by GLO."
-    Config, decides, looks = RandomConfig, 'survivor', 1.
+    Config, decides, looks, by_alpha = RandomConfig, 'survivor', 1., False
 
     def __init__(self, *args:object):
         super().__init__(*args)
