@@ -1,5 +1,6 @@
 """Other strategies: runs like every search, told apart by their settings; a controller that beats lots on the shipped benchmark."""
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -14,7 +15,7 @@ from degas_nb.search.alternating import SEARCHES, Search, SearchConfig, search_s
 from degas_nb.search.controller import Controller, Reinforce, RLConfig
 from degas_nb.search.decide import decide
 from degas_nb.search.halving import RandomConfig
-from degas_nb.search.strategies import ASAPConfig, DARTS2Config, GDASSearch, PathsConfig
+from degas_nb.search.strategies import ASAPConfig, DARTS2Config, GDASConfig, GDASSearch, PathsConfig
 from degas_nb.space.choices import draw
 from degas_nb.space.genotype import DEGAS, Genotype
 from commands import TINY, as_undisturbed, degas, signalled
@@ -107,6 +108,51 @@ def test_a_step_ahead_leaves_no_trace_in_weights_and_statistics():
     before = {k: v.clone() for k, v in run.net.state_dict().items() if not k.startswith('alpha') and 'running' not in k and 'num_batches' not in k}
     next(run)
     assert all(torch.equal(v, before[k]) for k, v in run.net.state_dict().items() if k in before)
+
+
+def test_a_path_may_have_no_edge_of_a_kind():
+    run = Search.from_config(few(), small(GDASConfig), replace(DEGAS, name='one', keep=1))
+    for step in run: pass
+    assert all(torch.isfinite(a).all() for a in run.alphas)
+
+
+@pytest.mark.parametrize('name', [name for name in OTHERS if name != 'darts2'])
+def test_torchs_global_stream_is_left_as_it_was(name):
+    before = torch.get_rng_state()
+    next(Search.from_config(few(), small(SEARCHES[name].Config, **{k[2:]: v for k, v in [MORE.get(name, ['--seed', 0])]})))
+    assert torch.equal(before, torch.get_rng_state())
+
+
+def test_held_out_images_have_their_latents_moved_or_are_refused():
+    for kind in SEARCHES.values():
+        try: config = small(kind.Config, held_out=.5, epochs=2)
+        except UserError as e:
+            assert '--held-out' in str(e)
+            continue
+        run = Search.from_config(load('emoji', limit=96), config)
+        start = run.latents.z.clone()
+        next(run)
+        assert (run.latents.z != start).any(1)[run.alpha_on].sum() == config.batch_size, config.strategy
+
+
+def test_a_race_made_longer_gives_its_survivor_the_rest():
+    run = Search.from_config(few(), small(RandomConfig, candidates=2, epochs=4))
+    for _ in range(len(run) - 1): next(run)
+    run.replan(epochs=8)
+    rates = [(next(run), run.race.leader.opt.param_groups[0]['lr'])[1] for _ in range(len(run) - run.n)]
+    assert len(rates) > 8 and all(a > b > 0 for a, b in zip(rates, rates[1:]))
+
+
+def test_what_a_longer_plan_changes_begins_where_it_was_made():
+    "Temperatures, thresholds and the critic's rate go by the plan of their step, as the rates do."
+    for name in OTHERS:
+        if name in ('random', 'rl'): continue
+        first = Search.from_config(few(), small(SEARCHES[name].Config, epochs=2))
+        rows = [next(first).logits, next(first).logits]
+        past = dict(until=2) | {k: getattr(first.config, k) for k in first.changeable}
+        again = Search.from_config(few(), small(SEARCHES[name].Config, epochs=4), history=[past])
+        for row in rows: assert all(torch.equal(a, row[group]) for group, a in next(again).logits.items()), name
+        assert torch.equal(first.latents.z, again.latents.z), name
 
 
 @pytest.mark.parametrize('name', ['random', 'rl'])

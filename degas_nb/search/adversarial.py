@@ -16,7 +16,7 @@ from torch.nn.utils.parametrizations import spectral_norm
 
 from ..ground.errors import UserError, checked
 from ..ground.graphs import check_moved, load_module_, load_optimiser_, optimiser_state, ready_, set_rate_
-from ..ground.runs import check_least
+from ..ground.runs import check_least, stream_seed
 from .alternating import Search, SearchConfig, searching
 from .glo import SURFACES
 from .steps import follow, reconstruction
@@ -33,13 +33,12 @@ class SearchCritic(nn.Module):
     ):
         super().__init__()
         sizes = [3, width, 2*width, 4*width]
-        layers = [nn.Conv2d(a, b, 4, 2, 1) for a, b in zip(sizes, sizes[1:])] + [nn.Linear(4*width, 1)]
-        with torch.no_grad():
+        with torch.random.fork_rng(devices=[]), torch.no_grad():  # torch draws numbers of its own from its global stream
+            torch.default_generator.manual_seed(0)
+            layers = [nn.Conv2d(a, b, 4, 2, 1) for a, b in zip(sizes, sizes[1:])] + [nn.Linear(4*width, 1)]
             for layer in layers:
                 layer.weight.normal_(0, (2/layer.weight[0].numel())**.5, generator=rng)
                 layer.bias.zero_()
-        with torch.random.fork_rng(devices=[]):  # torch draws a vector for each norm from its global stream
-            torch.default_generator.manual_seed(0)
             self.layers = nn.ModuleList(spectral_norm(layer) for layer in layers)
 
     def forward(self,
@@ -62,23 +61,22 @@ def hinge(
 class AdversarialConfig(SearchConfig):
     "Settings of a search against a critic (AdversarialNAS); its own optimisers are Adam with betas (0, 0.9)."
     strategy:ClassVar[str] = 'adversarial'
-    lr:float = 2e-4         # of the weights, falling along a cosine (AdversarialNAS)
-    critic_lr:float = 2e-4  # of the critic, likewise (AdversarialNAS)
+    lr:float = 2e-4         # of the weights (AdversarialNAS), falling along a cosine
+    critic_lr:float = 2e-4  # of the critic (AdversarialNAS), falling along a line
     critic_width:int = 32   # channels of the critic after its first layer
     critic_steps:int = 1    # of the critic, before each of the others
 
     def __post_init__(self):
         super().__post_init__()
-        refuse_joint(self)
+        refuse_joint(self, held_out=False)
         for name, least in dict(critic_lr=0, critic_width=1, critic_steps=1).items(): check_least(name, getattr(self, name), least)
         if self.optimiser != 'adam': raise UserError(f"--optimiser {self.optimiser} is none of the strategy adversarial: leave it out")
-        if self.held_out: raise UserError("--held-out keeps images from weights that see none in the strategy adversarial: leave it out")
 
 # %% ../../nbs/search/14_adversarial.ipynb #s21adv09
 @searching
 class AdversarialSearch(Search):
     "Weights and alpha descend what a critic says; the latents look on."
-    Config, looks, streams = AdversarialConfig, 4., (*Search.streams, 'noise')
+    Config, streams = AdversarialConfig, (*Search.streams, 'noise')
 
     def __init__(self, *args:object):
         super().__init__(*args)
@@ -89,6 +87,11 @@ class AdversarialSearch(Search):
             (self.weights, c.lr), (list(self.critic.parameters()), c.critic_lr)))
         self.machine.optimiser = self.opt
 
+    @property
+    def looks(self)->float: return 3. + self.config.critic_steps  # see `Search`
+
+    def draw_others(self, turn:int)->None: self.randoms['noise'].manual_seed(stream_seed(self.config.seed, 'noise', 'turn', turn))
+
     def made(self, n:int)->Tensor:  # (n, 3, s, s)
         "New images, from noise where latents live."
         z = SURFACES[self.config.surface](torch.randn(n, self.net.z_dim, generator=self.randoms['noise'])).to(self.device)
@@ -96,7 +99,7 @@ class AdversarialSearch(Search):
 
     def act(self, batch:Tensor, alpha_batch:Tensor|None)->Tensor:
         self.net.train()
-        set_rate_(self.critic_opt, self.config.critic_lr*(1 - self.n/len(self)))
+        set_rate_(self.critic_opt, self.config.critic_lr*(1 - self.n/self.planned))
         for _ in range(self.config.critic_steps):
             with torch.no_grad(): fake = self.made(len(batch))
             loss = hinge(self.critic(self.near.batch(batch, self.device)), self.critic(fake))

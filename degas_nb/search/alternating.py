@@ -405,6 +405,12 @@ class Stepping(SearchState):
         self.machine.alpha(alpha_batch)
         return values
 
+    @property
+    def planned(self)->int: return self.length(self.plan_at(self.n))  # steps of the run, by the plan of the next one
+
+    @property
+    def done(self)->float: return min(1., self.n/max(1, self.planned - 1))  # share of the run, 1 in its last step
+
     def told(self, *step:object)->SearchStep:
         "The record of a step, with alpha as it is now."
         logits = {kind: a.detach().clone() for kind, a in self.net.alpha.items()}

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from ..ground.errors import checked
 from ..ground.folders import Damaged
-from ..ground.graphs import check_moved, load_module_, load_optimiser_, optimiser_state
+from ..ground.graphs import check_moved, load_module_, load_optimiser_, optimiser_state, ready_
 from ..ground.runs import check_least
 from .alternating import Search, SearchConfig, searching
 from .decide import Asked, Decision, decision_rule
@@ -37,9 +37,10 @@ class Controller(nn.Module):
     ):
         super().__init__()
         self.space, self.ways = space, list(choices(space).values())
-        self.start, self.cell = nn.Parameter(torch.zeros(hidden)), nn.LSTMCell(hidden, hidden)
-        self.hears = nn.ModuleList(nn.Embedding(len(ways), hidden) for ways in self.ways[:-1])
-        self.says = nn.ModuleList(nn.Linear(hidden, len(ways)) for ways in self.ways)
+        with torch.random.fork_rng(devices=[]):  # torch draws first numbers of its own from its global stream
+            self.start, self.cell = nn.Parameter(torch.zeros(hidden)), nn.LSTMCell(hidden, hidden)
+            self.hears = nn.ModuleList(nn.Embedding(len(ways), hidden) for ways in self.ways[:-1])
+            self.says = nn.ModuleList(nn.Linear(hidden, len(ways)) for ways in self.ways)
         with torch.no_grad():
             for p in self.parameters(): p.uniform_(-.1, .1, generator=rng)
 
@@ -76,7 +77,7 @@ class Reinforce:
         decay:float=.9,         # of the mean of the rewards so far (AutoGAN)
     ):
         self.controller, self.entropy, self.decay, self.baseline = controller, entropy, decay, None
-        self.optimiser = torch.optim.Adam(controller.parameters(), lr)
+        self.optimiser = ready_(torch.optim.Adam(controller.parameters(), lr), controller.start.device)
 
     def step(self,
         reward:Callable[[Genotype], float],  # the larger the better
@@ -151,7 +152,7 @@ class RLConfig(SearchConfig):
 
     def __post_init__(self):
         super().__post_init__()
-        refuse_joint(self)
+        refuse_joint(self, held_out=False)
         for name, least in dict(controller_lr=0, entropy=0, proposals=1).items(): check_least(name, getattr(self, name), least)
 
 

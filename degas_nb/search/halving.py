@@ -144,7 +144,7 @@ class RandomConfig(SearchConfig):
 
     def __post_init__(self):
         super().__post_init__()
-        refuse_joint(self)
+        refuse_joint(self, held_out=False)
         if not 2 <= self.candidates <= 10_000: raise UserError(f"--candidates {self.candidates} make no race: 2 to 10,000")
 
 
@@ -163,11 +163,13 @@ class RandomSearch(Search):
 
     def act(self, batch:Tensor, alpha_batch:Tensor|None)->Tensor:
         "The next candidate's step on its own next batch."
-        c, plan, last = self.race.next, self.plan_at(self.n), steps_of_last(len(self), self.config.candidates)
+        c, plan, total = self.race.next, self.plan_at(self.n), self.planned
+        alone = len(self.race.running) == 1  # then what is left of the run is its own
+        last = c.n + total - self.n if alone else steps_of_last(total, self.config.candidates)
         c.machine.set_rates(cosine(plan.lr, plan.lr_end, c.n, max(c.n, last)), plan.z_lr)
         values = c.machine.glo(self.batches.at(*divmod(c.n, self.per_epoch), self.turn))
         c.n, c.losses = c.n + 1, [*c.losses, values[0].item()]
-        self.race.cut_at(self.n + 1, len(self))
+        self.race.cut_at(self.n + 1, total)
         return values
 
     def pictured(self)->tuple[nn.Module, Latents, nn.Module]: return self.race.leader.net, self.race.leader.latents, self.race.leader.net

@@ -4,8 +4,7 @@
 
 # %% auto #0
 __all__ = ['PathsConfig', 'PathsSearch', 'gumbel_noise', 'straight_through', 'GDASConfig', 'GDASSearch', 'ASAPConfig',
-           'MixedStep', 'ASAPSearch', 'CellConfig', 'CellMachine', 'CellSearch', 'second_order_step', 'DARTS2Config',
-           'DARTS2Search']
+           'MixedStep', 'ASAPSearch', 'CellConfig', 'CellMachine', 'CellSearch', 'DARTS2Config', 'DARTS2Search']
 
 # %% ../../nbs/search/11_strategies.ipynb #s21str02
 from abc import abstractmethod
@@ -14,7 +13,7 @@ from dataclasses import dataclass, fields, replace
 from typing import ClassVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..ground.data import Images
 from ..ground.errors import UserError, checked
@@ -63,6 +62,15 @@ class PartMachine(Machine):
         what = self.draw, self.latents, self.images, index, self.optimiser
         return self.measured(part_step(*what, self.z_lr, self.loss, self.move))
 
+    def _alpha(self, index:Tensor)->None:
+        "As `alpha_step` or `held_out_step`; a part may have no edge of a kind, whose alphas then get no gradient."
+        with batch_statistics(self.net):
+            z, terms = self.loss(self.net, self.latents, self.images, index)
+            wanted = [*self.net.alpha_parameters(), z]
+            *grads, z_grad = torch.autograd.grad(sum(terms.values()).mean(), wanted, allow_unused=True, materialize_grads=True)
+        self.move(grads, self.alpha_optimiser)
+        if self.held_out: self.latents.update_(index, z_grad*len(index), self.z_lr)
+
 # %% ../../nbs/search/11_strategies.ipynb #s21str06
 class Varying(Search):
     "A search that makes its images in another way each time."
@@ -92,9 +100,12 @@ class Varying(Search):
 
 def refuse_joint(
     config:SearchConfig,  # of a strategy that takes its two steps in its own way
+    held_out:bool=True,   # can images be kept for alpha?
 )->None:
-    "A `UserError` for `--joint`."
+    "A `UserError` for `--joint`, and for `--held-out` where nobody would fit the latents of images that are kept."
     if config.joint: raise UserError(f"--joint is a way of the strategy degas; {config.strategy} has its own: leave it out")
+    if config.held_out and not held_out:
+        raise UserError(f"--held-out keeps images for alpha, which has no step of its own in the strategy {config.strategy}: leave it out")
 
 # %% ../../nbs/search/11_strategies.ipynb #s21str09
 @dataclass(frozen=True)
@@ -104,7 +115,7 @@ class PathsConfig(SearchConfig):
 
     def __post_init__(self):
         super().__post_init__()
-        refuse_joint(self)
+        refuse_joint(self, held_out=False)
 
 
 @searching
@@ -152,9 +163,10 @@ def draw_path(
     noisy = {e.name: w.clamp_min(1e-20).log() + gumbel_noise(len(w), rng).to(w) for e, w in ((e, weights[e.name]) for e in space.edges)}
     kept = {}
     for record in explain_prune(by_edge(space, noisy), space, which='alpha'):
-        rivals = [(e, op) for e in rivals_of(space, record) for op in space.ops(e)]
+        may_be = space.ops if space.keeps(record['node']) == ALL else space.real_ops
+        rivals = [(e, op) for e in rivals_of(space, record) for op in may_be(e)]
         place = next(i for i, (e, op) in enumerate(rivals) if (e.name, op) == (record['edge'], record['op']))
-        logs = torch.cat([noisy[e.name] for e in rivals_of(space, record)])
+        logs = torch.stack([noisy[e.name][space.ops(e).index(op)] for e, op in rivals])
         kept[record['edge']] = record['op'], straight_through(logs, place, temperature)
     return {e.name: kept[e.name] for e in left_over({edge: op for edge, (op, _) in kept.items()}, space).edges}
 
@@ -212,7 +224,7 @@ class GDASSearch(Varying):
         return self.ones[edge, op]
 
     def part(self)->Callable[[Tensor], Tensor]:
-        tau = self.config.tau + (self.config.tau_end - self.config.tau)*self.n/max(1, len(self) - 1)
+        tau = self.config.tau + (self.config.tau_end - self.config.tau)*self.done
         mixing = self.net.weights()
         drawn = draw_path(self.net.space, {e.name: self.net.mixing(e, mixing) for e in self.net.space.edges}, tau, self.randoms['parts'])
         mixtures = {edge: (self.only(edge, op), one[None]) for edge, (op, one) in drawn.items()}
@@ -321,7 +333,7 @@ class ASAPSearch(Varying):
 
     def weights_left(self)->dict[str, Tensor]:  # edge -> (n_left,)
         "What mixes the operations that are left, at the temperature of the next step."
-        tau = self.config.tau*(self.config.tau_end/self.config.tau)**min(1, self.n/max(1, len(self) - 1))
+        tau = self.config.tau*(self.config.tau_end/self.config.tau)**self.done
         return {e.name: (self.net.mixing(e, self.net.alpha)[self.kept.columns(e)]/tau).softmax(0) for e in self.net.space.edges}
 
     def mixture(self, edge:str)->MixedOp:
@@ -339,7 +351,7 @@ class ASAPSearch(Varying):
 
     def act(self, batch:Tensor, alpha_batch:Tensor|None)->Tensor:
         values = super().act(batch, alpha_batch)
-        share = min(1., (self.n + 1)/(self.config.pruned_by*len(self)))
+        share = min(1., (self.n + 1)/(self.config.pruned_by*self.planned))
         if alpha_batch is not None: self.kept.prune(self.weights_left(), share)
         return values
 
@@ -388,35 +400,38 @@ class CellSearch(Search):
             for a in self.alphas: a.copy_(a[:1].expand_as(a).clone())
 
 # %% ../../nbs/search/11_strategies.ipynb #s21str30
-@checked()
 def second_order_step(
-    net:SuperGenerator,                     # its alphas move, its weights return to where they were
-    latents:Latents,                        # rest
+    net:nn.Module,                          # with `alpha_parameters`; its alphas move, its weights return to where they were
+    latents:Latents,                        # those of `index` may move
     images:Images,                          # to be reconstructed
     train:Tensor,                           # (b,) int64, the batch of the weights' step
     index:Tensor,                           # (b,) int64, the batch that alpha is judged on
     weights:list[Tensor],                   # of the network
     alpha_optimiser:torch.optim.Optimizer,  # of alpha
     eta:float,                              # rate of the step ahead
+    z_lr:float=0.,                          # step of the latents of `index`; 0: they rest
     loss:Callable=reconstruction,           # what is descended
     move:Callable=follow,                   # how gradients are followed
 )->None:
-    "One step of alpha on the loss after the next step of the weights (DARTS, second order)."
+    "One step of alpha on the loss after a plain gradient step of the weights (DARTS, second order)."
     alphas, start = net.alpha_parameters(), [w.detach().clone() for w in weights]
-    def grads(index, wanted): return torch.autograd.grad(sum(loss(net, latents, images, index)[1].values()).mean(), wanted)
+    def grads(index, *wanted):
+        z, terms = loss(net, latents, images, index)
+        return torch.autograd.grad(sum(terms.values()).mean(), [*wanted, *[z]*bool(z_lr)])
     def put(rate, along):
         with torch.no_grad():
-            for w, s, v in zip(weights, start, along): w.copy_(s + rate*v)
+            for w, s, v in zip(weights, start, along): w.copy_(s + rate*v if rate else s)
     with batch_statistics(net):
-        put(-eta, grads(train, weights))
-        found = grads(index, [*alphas, *weights])
-        direct, ahead = found[:len(alphas)], found[len(alphas):]
+        put(-eta, grads(train, *weights))
+        found = grads(index, *alphas, *weights)
+        direct, ahead = found[:len(alphas)], found[len(alphas):len(alphas) + len(weights)]
         r = .01/max(sum(v.square().sum() for v in ahead).sqrt().item(), 1e-12)
         put(r, ahead)
-        plus = grads(train, alphas)
+        plus = grads(train, *alphas)
         put(-r, ahead)
-        minus = grads(train, alphas)
+        minus = grads(train, *alphas)
         put(0., ahead)
+    if z_lr: latents.update_(index, found[-1]*len(index), z_lr)
     move([d - eta*(p - m)/(2*r) for d, p, m in zip(direct, plus, minus)], alpha_optimiser)
 
 # %% ../../nbs/search/11_strategies.ipynb #s21str33
@@ -432,12 +447,17 @@ class DARTS2Config(SearchConfig):
 
 @searching
 class DARTS2Search(Search):
-    "Alpha first, by what the weights' next step will have made of it; then that step."
+    "Alpha first, by what a plain gradient step of the weights would make of it; then their own step."
     Config, looks = DARTS2Config, 5.
+
+    def __init__(self, *args:object):
+        super().__init__(*args)
+        if self.ranks.n > 1: raise UserError("the strategy darts2 runs in one process: start it without a launcher")
 
     def act(self, batch:Tensor, alpha_batch:Tensor|None)->Tensor:
         machine = self.machine
         if alpha_batch is not None:
             what = self.net, self.latents, self.near, batch, alpha_batch, self.weights, self.alpha_opt
-            second_order_step(*what, float(self.opt.param_groups[0]['lr']), machine.loss, machine.move)
+            z_lr = self.plan_at(self.n).z_lr if self.alpha_on is not None else 0.  # images of its own: who else would fit their latents?
+            second_order_step(*what, float(self.opt.param_groups[0]['lr']), z_lr, machine.loss, machine.move)
         return machine.glo(batch)
