@@ -118,8 +118,8 @@ class Trace:
 
     @checked()
     def __init__(self,
-        path:Path,                 # the file; made by the first `append`
-        run:'Locked | None'=None,  # the folder that it is in, if somebody works there
+        path:Path,        # the file; made by the first `append`
+        run:object=None,  # the folder that it is in, if somebody works there
     ): self.path, self.run = Path(path), run
 
     @checked()
