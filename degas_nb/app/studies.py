@@ -26,15 +26,14 @@ from ..ground.studies import Job, Study, markdown_table, table
 from ..judge.bench import ask, lot_losses
 from ..judge.features import SmallFeatures, small_features
 from ..judge.metrics import Statistics, describe_images, frechet_distance
-from ..search import adversarial, controller, halving
-from ..search import strategies as other_ways
-from ..search.alternating import SEARCHES, Search, SearchConfig
+from ..search.alternating import Search, SearchConfig
 from ..search.decide import decide as decide_by
 from ..search.reconstruct import Reconstruction, ReconstructionConfig
 from ..space.baselines import BASELINES
 from ..space.choices import draw, network, number_of
 from ..space.generator import Generator, n_params
 from ..space.genotype import Genotype
+from .driving import class_of
 
 # %% ../../nbs/app/05_studies.ipynb #5a1d0010
 STUDIES:dict[str, Callable[[], Study]] = {}  # name -> what makes the study
@@ -460,7 +459,6 @@ def space()->Study:
     return Study('space', about, jobs, page, given=dict(data='cifar10'))
 
 # %% ../../nbs/app/05_studies.ipynb #s21stdc0
-WAYS = other_ways, controller, halving, adversarial  # modules that add to SEARCHES
 # epochs of 24 looks
 _TWELVE = {'degas': 12, 'cell': 12, 'gdas': 12, 'asap': 12, 'darts2': 5, 'paths': 24, 'rl': 8, 'random': 24, 'adversarial': 6}
 AT_EQUAL_COST = {name: dict(strategy=name, epochs=epochs) | (dict(proposals=2) if name == 'rl' else {}) for name, epochs in _TWELVE.items()}
@@ -477,7 +475,7 @@ def search_by(
     **settings:int|float,  # of the strategy's settings, that differ
 )->dict:
     "A search, and what its network is worth alone and to a critic."
-    kind, images = SEARCHES[strategy], some_images(data, limit)
+    kind, images = class_of('search', dict(strategy=strategy)), some_images(data, limit)
     began, search = process_time(), Search.from_config(images, kind.Config(seed=seed, width=16, **settings))
     for step in search: pass
     cpu, found = process_time() - began, decide_by(search, kind.decides, budget)

@@ -17,10 +17,10 @@ from torch.nn.utils.parametrizations import spectral_norm
 from ..ground.errors import UserError, checked
 from ..ground.graphs import check_moved, load_module_, load_optimiser_, optimiser_state, ready_, set_rate_
 from ..ground.runs import check_least, stream_seed
-from .alternating import Search, SearchConfig, searching
+from .alternating import Search, searching
 from .glo import SURFACES
 from .steps import follow, reconstruction
-from .strategies import refuse_joint
+from .strategies import OtherConfig, refuse_ranks
 from ..space.ops import batch_statistics
 
 # %% ../../nbs/search/14_adversarial.ipynb #s21adv05
@@ -58,9 +58,10 @@ def hinge(
 
 
 @dataclass(frozen=True)
-class AdversarialConfig(SearchConfig):
+class AdversarialConfig(OtherConfig):
     "Settings of a search against a critic (AdversarialNAS); its own optimisers are Adam with betas (0, 0.9)."
     strategy:ClassVar[str] = 'adversarial'
+    may_hold_out:ClassVar[bool] = False
     lr:float = 2e-4         # of the weights (AdversarialNAS), falling along a cosine
     critic_lr:float = 2e-4  # of the critic (AdversarialNAS), falling along a line
     critic_width:int = 32   # channels of the critic after its first layer
@@ -68,7 +69,6 @@ class AdversarialConfig(SearchConfig):
 
     def __post_init__(self):
         super().__post_init__()
-        refuse_joint(self, held_out=False)
         for name, least in dict(critic_lr=0, critic_width=1, critic_steps=1).items(): check_least(name, getattr(self, name), least)
         if self.optimiser != 'adam': raise UserError(f"--optimiser {self.optimiser} is none of the strategy adversarial: leave it out")
 
@@ -81,7 +81,7 @@ class AdversarialSearch(Search):
     def __init__(self, *args:object):
         super().__init__(*args)
         c = self.config
-        if self.ranks.n > 1: raise UserError("the strategy adversarial runs in one process: start it without a launcher")
+        refuse_ranks(self)
         self.critic = SearchCritic(c.critic_width, torch.Generator().manual_seed(c.seed)).to(self.device)
         self.opt, self.critic_opt = (ready_(torch.optim.Adam(params, lr, betas=(0., .9)), self.device) for params, lr in (
             (self.weights, c.lr), (list(self.critic.parameters()), c.critic_lr)))

@@ -17,10 +17,10 @@ from ..ground.errors import checked
 from ..ground.folders import Damaged
 from ..ground.graphs import check_moved, load_module_, load_optimiser_, optimiser_state, ready_
 from ..ground.runs import check_least
-from .alternating import Search, SearchConfig, searching
+from .alternating import Search, searching
 from .decide import Asked, Decision, decision_rule
 from .steps import reconstruction
-from .strategies import MixedStep, Varying, mixed_step, refuse_joint
+from .strategies import MixedStep, OtherConfig, Varying, mixed_step
 from .supernet import alone
 from ..space.choices import choices
 from ..space.genotype import DEGAS, Genotype, SearchSpace, left_over
@@ -143,16 +143,16 @@ def presence(
 
 # %% ../../nbs/search/12_controller.ipynb #s21ctl12
 @dataclass(frozen=True)
-class RLConfig(SearchConfig):
+class RLConfig(OtherConfig):
     "Settings of a search by a controller (ENAS, AGAN)."
     strategy:ClassVar[str] = 'rl'
+    may_hold_out:ClassVar[bool] = False
     controller_lr:float = 5e-3  # of the controller, Adam; AutoGAN has 3.5e-4, for runs that are much longer
     entropy:float = 1e-3        # what the controller's entropy is worth (AutoGAN)
     proposals:int = 8           # networks that are judged in a step
 
     def __post_init__(self):
         super().__post_init__()
-        refuse_joint(self, held_out=False)
         for name, least in dict(controller_lr=0, entropy=0, proposals=1).items(): check_least(name, getattr(self, name), least)
 
 
@@ -167,7 +167,7 @@ class RLSearch(Varying):
     def __init__(self, *args:object):
         super().__init__(*args)
         controller = Controller(self.net.space, rng=torch.Generator().manual_seed(self.config.seed)).to(self.device)
-        self.teacher, self.seen = Reinforce(controller, self.config.controller_lr, self.config.entropy), None
+        self.teacher = Reinforce(controller, self.config.controller_lr, self.config.entropy)
 
     def alpha_steps(self, n:int)->int: return 0
 

@@ -18,11 +18,11 @@ from ..ground.errors import UserError, checked
 from ..ground.folders import Damaged
 from ..ground.graphs import load_module_, load_optimiser_, optimiser_state, ready_
 from ..ground.runs import stream_seed
-from .alternating import OPTIMISERS, Search, SearchConfig, cosine, searching
+from .alternating import OPTIMISERS, Search, cosine, searching
 from .decide import Asked, Decision, decision_rule
 from .glo import Latents
 from .steps import GLOMachine
-from .strategies import MixedStep, mixed_step, refuse_joint
+from .strategies import MixedStep, OtherConfig, mixed_step, refuse_ranks
 from ..space.choices import draw
 from ..space.generator import Generator
 from ..space.genotype import Genotype
@@ -66,10 +66,15 @@ class Candidate:
         "The mean loss in the second half of the round so far; none yet: infinite."
         return mean(self.losses[len(self.losses)//2:]) if self.losses else float('inf')
 
+    def done(self, loss:float)->None:
+        "A step has been made."
+        self.n += 1
+        self.losses.append(loss)
+
     def state_dict(self)->dict:
         "All that its next step depends on."
         return dict(net=self.net.state_dict(), latents=self.latents.state_dict(), opt=optimiser_state(self.opt), n=self.n,
-                    losses=self.losses)
+                    losses=list(self.losses))
 
     def load_state_dict(self,
         state:dict,  # from `state_dict`
@@ -136,15 +141,15 @@ class Race:
 
 # %% ../../nbs/search/13_halving.ipynb #s21hlv10
 @dataclass(frozen=True)
-class RandomConfig(SearchConfig):
+class RandomConfig(OtherConfig):
     "Settings of a race among lots."
     strategy:ClassVar[str] = 'random'
+    may_hold_out:ClassVar[bool] = False
     lr:float = 2e-3      # of each candidate's weights, along its own cosine; as for one network alone
     candidates:int = 16  # networks by lot in the beginning
 
     def __post_init__(self):
         super().__post_init__()
-        refuse_joint(self, held_out=False)
         if not 2 <= self.candidates <= 10_000: raise UserError(f"--candidates {self.candidates} make no race: 2 to 10,000")
 
 
@@ -156,7 +161,7 @@ class RandomSearch(Search):
     def __init__(self, *args:object):
         super().__init__(*args)
         n, in_rounds = self.config.candidates, len(rounds(self.config.candidates))
-        if self.ranks.n > 1: raise UserError("the strategy random runs in one process: start it without a launcher")
+        refuse_ranks(self)
         if len(self)//in_rounds < n: raise UserError(f"{len(self)} steps are too few for {n} candidates: each of {in_rounds} rounds "
                                                      f"needs a step for each of them; give more --epochs or fewer --candidates")
         self.race = Race(self, n)
@@ -168,7 +173,7 @@ class RandomSearch(Search):
         last = c.n + total - self.n if alone else steps_of_last(total, self.config.candidates)
         c.machine.set_rates(cosine(plan.lr, plan.lr_end, c.n, max(c.n, last)), plan.z_lr)
         values = c.machine.glo(self.batches.at(*divmod(c.n, self.per_epoch), self.turn))
-        c.n, c.losses = c.n + 1, [*c.losses, values[0].item()]
+        c.done(values[0].item())
         self.race.cut_at(self.n + 1, total)
         return values
 
@@ -188,10 +193,11 @@ class RandomSearch(Search):
     def mixing(self)->dict[str, Tensor]:
         "The share of those still running that have an operation on an edge."
         full = {group: torch.zeros_like(a).detach() for group, a in self.net.alpha.items()}
+        own = {e.name: e for e in self.net.space.edges}
         for c in self.race.running.values():
             for e in c.genotype.edges:
-                own = next(x for x in self.net.space.edges if x.name == e.name)
-                self.net.mixing(own, full)[self.net.space.ops(own).index(e.op)] += 1/len(self.race.running)
+                column = self.net.space.ops(own[e.name]).index(e.op)
+                self.net.mixing(own[e.name], full)[column] += 1/len(self.race.running)
         return full
 
 # %% ../../nbs/search/13_halving.ipynb #s21hlv11

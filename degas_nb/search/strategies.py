@@ -98,24 +98,31 @@ class Varying(Search):
         "What makes the images that are looked at."
 
 
-def refuse_joint(
-    config:SearchConfig,  # of a strategy that takes its two steps in its own way
-    held_out:bool=True,   # can images be kept for alpha?
-)->None:
-    "A `UserError` for `--joint`, and for `--held-out` where nobody would fit the latents of images that are kept."
-    if config.joint: raise UserError(f"--joint is a way of the strategy degas; {config.strategy} has its own: leave it out")
-    if config.held_out and not held_out:
-        raise UserError(f"--held-out keeps images for alpha, which has no step of its own in the strategy {config.strategy}: leave it out")
-
-# %% ../../nbs/search/11_strategies.ipynb #s21str09
 @dataclass(frozen=True)
-class PathsConfig(SearchConfig):
-    "Settings of a search by single paths."
-    strategy:ClassVar[str] = 'paths'
+class OtherConfig(SearchConfig):
+    "Settings of a search that takes its steps in a way of its own."
+    may_hold_out:ClassVar[bool] = True  # has alpha a step of its own, which fits the latents of images that are kept for it?
 
     def __post_init__(self):
         super().__post_init__()
-        refuse_joint(self, held_out=False)
+        if self.joint: raise UserError(f"--joint is a way of the strategy degas; {self.strategy} has its own: leave it out")
+        if self.held_out and not self.may_hold_out:
+            why = f"alpha has no step of its own on the images that are kept for it in the strategy {self.strategy}"
+            raise UserError(f"--held-out: {why}: leave it out")
+
+
+def refuse_ranks(
+    search:Search,  # whose strategy does not share its steps
+)->None:
+    "A `UserError` where several processes would."
+    if search.ranks.n > 1: raise UserError(f"the strategy {search.config.strategy} runs in one process: start it without a launcher")
+
+# %% ../../nbs/search/11_strategies.ipynb #s21str09
+@dataclass(frozen=True)
+class PathsConfig(OtherConfig):
+    "Settings of a search by single paths."
+    strategy:ClassVar[str] = 'paths'
+    may_hold_out:ClassVar[bool] = False
 
 
 @searching
@@ -197,7 +204,7 @@ class OneOp(QuickMergedOp):
 
 # %% ../../nbs/search/11_strategies.ipynb #s21str17
 @dataclass(frozen=True)
-class GDASConfig(SearchConfig):
+class GDASConfig(OtherConfig):
     "Settings of a search that draws its paths by alpha (GDAS)."
     strategy:ClassVar[str] = 'gdas'
     tau:float = 10.0     # temperature in the beginning (GDAS), falling along a line
@@ -205,7 +212,6 @@ class GDASConfig(SearchConfig):
 
     def __post_init__(self):
         super().__post_init__()
-        refuse_joint(self)
         check_temperatures(self)
 
 
@@ -242,21 +248,9 @@ def check_temperatures(
     if config.relaxation != 'softmax':
         raise UserError(f"--relaxation {config.relaxation} is no distribution, as the strategy {config.strategy} needs it: leave it out")
 
-
-def kept_for_backward(
-    compute:Callable[[], Tensor],  # makes what can be differentiated
-)->int:                            # bytes
-    "How much autograd keeps; what is used several times counts once."
-    kept = {}
-    def pack(t:Tensor)->Tensor:
-        kept[t.untyped_storage().data_ptr()] = t.untyped_storage()
-        return t
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t): made = compute()
-    return sum(storage.nbytes() for storage in kept.values()) if made is not None else 0
-
 # %% ../../nbs/search/11_strategies.ipynb #s21str22
 @dataclass(frozen=True)
-class ASAPConfig(SearchConfig):
+class ASAPConfig(OtherConfig):
     "Settings of a search that prunes on its way (ASAP)."
     strategy:ClassVar[str] = 'asap'
     tau:float = 1.0        # temperature in the beginning, falling geometrically
@@ -265,7 +259,6 @@ class ASAPConfig(SearchConfig):
 
     def __post_init__(self):
         super().__post_init__()
-        refuse_joint(self)
         check_temperatures(self)
         if not 0 < self.pruned_by <= 1: raise UserError(f"--pruned-by {self.pruned_by} must be above 0 and at most 1")
 
@@ -358,14 +351,14 @@ class ASAPSearch(Varying):
     def mixing(self)->dict[str, Tensor]:
         "What mixes the operations now; what has left weighs nothing."
         full = {group: torch.zeros_like(a).detach() for group, a in self.net.alpha.items()}
-        for e in self.net.space.edges: self.net.mixing(e, full)[self.kept.columns(e)] = self.weights_left()[e.name].detach()
+        weights = self.weights_left()
+        for e in self.net.space.edges: self.net.mixing(e, full)[self.kept.columns(e)] = weights[e.name].detach()
         return full
 
     def left(self)->SearchSpace: return self.kept.as_space()
     def parts(self)->dict: return super().parts() | dict(left=self.kept.alive)
 
-    def told(self, *step:object)->MixedStep:
-        return mixed_step(super().told(*step), self.mixing())
+    def told(self, *step:object)->MixedStep: return mixed_step(super().told(*step), self.mixing())
 
     def load_parts(self, state:dict)->None:
         self.kept.load(state.get('left'))
@@ -373,13 +366,9 @@ class ASAPSearch(Varying):
 
 # %% ../../nbs/search/11_strategies.ipynb #s21str27
 @dataclass(frozen=True)
-class CellConfig(SearchConfig):
+class CellConfig(OtherConfig):
     "Settings of a search whose edges of a kind share one alpha vector (DARTS)."
     strategy:ClassVar[str] = 'cell'
-
-    def __post_init__(self):
-        super().__post_init__()
-        refuse_joint(self)
 
 
 class CellMachine(Machine):
@@ -436,13 +425,9 @@ def second_order_step(
 
 # %% ../../nbs/search/11_strategies.ipynb #s21str33
 @dataclass(frozen=True)
-class DARTS2Config(SearchConfig):
+class DARTS2Config(OtherConfig):
     "Settings of a search whose alpha looks a step of the weights ahead (DARTS, second order)."
     strategy:ClassVar[str] = 'darts2'
-
-    def __post_init__(self):
-        super().__post_init__()
-        refuse_joint(self)
 
 
 @searching
@@ -452,7 +437,7 @@ class DARTS2Search(Search):
 
     def __init__(self, *args:object):
         super().__init__(*args)
-        if self.ranks.n > 1: raise UserError("the strategy darts2 runs in one process: start it without a launcher")
+        refuse_ranks(self)
 
     def act(self, batch:Tensor, alpha_batch:Tensor|None)->Tensor:
         machine = self.machine
