@@ -71,7 +71,7 @@ def test_killed_and_gone_on_with(use, tmp_path, capfd):
     records = read_records(made, whole/'squares')
     assert [r['key'] for r in records] == [job.key for job in made.jobs]  # in the declared order, however they ended
     assert records[3]['result'] == dict(square=9, seed=[0, 3], loss=None)  # JSON has no NaN
-    assert set(records[0]) == {'key', 'work', 'args', 'seconds', 'cpu', 'commit', 'version', 'result'} and 'folder' not in str(records[0])
+    assert set(records[0]) == {'key', 'work', 'args', 'seconds', 'cpu', 'commit', 'version', 'hardware', 'result'} and 'folder' not in str(records[0])
 
     (tmp_path/'began').unlink()
     assert at_record(3, signal.SIGKILL, 'study', 'squares', '--out', broken, '--workers', 1).returncode == -signal.SIGKILL

@@ -104,16 +104,17 @@ def reconstruct_network(
     seed:int,              # of the run
     data:str,              # its images
     limit:int=2000,        # of them
+    device:str='cpu',      # where to compute
     **settings:int|float,  # of `ReconstructionConfig`
 )->dict:
     "One network trained alone by GLO: the loss over all images at the end, by epoch, and what it cost."
     images = some_images(data, limit)
-    run = Reconstruction.from_config(images, ReconstructionConfig(seed=seed, **settings), named_or_numbered(network))
+    run = Reconstruction.from_config(images, ReconstructionConfig(seed=seed, **settings), named_or_numbered(network), device)
     losses = [[] for _ in range(run.config.epochs)]
     for step in run: losses[step.epoch - 1].append(step.record()['loss'])  # a `Diverged` when it is no number
     found = run.terms()
     return dict(loss=round((found['mse'] + found['lap']).mean().item(), 5), psnr=round(found['psnr'].mean().item(), 3),
-                curve=[round(mean(epoch), 5) for epoch in losses], params=n_params(run.net), multiplies=multiplications(run.net),
+                curve=[round(mean(epoch), 5) for epoch in losses], params=n_params(run.net), multiplies=multiplications(run.net.cpu()),
                 images=images.fingerprint()[:16])
 
 
@@ -134,6 +135,13 @@ def lot_numbers(
 
 
 ALONE = 'degas_nb.app.studies:reconstruct_network'
+
+
+def given(
+    data:str,  # as for `load`
+)->dict[str, str]:
+    "What every run of a study gets on this machine, and what that is when nobody says otherwise."
+    return dict(data=data, device='cpu')
 
 
 def glo_jobs(
@@ -181,14 +189,14 @@ def glo()->Study:
     "2,000 images of CIFAR-10: networks alone."
     good = read_json(files('degas_nb')/'builtin'/'bench'/'good.json')['networks']
     about = "How well does a network of the space reconstruct 2,000 images of CIFAR-10 (as JPEG) when it is trained alone?"
-    return Study('glo', about, glo_jobs(lot_numbers(320, 2026), 64, good), glo_page, given=dict(data='cifar10'))
+    return Study('glo', about, glo_jobs(lot_numbers(320, 2026), 64, good), glo_page, given=given('cifar10'))
 
 
 @declared
 def glo_emoji()->Study:
     "All emoji: networks alone."
     about = "How well does a network of the space reconstruct all emoji when it is trained alone?"
-    return Study('glo-emoji', about, glo_jobs(lot_numbers(256, 2027), 24, []), glo_page, given=dict(data='emoji'))
+    return Study('glo-emoji', about, glo_jobs(lot_numbers(256, 2027), 24, []), glo_page, given=given('emoji'))
 
 # %% ../../nbs/app/05_studies.ipynb #a15stc03
 def decide_search(
@@ -197,13 +205,14 @@ def decide_search(
     data:str,                   # its images
     budget:int=300,             # networks that a rule may ask for
     limit:int=2000,             # images
+    device:str='cpu',           # where to compute
     preset:str|None=None,       # 'paper', or the teaching settings
     **settings:int|float|bool,  # of `SearchConfig`, that differ
 )->dict:
     "A search, what every rule makes of it, and what that is worth alone."
     config = replace(SearchConfig.paper() if preset == 'paper' else SearchConfig(), seed=seed, **settings)
     began = process_time()
-    search = Search.from_config(some_images(data, limit), config)
+    search = Search.from_config(some_images(data, limit), config, device=device)
     for step in search: step.record()  # a `Diverged` when its loss is no number
     weights = {edge: {op: round(w, 4) for op, w in ops.items()} for edge, ops in step.weights.items()}
     out = dict(search_cpu=round(process_time() - began, 2), psnr=round(search.psnr().mean().item(), 3), weights=weights, rules={})
@@ -212,7 +221,7 @@ def decide_search(
         began = process_time()
         found = decide_by(search, rule, budget).genotype
         cpu, n = process_time() - began, number_of(found)
-        if n not in known: known[n] = reconstruct_network(n, 0, data, limit, width=16)
+        if n not in known: known[n] = reconstruct_network(n, 0, data, limit, device, width=16)
         asked = found.meta.get('asked', 0)
         out['rules'][rule] = dict(network=n, cpu=round(cpu, 2), asked=asked, loss=known[n]['loss'], params=known[n]['params'])
     return out
@@ -274,7 +283,7 @@ def agreement(
 def decide_study(name:str, images:str, data:str, costly:int, **seeds:int)->Study:
     "The study of one set of images."
     about = f"Which rule finds the best network in a search on {images}? Every rule on the same super-networks."
-    return Study(name, about, decide_jobs(costly, seeds), lambda records: decide_page(records, lot_losses(data)), given=dict(data=data))
+    return Study(name, about, decide_jobs(costly, seeds), lambda records: decide_page(records, lot_losses(data)), given=given(data))
 
 
 @declared
@@ -288,12 +297,13 @@ def decide_emoji()->Study: return decide_study('decide-emoji', 'all emoji', 'emo
 # %% ../../nbs/app/05_studies.ipynb #a16stc01
 @cache
 def judge_of(
-    data:str,   # as for `load`
-    limit:int,  # evenly spread
+    data:str,    # as for `load`
+    limit:int,   # evenly spread
+    device:str,  # where to compute
 )->tuple[SmallFeatures, Statistics]:
     "Whose eyes judge, trained on the labels of these images, and what they see in them; once a process."
     images = some_images(data, limit)
-    eyes = small_features(images)
+    eyes = small_features(images, device=device)
     return eyes, describe_images(images, eyes).stats
 
 
@@ -304,12 +314,13 @@ def train_network(
     limit:int=10_000,      # of them
     drawn:int=5000,        # for each score
     marks:int=8,           # scores on the way, evenly spread
+    device:str='cpu',      # where to compute
     **settings:int|float,  # of `GANConfig`
 )->dict:
     "One network trained by a critic: the distance of what it draws, on the way and at the end, and what it cost."
-    images, (eyes, real) = some_images(data, limit), judge_of(data, limit)
+    images, (eyes, real) = some_images(data, limit), judge_of(data, limit, device)
     spec = network if network in BASELINES else named_or_numbered(network)
-    run = GANTraining.from_config(images, GANConfig(seed=seed, **settings), spec)
+    run = GANTraining.from_config(images, GANConfig(seed=seed, **settings), spec, device)
     curve, apart, since, at = {}, {}, [], {run.config.steps*(k + 1)//marks for k in range(marks)}
     for step in run:
         since.append(step.record()['critic']['wass'])  # a `Diverged` when a loss is no number
@@ -412,7 +423,7 @@ def proxy()->Study:
     good = read_json(files('degas_nb')/'builtin'/'bench'/'good.json')['networks']
     about = ("Does a network that reconstructs well make a good generator of a GAN? The same networks, trained by CT-GAN "
              "on 10,000 images of CIFAR-10 (as JPEG).")
-    return Study('proxy', about, proxy_jobs(lot_numbers(320, 2026)[:96], 24, good[:32]), proxy_page, given=dict(data='cifar10'))
+    return Study('proxy', about, proxy_jobs(lot_numbers(320, 2026)[:96], 24, good[:32]), proxy_page, given=given('cifar10'))
 
 # %% ../../nbs/app/05_studies.ipynb #a16spc01
 def search_leaders(
@@ -456,7 +467,7 @@ def space()->Study:
     jobs = tuple(Job(f'{name}/{seed}', 'degas_nb.app.studies:search_leaders', dict(seed=seed, on=on, width=16, alpha_lr=3e-3))
                  for seed in range(100, 110) for name, on in (('cifar10', 'given'), ('emoji', 'emoji')))
     def page(records:list[dict])->str: return '\n\n'.join([agreement(records), skips(records), winners(records)])
-    return Study('space', about, jobs, page, given=dict(data='cifar10'))
+    return Study('space', about, jobs, page, given=given('cifar10'))
 
 # %% ../../nbs/app/05_studies.ipynb #s21stdc0
 # epochs of 24 looks
@@ -472,18 +483,19 @@ def search_by(
     limit:int=2000,        # of them
     budget:int=300,        # networks that may be asked for in the end
     steps:int=400,         # of the critic's training
+    device:str='cpu',      # where to compute
     **settings:int|float,  # of the strategy's settings, that differ
 )->dict:
     "A search, and what its network is worth alone and to a critic."
     kind, images = class_of('search', dict(strategy=strategy)), some_images(data, limit)
-    began, search = process_time(), Search.from_config(images, kind.Config(seed=seed, width=16, **settings))
+    began, search = process_time(), Search.from_config(images, kind.Config(seed=seed, width=16, **settings), device=device)
     for step in search: pass
     cpu, found = process_time() - began, decide_by(search, kind.decides, budget)
     looks = len(search)*search.looks*search.config.batch_size/len(images)
     out = dict(cpu=round(cpu, 2), decision_cpu=round(process_time() - began - cpu, 2), looks=round(looks, 2), asked=found.asked)
     n = number_of(found.genotype)
-    alone = reconstruct_network(n, 0, data, limit, width=16)
-    trained = train_network(n, 0, data, width=16, steps=steps)
+    alone = reconstruct_network(n, 0, data, limit, device, width=16)
+    trained = train_network(n, 0, data, width=16, steps=steps, device=device)
     return out | dict(network=n, loss=alone['loss'], params=alone['params'], distance=trained['distance'], extractor=trained['extractor'])
 
 # %% ../../nbs/app/05_studies.ipynb #s21stdc1
@@ -518,4 +530,4 @@ def strategies()->Study:
     about = "Which way to search finds what, at the same number of looks at 2,000 images of CIFAR-10 (as JPEG)?"
     jobs = tuple(Job(f'{name}/{seed}', 'degas_nb.app.studies:search_by', dict(seed=seed) | settings)
                  for seed in range(5) for name, settings in AT_EQUAL_COST.items())
-    return Study('strategies', about, jobs, lambda records: strategies_page(records, lot_losses('cifar10')), given=dict(data='cifar10'))
+    return Study('strategies', about, jobs, lambda records: strategies_page(records, lot_losses('cifar10')), given=given('cifar10'))

@@ -15,6 +15,7 @@ from tyro.conf import Positional
 
 from ..ground.data import DATASETS, path_source
 from ..ground.errors import UserError, user_path
+from ..ground.ranks import find_device
 from ..ground.runs import check_least
 from ..ground.studies import (
     Study, _StudyFolder, count_runs, markdown_table, missing_jobs, progress_table, read_records, run_study, write_page)
@@ -28,6 +29,7 @@ class StudyCommand:
     name:Positional[str|None] = None  # of a study
     out:Path = Path('studies')  # each study has a folder of its name in it
     data:str|None = None  # where a study's images are on this machine, as for degas search; no part of the records
+    device:str|None = None  # where each run computes, such as cuda; without: cpu, on one thread
     workers:int = 2  # runs at a time, each in a process with one thread
     ray:str|None = None  # make them on the Ray cluster at this address (auto: that of this machine), as many at a time as it has processors
     minutes:float|None = None  # begin no run after so many; what runs then is finished
@@ -39,6 +41,7 @@ class StudyCommand:
         "Run, and print the page."
         if self.name is None: return print(_overview_of(self.out))
         study, folder = study_of(self.name), user_path(self.out)/self.name
+        if self.device is not None: find_device(self.device)
         if self.minutes is not None: check_least('minutes', self.minutes, 0)
         if self.data is not None and self.data not in DATASETS: path_source(self.data, 'all', None)  # says what is wrong, before any run
         if not self.tables:
@@ -55,7 +58,7 @@ class StudyCommand:
         todo = len(missing_jobs(study, read_records(study, folder), self.again, self.only))
         bar = tqdm(total=todo, desc=study.name, unit='run', disable=None if talks() else True, dynamic_ncols=True)
         how = {name: getattr(self, name) for name in ('workers', 'ray', 'minutes', 'again', 'only')}
-        given, done, failed = dict(data=self.data) if self.data is not None else {}, 0, 0
+        given, done, failed = {name: value for name in ('data', 'device') if (value := getattr(self, name)) is not None}, 0, 0
         with stop_signals() as arrived, bar:
             for record in run_study(study, folder, given=given, stop=lambda: bool(arrived), **how):
                 if 'error' in record: say(f"failed: {record['key']}: {record['error']}")
@@ -74,7 +77,7 @@ class StudyCommand:
 
     def words(self)->str:
         "The command that goes on."
-        flags = dict(out=self.out, data=self.data, workers=self.workers, ray=self.ray, only=self.only)
+        flags = dict(out=self.out, data=self.data, device=self.device, workers=self.workers, ray=self.ray, only=self.only)
         usual = {name: getattr(StudyCommand, name) for name in flags}
         more = [word for name, value in flags.items() if value != usual[name] for word in (f'--{name}', str(value))]
         return shlex.join(['degas', 'study', self.name, *more])

@@ -6,7 +6,7 @@
 __all__ = ['Job', 'Study', 'read_records', 'run_study', 'table', 'study_page']
 
 # %% ../../nbs/ground/09_studies.ipynb #5a0d0003
-import io, json, os, signal as signals, socket, subprocess, sys, threading, time, traceback
+import io, json, os, platform, signal as signals, socket, subprocess, sys, threading, time, traceback
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, ProcessPoolExecutor, wait
@@ -95,7 +95,7 @@ def _perform(
     except (Exception, SystemExit) as e:
         outcome = dict(error=' '.join(f'{type(e).__name__}: {e}'.split())[:400], traceback=traceback.format_exc())
     took = dict(seconds=round(time.monotonic() - began, 2), cpu=round(time.process_time() - worked, 2))
-    return took | _code_version() | outcome
+    return took | _code_version() | _hardware(given.get('device', 'cpu')) | outcome
 
 
 @cache
@@ -110,6 +110,24 @@ def _code_version()->dict[str, str]:
         commit = git('rev-parse', '--short', 'HEAD') + '+'*bool(git('status', '--porcelain', '--untracked-files=no', '.'))
     except (OSError, subprocess.SubprocessError): commit = version
     return dict(commit=commit, version=version)
+
+
+@cache
+def _hardware(
+    device:str,  # where this process computes
+)->dict[str, str]:
+    "What a run was made on: the graphics card's name, or the processor's, and the torch that asked it."
+    on_card = device.startswith('cuda') and torch.cuda.is_available()
+    name = torch.cuda.get_device_name(device) if on_card else _processor()
+    return dict(hardware=f'{name}, torch {torch.__version__}')
+
+
+def _processor()->str:
+    "The processor's name, as far as the system tells."
+    try: lines = Path('/proc/cpuinfo').read_text().splitlines()
+    except OSError: lines = []
+    names = [line.partition(':')[2].strip() for line in lines if line.startswith('model name')]
+    return names[0] if names else platform.processor() or platform.machine()
 
 # %% ../../nbs/ground/09_studies.ipynb #5a0d0031
 class _Records(Trace):
@@ -491,11 +509,12 @@ def study_page(
 )->str:                  # Markdown
     "The page of a study, from its records alone: what it asks, how far it is, what failed, and what its own `pages` say."
     n = count_runs(study.jobs, records)
-    codes = Counter(r['commit'] for r in records)
+    codes, cards = Counter(r['commit'] for r in records), Counter(r['hardware'] for r in records if 'hardware' in r)
     says = f"{n['finished']} of {n['runs']} runs finished, {n['failed']} failed, {n['left']} not made yet."
     failed = [f"- failed: {in_markdown(r['key'])}: {in_markdown(r['error'])}" for r in records if 'error' in r]
     source = f"*Made of `records.jsonl` alone: `degas study {study.name} --tables`. " \
-             f"Code: {', '.join(f'{in_markdown(code)} ({k} runs)' for code, k in codes.items())}.*"
+             f"Code: {', '.join(f'{in_markdown(code)} ({k} runs)' for code, k in codes.items())}." \
+             + ''.join(f" {k} runs on {in_markdown(card)}." for card, k in cards.items()) + '*'
     own = study.pages(records) if n['finished'] else ''
     return '\n\n'.join(filter(None, [f"# {study.name}", f"> {study.about}", says, '\n'.join(failed), own.strip(), source])) + '\n'
 
