@@ -496,7 +496,8 @@ def search_by(
     n = number_of(found.genotype)
     alone = reconstruct_network(n, 0, data, limit, device, width=16)
     trained = train_network(n, 0, data, width=16, steps=steps, device=device)
-    return out | dict(network=n, loss=alone['loss'], params=alone['params'], distance=trained['distance'], extractor=trained['extractor'])
+    distance = round(in_the_end(trained), 4)
+    return out | dict(network=n, loss=alone['loss'], params=alone['params'], distance=distance, extractor=trained['extractor'])
 
 # %% ../../nbs/app/05_studies.ipynb #s21stdc1
 def strategies_page(
