@@ -35,7 +35,10 @@ from degas_nb.gan.training import GANConfig, GANTraining
 from degas_nb.space.genotype import Genotype
 from degas_nb.ground.graphs import Recorded
 from degas_nb.judge.metrics import score_images
-from degas_nb.search.alternating import Search, SearchConfig
+from degas_nb.app import driving as _all_strategies  # noqa: F401  it knows them all
+from degas_nb.search.alternating import SEARCHES, Search, SearchConfig
+from degas_nb.search.decide import decide
+from degas_nb.search.reconstruct import Reconstruction, ReconstructionConfig
 from degas_nb.search.steps import AMP, check_amp
 from degas_nb.ground.errors import UserError
 from degas_nb.search.supernet import SuperGenerator
@@ -220,6 +223,43 @@ def check_training(device, framework, conditional, small):
     return dict(equal_start=starts, finite=all(map(math.isfinite, [*step.losses.values(), *moved.losses.values()])), recorded_same_bits=recorded, given_up=given_up(here), resumed_same_bits=same_state(here.state_dict(), again.state_dict()), samples=list(here.sample(8).shape))
 
 
+def check_strategy(device, name, small):
+    "A whole small search of this strategy and its decision: equal start, losses beside the CPU's, a saved run goes on to the same bits"
+    kind, side, n = SEARCHES[name], 8 if small else 16, 4*16
+    more = dict(random=dict(candidates=3), rl=dict(proposals=2)).get(name, {})
+    config = kind.Config(width=side, batch_size=16, epochs=3, z_init='random', deterministic=True, **more)
+    def new(where): return Search.from_config(noise(n), config, device=where)
+    here, there = new(device), new('cpu')
+    starts = same_state(here.state_dict(), there.state_dict())
+    half = len(here)//2
+    pairs = [(next(here).losses['loss'], next(there).losses['loss']) for _ in range(half)]
+    again = resumed(new(device), saved(here))
+    for run in (here, again): steps = [step.losses['loss'] for step in run]
+    found = decide(here, kind.decides, 6).genotype
+    apart, paced = [abs(a/b - 1) for a, b in pairs], a_search_by(kind, device, small, more)
+    return dict(equal_start=starts, first_loss_apart=apart[0], loss_apart=max(apart), finite=all(map(math.isfinite, steps)), resumed_same_bits=same_state(here.state_dict(), again.state_dict()),
+                decided=found.meta['decide'], seconds=seconds(lambda: next(paced), device, 1 if small else 9))
+
+
+def a_search_by(kind, device, small, more):
+    "A long search of a strategy at the widths of the studies"
+    width, batch = (8, 8) if small else (16, 64)
+    return Search.from_config(noise(16*batch), kind.Config(width=width, batch_size=batch, epochs=100, z_init='random', **more), device=device)
+
+
+def check_alone(device, small):
+    "One network alone by GLO: equal start, a saved run goes on to the same bits"
+    side = 8 if small else 16
+    config = ReconstructionConfig(width=side, batch_size=16, epochs=3, z_init='random', deterministic=True)
+    def new(where): return Reconstruction.from_config(noise(64), config, device=where)
+    here, there = new(device), new('cpu')
+    starts = same_state(here.state_dict()['net'], there.state_dict()['net'])
+    pairs = [(next(here).losses['loss'], next(there).losses['loss']) for _ in range(6)]
+    again = resumed(new(device), saved(here))
+    for run in (here, again): steps = [step.losses['loss'] for step in run]
+    return dict(equal_start=starts, loss_apart=max(abs(a/b - 1) for a, b in pairs), finite=all(map(math.isfinite, steps)), resumed_same_bits=same_state(here.state_dict(), again.state_dict()))
+
+
 def check_scores(device, small):
     "Scores of the same images with features computed here and on the CPU"
     real, fake = noise(300), noise(280).subset(torch.arange(200))
@@ -241,6 +281,8 @@ def check_waits(device, small):
 def checks(device, small):
     "Name -> what to call"
     found = dict(search=lambda: check_search(device, small), merged=lambda: check_merged(device, small), scores=lambda: check_scores(device, small), waits=lambda: check_waits(device, small))
+    found['alone'] = lambda: check_alone(device, small)
+    for strategy in SEARCHES: found[f'strategy {strategy}'] = lambda s=strategy: check_strategy(device, s, small)
     for framework in FRAMEWORKS:
         for conditional in (False, True): found[f"{framework}{' conditional' if conditional else ''}"] = lambda f=framework, c=conditional: check_training(device, f, c, small)
     return found

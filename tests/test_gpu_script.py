@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from degas_nb.gan.frameworks import FRAMEWORKS
+from degas_nb.search.alternating import SEARCHES
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'benchmarks'))
 import gpu  # noqa: E402
@@ -30,6 +31,10 @@ def test_every_check_holds_on_the_cpu(record):
     checks = record['checks']
     assert checks['search'] == dict(equal_start=True, first_loss_apart=0, loss_apart=0, recorded_same_bits=True, given_up='', resumed_same_bits=True, resumed_on_cpu_apart=0)
     assert checks['merged']['apart'] < 1e-12 and checks['scores']['apart'] == 0
+    assert checks['alone'] == dict(equal_start=True, loss_apart=0, finite=True, resumed_same_bits=True)
+    for name in SEARCHES:
+        found = checks[f'strategy {name}']
+        assert found['equal_start'] and found['finite'] and found['resumed_same_bits'] and found['loss_apart'] == 0 and found['decided'] == SEARCHES[name].decides
     trainings = {name: found for name, found in checks.items() if name.split()[0] in FRAMEWORKS}
     assert len(trainings) == 2*len(FRAMEWORKS)
     assert all(found['equal_start'] and found['finite'] and found['recorded_same_bits'] and found['resumed_same_bits'] for found in trainings.values())
