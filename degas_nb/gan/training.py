@@ -26,7 +26,7 @@ from ..ground.folders import Diverged, RunFolder
 from ..ground.graphs import Recorded, check_moved, load_module_, load_optimiser_, optimiser_state, ready_, set_rate_
 from ..ground.ranks import Ranks, check_tf32, deterministic, find_device, float32_products
 from ..ground.runs import Randoms, Run, check_settings, epoch_permutation, stream_seed
-from .frameworks import Settings, find_framework
+from .frameworks import Framework, Settings, find_framework
 from .steps import critic_step, generator_step
 from ..space.baselines import BASELINES, INITS, STATISTICS, build_generator, recalibrated
 from ..space.generator import Z_RATIOS, latent_size
@@ -226,12 +226,16 @@ class Game(Given):
         super().__init__(generator, images, config, ranks, history)
         if config.amp == 'tf32': check_tf32(self.device)
         start = Randomness().manual_seed(stream_seed(config.seed, 'start'))  # the same on all ranks
-        self.generator, self.framework = generator, find_framework(config.framework)
+        self.generator, self.framework = generator, self.rules()
         self.critic = new_critic(self, start).to(self.device, memory_format=torch.channels_last)
         if fresh: INITS[config.init](generator, rng=start)
         self.average = copy.deepcopy(generator) if config.ema else None
         self.critic_optimiser, self.generator_optimiser = [new_optimiser(net, config, self.device) for net in (self.critic, generator)]
         self.critic_update, self.generator_update = recorded(self, self.update_critic, self.update_generator)
+
+    def rules(self)->Framework:
+        "What critic and generator minimise, and which critic goes with that."
+        return find_framework(self.config.framework)
 
     def __next__(self)->GANStep:
         if self.finished: raise StopIteration
