@@ -32,7 +32,7 @@ from ..space.choices import draw, network, number_of
 from ..space.generator import latent_size, n_params
 from ..space.genotype import Genotype
 from .driving import class_of
-from .studies import AT_EQUAL_COST, declared, given, spread_around
+from .studies import AT_EQUAL_COST, declared, given, in_the_end, spread_around
 
 # %% ../../nbs/app/06_tables.ipynb #t25c0011
 @checked(width=1, z_dim=1)
@@ -152,7 +152,7 @@ def play(
     "Train, score on the way and at the end, and say by what settings."
     (images, left), (look, real) = images, eyes
     net = generator_of_size(spec, images.size, latent_size(128, images.size), width)
-    config = GANConfig(framework, steps=steps, width=width, z_dim=net.z_dim, z_ratio='none', init='ctgan', seed=seed)
+    config = GANConfig(framework, steps=steps, width=width, z_dim=net.z_dim, z_ratio='none', seed=seed)
     run = RowTraining(net.to(find_device(device)), images, config, fresh=True)
     curve, likeness = {}, {}
     for step in run:
@@ -164,7 +164,8 @@ def play(
     settings = {name: getattr(config, name) for name in ('batch_size', 'fake_ratio', 'n_critic', 'lr', 'betas', 'ema', 'optimiser', 'init')}
     return dict(curve=curve, likeness=likeness, few=few, params=n_params(net), width=net.width, z=net.z_dim,
                 critic_params=n_params(run.critic), updates=dict(generator=steps, critic=steps*config.n_critic), settings=settings,
-                images=images.fingerprint(), extractor=look.hash, trained_on=look.trained_on, accuracy=round(look.accuracy, 4))
+                images=images.fingerprint(), prepared=images.prepared, extractor=look.hash, trained_on=look.trained_on,
+                accuracy=round(look.accuracy, 4))
 
 # %% ../../nbs/app/06_tables.ipynb #t25c0043
 def train_row(
@@ -209,18 +210,10 @@ def real_row(
     some = torch.randperm(len(left), generator=torch.Generator().manual_seed(seed))[:drawn].sort().values
     some = some[torch.randperm(len(some), generator=torch.Generator().manual_seed(seed))]  # the ten splits of the score see all classes
     distance, score = scored(describe_images(left.subset(some), look), real)
-    return dict(curve={0: distance}, likeness={0: score}, measured=len(some), images=images.fingerprint(),
+    return dict(curve={0: distance}, likeness={0: score}, measured=len(some), images=images.fingerprint(), prepared=images.prepared,
                 extractor=look.hash, trained_on=look.trained_on, accuracy=round(look.accuracy, 4))
 
 # %% ../../nbs/app/06_tables.ipynb #t25c0045
-def in_the_end(
-    values:dict,  # by updates
-    marks:int=3,  # scores that are averaged
-)->float:
-    "The mean of the last three scores of a run, because a single one swings with the game of the two."
-    return mean([*values.values()][-marks:])
-
-
 def table_page(
     records:list[dict],  # of the study
 )->str:
@@ -229,7 +222,7 @@ def table_page(
     for name in dict.fromkeys(r['key'].partition('/')[0] for r in records):
         runs = [r['result'] for r in records if 'result' in r and r['key'].startswith(name + '/')]
         if not runs: continue
-        column = {k: [in_the_end(run[k]) for run in runs] for k in ('curve', 'likeness')}
+        column = {k: [in_the_end(dict(curve=run[k])) for run in runs] for k in ('curve', 'likeness')}
         lines.append([name, len(runs), spread_around(column['curve'], 2), spread_around(column['likeness'], 2)])
     return markdown_table(lines)
 
