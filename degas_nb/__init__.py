@@ -12,12 +12,13 @@ _HOME = dict(
     load='ground.data', Images='ground.data',
     Search='search.alternating', SearchConfig='search.alternating', prune='search.prune', decide='search.decide',
     Genotype='space.genotype', Generator='space.generator',
-    GANTraining='gan.training', GANConfig='gan.training',
+    GANTraining='gan.training', GANConfig='gan.training', load_generator='gan.shipped',
     score_images='judge.metrics',
     live='views.live', replay='views.replay')  # name -> the module that it lives in
 __all__ = [*_HOME]
 
 if TYPE_CHECKING:
+    from .gan.shipped import load_generator as load_generator
     from .gan.training import GANConfig as GANConfig, GANTraining as GANTraining
     from .ground.data import Images as Images, load as load
     from .judge.metrics import score_images as score_images

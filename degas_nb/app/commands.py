@@ -33,6 +33,7 @@ from ..search.alternating import SEARCHES, Search, SearchConfig, search_settings
 from ..search.decide import DECISIONS, check_fit, decide
 from ..search.prune import alpha_alarm, explain_prune, prune
 from ..search.reconstruct import Reconstruction, ReconstructionConfig, plain_fields
+from ..gan.shipped import generator_record, is_generator, load_generator
 from ..gan.training import GANConfig, GANTraining, draw_images, drawing_generator
 from ..judge.extractors import EXTRACTORS, find_extractor, refuse_weights
 from ..judge.features import SMALL_DIM, check_labels, eye, small_features
@@ -561,8 +562,8 @@ def run_reconstruction(
 # %% ../../nbs/app/03_commands.ipynb #b830fbb7
 @dataclass(frozen=True)
 class SampleCommand:
-    "Draw images with a trained generator; its training images are not needed."
-    dir:Positional[Path]                  # folder of a GAN run
+    "Draw images with a trained generator, your own or one that ships; its training images are not needed."
+    generator:Positional[str]             # folder of a GAN run, a shipped name such as cifar10_found_ctgan, or a .safetensors file
     out:Path                              # a .png for one grid, or a folder for single images (of a conditional run: a folder a class)
     n:int = 64                            # how many
     seed:int = 0                          # of the noise
@@ -579,13 +580,29 @@ class SampleCommand:
             raise UserError(f"--out {self.out}: samples are written as .png, or single ones into a folder")
         if grid: _check_target(self.out)
         else: _check_empty(self.out)
-        run = checked_run(self.dir, 'gan')
-        only = _class_number(run, self.label)
-        (generator, _), rng = _trained(run, device), torch.Generator().manual_seed(self.seed)
-        fake, labels = _draw_classes(generator, self.n, rng, only, self.norms)
+        generator, data = _artist(self.generator, self.label, device)
+        only = None if self.label is None else data['classes'].index(self.label)
+        fake, labels = _draw_classes(generator, self.n, torch.Generator().manual_seed(self.seed), only, self.norms)
         if grid: _write_to(self.out, _png(image_grid(fake)))
-        else: _write_images(fake, self.out, None if labels is None else _class_names(run, labels))
+        else: _write_images(fake, self.out, None if labels is None else _class_names(data, labels))
         print(self.out)
+
+
+def _artist(
+    what:str,            # a folder, a shipped name or a file
+    label:str|None,      # a class that it shall draw
+    device:str='cpu',    # where it will draw
+)->tuple[object, dict]:  # the generator, and its images as the run or the record tells of them
+    "Who draws. A shipped name comes first; a folder that is called so is told of."
+    if user_path(what).exists() and not is_generator(what):
+        run = checked_run(user_path(what), 'gan')
+        _check_label(run.path, run.config['generator'].get('n_classes'), run.data.get('classes'), label)
+        return _trained(run, device)[0], run.data
+    if user_path(what).is_dir(): say(f"{what} is drawn by the generator that ships; the folder here is ./{what}")
+    generator, data = load_generator(what, device), generator_record(what).get('data')
+    data = data if isinstance(data, dict) else {}
+    _check_label(what, generator.n_classes, data.get('classes'), label)
+    return generator, data
 
 
 _NO_FOLDER = {'.jpg', '.jpeg', '.webp', '.gif', '.bmp', '.svg', '.tif', '.tiff', '.pdf', '.npz', '.npy', '.pt', '.zip', '.tar', '.gz',
@@ -608,25 +625,25 @@ def _draw_classes(
     return fake[order], labels[order]
 
 
-def _class_number(
-    run:RunFolder,   # of a GAN
-    label:str|None,  # a class of it
-)->int|None:
-    "The number of a class; a `UserError` says which there are."
-    if label is None: return None
-    if run.config['generator'].get('n_classes') is None:
-        raise UserError(f"{run.path} was trained without classes: leave out --label, or train with --conditional")
-    classes = run.data.get('classes') or []
-    if label not in classes: raise UserError(f"--label {label!r} is not a class of {run.path}; there are {', '.join(classes)}")
-    return classes.index(label)
+def _check_label(
+    what:object,         # a run's folder, or a generator
+    n_classes:int|None,  # that its generator knows
+    classes:object,      # what they are called
+    label:str|None,      # a class of it
+)->None:
+    "A `UserError` for a class that can't be drawn says which there are."
+    if label is None: return
+    if n_classes is None: raise UserError(f"{what} was trained without classes: leave out --label, or train with --conditional")
+    classes = classes if isinstance(classes, list) else []
+    if label not in classes: raise UserError(f"--label {label!r} is not a class of {what}; there are {', '.join(map(str, classes))}")
 
 
 def _class_names(
-    run:RunFolder,  # of a GAN
+    data:dict,      # images, as config.json or a record tells of them
     labels:Tensor,  # (n,) drawn
 )->list[str]:       # (n,)
-    "What the classes of drawn images are called; by their numbers where config.json doesn't say."
-    names = run.data.get('classes')
+    "What the classes of drawn images are called; by their numbers where nobody says."
+    names = data.get('classes')
     known = names if isinstance(names, list) and all(isinstance(name, str) for name in names) else []
     return [known[i] if i < len(known) else f'class {i}' for i in labels.tolist()]
 

@@ -83,7 +83,7 @@ class _Flag:
         return f'{self.says} (default {shown})'
 
 
-_VALUES = dict(what='RUN|IMAGES', against='IMAGES', data='IMAGES', features='IMAGES', genotype='GENOTYPE', dir='DIR', split='SPLIT',
+_VALUES = dict(what='RUN|IMAGES', generator='RUN|NAME', against='IMAGES', data='IMAGES', features='IMAGES', genotype='GENOTYPE', dir='DIR', split='SPLIT',
                label='CLASS', device='DEVICE', weights='FILE', real_stats='FILE', save_real_stats='FILE', betas='X X',
                name='NAME', only='KEY', ray='ADDRESS')
 _CHOICES = {  # of fields that are plain strings, because their registries may grow
@@ -142,7 +142,7 @@ def _flags_of(
 
 # %% ../../nbs/app/08_main.ipynb #6ffcb060
 _GROUPS = dict(
-    first='name what against dir genotype data framework epochs steps n out',
+    first='name what generator against dir genotype data framework epochs steps n out',
     images='limit split img_size skip_broken real_stats save_real_stats label',
     features='extractor features weights resize',
     network='space width z_dim z_ratio z_init surface relaxation impl conditional init norms untrained',
