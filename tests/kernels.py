@@ -1,7 +1,9 @@
 """Kernels that need no two seconds of imports: each a process of its own, forked from a server that has imported torch and nothing of ours.
 
 `torch._dynamo` is there because the first optimiser of a process imports it, which takes as long as the rest of torch.
+anywidget isn't: ipywidgets looks, when it is imported, for the kernel that it talks through.
 """
+import gc
 import multiprocessing
 import os
 import sys
@@ -10,22 +12,28 @@ from pathlib import Path
 from jupyter_client.manager import AsyncKernelManager
 from jupyter_client.provisioning import LocalProvisioner
 
+import warm
+
 ROOT = Path(__file__).resolve().parents[1]
-IMPORTED = ['torch', 'torch._dynamo', 'torchvision', 'scipy.linalg', 'PIL.Image', 'fastcore.test', 'ipykernel.kernelapp', 'ipykernel.ipkernel']
+IMPORTED = [*(name for name in warm.IMPORTED if name != 'anywidget'), 'fastcore.test', 'ipykernel.kernelapp', 'ipykernel.ipkernel', 'plotly.subplots', 'pytorch_fid.inception', 'scipy.stats']
+INLINE = 'module://matplotlib_inline.backend_inline'
 SERVER = multiprocessing.get_context('forkserver') if 'forkserver' in multiprocessing.get_all_start_methods() else None
 
 
 def be_kernel(argv, env, cwd):
     "What `python -m ipykernel_launcher` does, in a child of the server."
+    gc.freeze()   # what the server has imported is nobody's garbage: looking for some there takes half a second each time
     os.environ.clear()
     os.environ.update(env)
     os.chdir(cwd)
     ours = {str(ROOT), str(ROOT/'tests'), str(ROOT/'tools'), ''}
     sys.path[:] = ['', *env.get('PYTHONPATH', '').split(os.pathsep), *(p for p in sys.path if p not in ours)]
-    for name in ('kernels', '__mp_main__'): sys.modules.pop(name, None)
+    for name in ('kernels', 'warm', '__mp_main__'): sys.modules.pop(name, None)
     sys.argv = ['ipykernel_launcher.py', *argv, f'--IPKernelApp.parent_handle={os.getppid()}']   # it ends when the server has ended
+    import matplotlib
     import torch
     from ipykernel import kernelapp
+    matplotlib.rcParams['backend'] = INLINE   # which it would have read in a kernel
     torch.set_num_threads(int(env['OMP_NUM_THREADS']))   # which torch has read when the server began
     kernelapp.launch_new_instance()
 
