@@ -7,7 +7,7 @@ READY  := $(VENV)/.ready
 WORKERS ?= 2
 PARTS  := lab,docs,dev
 
-.PHONY: demo fuzz test lab docs readme bench gpu install browser check-export lesson-test unit-test most-test beside-test alone-test soak clean
+.PHONY: demo fuzz test lab docs readme bench gpu install browser check-export lesson-test unit-test most-test kernel-test device-test alone-test soak clean
 .DEFAULT_GOAL := help
 
 help:  ## what there is to make
@@ -57,8 +57,11 @@ check-export: $(READY)  ## exported modules, clean notebooks and README are thos
 lesson-test: $(READY)  ## every lesson cell that is not marked slow, without a kernel: for the working loop
 	OMP_NUM_THREADS=1 $(VENV)/bin/nbdev_test --n_workers 2 --timing --do_print
 
+# hundreds of processes import the same modules: they find them compiled; and memory that a process has freed it keeps for its next step
+CHEAP := PYTHONDONTWRITEBYTECODE= MALLOC_MMAP_THRESHOLD_=4294967296 MALLOC_TRIM_THRESHOLD_=4294967296
+
 unit-test: $(READY)  ## every notebook in a kernel (tests/test_lessons.py), widgets in a browser, and what only CI gains from
-	@export TESTS_CACHE=$$(mktemp -d); trap 'rm -rf "$$TESTS_CACHE"' EXIT; $(MAKE) most-test && $(MAKE) -j2 -Otarget beside-test alone-test
+	@export TESTS_CACHE=$$(mktemp -d) $(CHEAP); trap 'rm -rf "$$TESTS_CACHE"' EXIT; $(MAKE) most-test && $(MAKE) -j3 -Otarget alone-test kernel-test device-test
 
 fuzz: $(READY)  ## 10,000 damaged files through everything that reads one (10 minutes; tests/test_inputs.py tries 250)
 	OMP_NUM_THREADS=1 $(PY) tools/fuzz.py 2>/dev/null
@@ -66,9 +69,11 @@ fuzz: $(READY)  ## 10,000 damaged files through everything that reads one (10 mi
 most-test:
 	OMP_NUM_THREADS=1 $(PY) -m pytest -q -n $(WORKERS) --dist loadfile --no-loadscope-reorder tests --ignore tests/test_lessons.py -m 'not device and not alone' --durations=25
 
-# tests that watch a clock wait more than they compute: what they leave of the machine is enough for the lessons, and then for those of the simulated device
-beside-test:
-	OMP_NUM_THREADS=1 nice -n 19 $(PY) -m pytest -q -n 1 tests/test_lessons.py --durations=15
+# tests that watch a browser or a clock take what they need of the machine; lessons, two at a time, and the simulated device share the rest
+kernel-test:
+	OMP_NUM_THREADS=1 nice -n 19 $(PY) -m pytest -q tests/test_lessons.py --durations=15
+
+device-test:
 	OMP_NUM_THREADS=1 nice -n 19 $(PY) -m pytest -q tests -m device --durations=5
 
 alone-test:

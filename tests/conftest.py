@@ -1,5 +1,7 @@
 """Fixtures that several test files share."""
+import gc
 import os
+import re
 import shutil
 import tempfile
 from pathlib import Path
@@ -11,7 +13,9 @@ from lab import browser, chromium, lab  # noqa: F401
 from sim_device import AVAILABLE, make_known, simulated
 from toys import nothing_left_behind  # noqa: F401
 
-ALONE = {'test_browser', 'test_dashboard', 'test_kernel', 'test_live', 'test_replay', 'test_serve', 'test_widgets'}
+ALONE = {'test_browser', 'test_kernel', 'test_serve', 'test_widgets'}
+WATCHED = {'chromium', 'serve', 'kernels'}   # fixtures of their tests that somebody beside them could disturb
+NAMED = {'device': re.compile(r'\bsimgpu\b|mark\.device\b'), 'alone': re.compile(r'mark\.alone\b')}
 LONGEST = ['test_ranks', 'test_cli', 'test_outlives', 'test_goes_on', 'test_docs', 'test_gan', 'test_gpu_script']
 SHARED = Path(__file__).resolve().parents[2] / 'shared'
 
@@ -38,11 +42,22 @@ def pytest_unconfigure(config):
     if hasattr(config, 'cache_home'): shutil.rmtree(config.cache_home, ignore_errors=True)
 
 
+def pytest_ignore_collect(collection_path, config):
+    "A process for one kind of tests does not read the files that have none: reading them all takes it ten seconds."
+    kind = config.getoption('markexpr')
+    if kind in NAMED and collection_path.match('test_*.py') and not (kind == 'alone' and collection_path.stem in ALONE) and not NAMED[kind].search(collection_path.read_text()): return True
+
+
+def pytest_collection_finish():
+    gc.collect()
+    gc.freeze()   # what is imported is nobody's garbage: not here, and not in the processes that are forked from here
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
     for item in items:
         if 'simgpu' in getattr(item, 'fixturenames', ()): item.add_marker('device')
-        elif item.path.stem in ALONE: item.add_marker('alone')
+        elif item.path.stem in ALONE and WATCHED & {*item.fixturenames}: item.add_marker('alone')
     items.sort(key=lambda item: LONGEST.index(item.path.stem) if item.path.stem in LONGEST else len(LONGEST))   # or the last file keeps one core waiting
 
 
