@@ -33,7 +33,8 @@ def the_tool():
 
 def test_small():
     found = {p.name for p in SHIPPED.iterdir()}
-    assert {'cifar10.json', 'comparison.json', 'emoji.json', 'surrogate.json'} <= found
+    both = ('comparison.json', 'comparison_distance.json', 'surrogate.json', 'surrogate_distance.json')
+    assert {'cifar10.json', 'cifar10_distance.json', 'emoji.json', *both} <= found
     assert sum(p.stat().st_size for p in SHIPPED.iterdir()) < 400_000
 
 
@@ -81,6 +82,50 @@ def test_the_shipped_numbers_are_those_of_the_process():
         assert np.allclose((up - down)/2/h, K[..., j], atol=1e-6)
 
 
+RECORDS = [json.loads(line) for line in (ROOT/'studies'/'proxy'/'records.jsonl').read_text().splitlines()]
+
+
+def test_the_table_of_distances_is_that_of_the_study():
+    "A row a run that ended; the distance is the mean of the last three scores; `ask` has those of every network."
+    ended, runs = [r for r in RECORDS if 'result' in r], bench.measured_runs('distance')
+    seen = {(run['number'], run['name'], run['seed']): run for run in runs}
+    assert len(seen) == len(runs) == len(ended)
+    for r in ended:
+        named = r['args']['network'] if isinstance(r['args']['network'], str) else ''
+        number = r['args']['network'] if not named else None if named == 'resnet' else number_of(Genotype.named(named))
+        run, curve = seen[number, named, r['args']['seed']], [*r['result']['curve'].values()]
+        assert run['distance'] == pytest.approx(sum(curve[-3:])/3, abs=1e-3) and run['curve'] == pytest.approx(curve, abs=6e-3)
+        assert (run['params'], run['group']) == (r['result']['params'], r['key'].split('/')[0])
+        if number is not None: assert bench.ask(network(number)).distance.measured[run['seed']] == run['distance']
+
+
+def test_the_distance_surrogate_says_what_is_said_of_it():
+    "Its tau on held-out networks follows from what was predicted of them, the best design ships, and all of the space is asked at once."
+    s, says = bench._surrogate('distance'), bench._read('comparison_distance')
+    known, held = bench._rows('cifar10', '', 'distance'), dict(zip(s['numbers'], s['held_out_numbers']['cifar10']))
+    lot = [n for n in s['numbers'] if n in bench._rows('cifar10', 'lot', 'distance')]
+    truth = [np.mean([np.log(run[-1]) for run in known[n].values()]) for n in lot]
+    assert set(known) == set(held) and kendalltau([held[n] for n in lot], truth)[0] == pytest.approx(s['held_out']['cifar10']['lot']['tau'], abs=5e-3)
+    assert s['model'] == max(says, key=lambda name: says[name]['lot']['tau']) and s['held_out']['cifar10'] == says[s['model']]
+    distances, some = bench.everything(target='distance'), np.random.default_rng(1).integers(n_networks(), size=200)
+    assert np.allclose(distances[some], bench.predict(some, target='distance'), rtol=1e-5)
+    for n in some[:3]:
+        g = network(int(n))
+        assert bench.rank(g, target='distance').better == pytest.approx((distances < bench.predict(n, target='distance')).mean(), abs=3e-3)
+
+
+def test_who_has_not_heard_of_a_network_does_not_say_the_contrary():
+    "Distances that hang on one edge are foreseen on held-out networks; pure noise is not, and no design is far below chance for it."
+    tool, rng = the_tool(), np.random.default_rng(0)
+    numbers = np.unique(bench.by_lot(rng, 60))
+    strong = bench._codes(numbers)[:, tool.EDGES.index('s2-s4')] == 0
+    for signal in 0, 1:
+        rows = [[int(n), 0, 0, float(20*np.exp(.4*signal*s + .1*rng.normal()))] for n, s in zip(numbers, strong)]
+        points = tool.Distances(dict(rows=rows, groups=['lot']), bench._surrogate())
+        taus = {design: points.says(points.held_out(design))['lot']['tau'] for design in ('operations', 'the foreseen loss')}
+        assert taus['operations'] > .4 if signal else abs(taus['operations']) < .35, taus
+
+
 def test_asks_without_scikit_learn():
     code = """
 import sys
@@ -91,7 +136,7 @@ sys.meta_path.insert(0, Refuse())
 from degas_nb.judge.bench import ask, rank, compare
 from degas_nb.space.genotype import Genotype
 print(ask(Genotype.named('cifar10_paper')))
-print(rank(Genotype.named('cifar10_found'), 'emoji'))
+print(rank(Genotype.named('cifar10_found'), 'emoji'), rank(Genotype.named('cifar10_found'), target='distance'))
 compare(evaluations=5, seeds=2)
 """
     said = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True)
@@ -133,12 +178,13 @@ def test_neighbours():
     for n in 0, 12_345_678, n_networks() - 1: assert sorted(bench._neighbours(n)) == sorted(map(number_of, changes(network(n))))
 
 
-@pytest.mark.parametrize('on', ['surrogate', 'table'])
-def test_races(on):
-    a, b = (bench.compare(on=on, evaluations=40, seeds=4) for _ in range(2))
-    assert set(a.regret) == set(bench.STRATEGIES[on])
+@pytest.mark.parametrize('on, target', [('surrogate', 'loss'), ('table', 'loss'), ('surrogate', 'distance'), ('table', 'distance')])
+def test_races(on, target):
+    n = min(40, len(bench._lot('cifar10', target)))
+    a, b = (bench.compare(on=on, evaluations=n, seeds=4, target=target) for _ in range(2))
+    assert set(a.regret) == set(bench.STRATEGIES[on]) and a.target == target
     for name, regret in a.regret.items():
-        assert regret.shape == (4, 40) and np.array_equal(regret, b.regret[name])
+        assert regret.shape == (4, n) and np.array_equal(regret, b.regret[name])
         seen = np.isfinite(regret)
         assert seen[:, -1].all() and (regret[seen] > -1e-9).all()
         assert all((np.diff(r[np.isfinite(r)]) <= 0).all() for r in regret)
@@ -176,7 +222,8 @@ def test_errors():
     other = Genotype(('a', 'b'), (Edge('a', 'b', 'up', 2, 'deconv_4'),), 'mine')
     everything = Genotype.from_ops({e.name: DEGAS.ops(e)[0] for e in DEGAS.edges})
     for call, says in ((lambda: bench.ask(everything), 'node s4'), (lambda: bench.ask(other), 'nodes s0'), (lambda: bench.ask('cifar10_paper'), 'a Genotype'),
-                       (lambda: bench.ask(PAPER, 'mnist'), 'cifar10 and emoji'), (lambda: bench.ask(PAPER, target='distance'), 'no table'),
+                       (lambda: bench.ask(PAPER, 'mnist'), 'cifar10 and emoji'), (lambda: bench.ask(PAPER, target='beauty'), "'loss' or 'distance'"),
+                       (lambda: bench.rank(PAPER, 'emoji', target='distance'), 'there is one on cifar10'),
                        (lambda: bench.compare(on='moon'), 'surrogate or the table'), (lambda: bench.compare(evaluations=0), 'at least 1'),
                        (lambda: bench.compare({'local': bench._local_search}, on='table'), 'no neighbours'),
                        (lambda: bench.compare({'halving': bench._halving}), 'whole trainings only'),

@@ -12,6 +12,7 @@ from degas_nb.ground.data import load
 from degas_nb.ground.errors import UserError
 from degas_nb.ground.folders import RunFolder
 from degas_nb.ground.studies import read_records, study_page
+from degas_nb.judge import bench
 from degas_nb.search.alternating import Search, SearchConfig
 from degas_nb.search.decide import DECISIONS, Asked, decide
 from degas_nb.search.prune import prune
@@ -150,9 +151,12 @@ def test_readme_counts_as_the_tables_do():
     assert n == m == 10 and there == there_by_alpha
     assert f'{asked} found a network that reconstructs better, trained alone, than 95 % of 320 drawn by lot; decided by alpha, {by_alpha} did' in readme
     page = (STUDIES_HERE/'proxy'/'README.md').read_text()
-    _, n, rho = next(line.strip('| ').split(' | ') for line in page.splitlines() if line.startswith('| loss after GLO |'))
-    between = next(line.split(' | ')[2] for line in page.splitlines() if line.startswith('| the last three, their mean |'))
-    by, ends = rho.split(' (')
-    assert f"of {n} networks by lot trained by CTGAN, the loss after GLO orders the distances with a Spearman's rho of {by} (95 %: {ends}" in readme
-    assert f'two seeds of one network agree by {between}' in readme
+    def line(begins): return next(line.strip('| ').split(' | ') for line in page.splitlines() if line.startswith(f'| {begins} |'))
+    def interval(cell): return '{} (95 %: {}'.format(*cell.split(' ('))
+    (_, n, rho), (_, _, half), (_, k, early, *_) = line('by lot: all'), line('by lot: the better half'), line('distance after 50 steps, of another seed')
+    assert f"of {n} networks by lot trained by CTGAN, the loss after GLO orders the distances with a Spearman's rho of {interval(rho)}" in readme
+    assert f'within the better half of them {interval(half)}' in readme and page.split('on networks by lot: ')[1].split(' (')[0] in readme
+    assert f"two seeds of one network agree by {line('the last three, their mean')[2]}" in readme
+    assert f"distance of another seed after 50 of the 400 steps orders them by {interval(early)}" in readme
+    assert f"tau of {bench._surrogate('distance')['held_out']['cifar10']['lot']['tau']:.2f} on networks that it has not seen" in readme
     assert f'On emoji {there} of ten did either way; asked for, {won} beat the best of fifty by lot, by alpha {won_by_alpha}' in readme

@@ -15,6 +15,7 @@ from itertools import combinations
 from statistics import mean, median
 from time import process_time
 
+import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -26,6 +27,7 @@ from ..ground.studies import Job, Study, markdown_table, table
 from ..judge.bench import ask, lot_losses
 from ..judge.features import SmallFeatures, small_features
 from ..judge.metrics import Statistics, describe_images, frechet_distance
+from ..judge.worth import bet, rho, side_by_side, verdict, with_interval
 from ..search.alternating import Search, SearchConfig
 from ..search.decide import decide as decide_by
 from ..search.reconstruct import Reconstruction, ReconstructionConfig
@@ -344,36 +346,17 @@ def proxy_jobs(
     jobs += [job('lot', n, 0, f'{n}/0') for n in lot[thrice:]] + [job('good', n, 0, f'{n}/0') for n in good]
     return tuple(jobs + [job(name, name, seed, seed) for name in ('cifar10_paper', 'cifar10_found', 'resnet') for seed in range(3)])
 
-# %% ../../nbs/app/05_studies.ipynb #a16stc03
-def rho(
-    pairs:list[tuple[float, float]],  # three or more
-)->float:                             # Spearman's, -1 to 1
-    "Do two measures order networks alike?"
-    from scipy.stats import spearmanr  # a second of imports, for whoever makes a page
-    columns = [*zip(*pairs)]
-    return spearmanr(*columns).statistic.item() if all(len({*column}) > 1 for column in columns) else float('nan')
-
-
-def with_interval(
-    pairs:list[tuple[float, float]],  # of two measures
-    draws:int=2000,                   # bootstrap samples
-)->str:
-    "Spearman's rho, and where 95 % of its bootstrap lies."
-    if len(pairs) < 8: return 'too few'
-    rng = random.Random(0)
-    drawn = sorted(r for r in (rho(rng.choices(pairs, k=len(pairs))) for _ in range(draws)) if r == r)
-    return f'{rho(pairs):.2f} ({drawn[len(drawn)//40]:.2f} to {drawn[-1 - len(drawn)//40]:.2f})'
-
 # %% ../../nbs/app/05_studies.ipynb #a16stc05
 def proxy_page(
     records:list[dict],  # of the study
 )->str:
     "The distances, how well they agree with each other, and how well a loss or an early distance foresees them."
-    found = {}
+    found, lot = {}, {r['args']['network'] for r in records if r['key'].startswith('lot/')}
     for r in records:
         network, seed = r['args']['network'], r['args']['seed']
         if 'result' in r and isinstance(network, int): found.setdefault(network, {})[seed] = r['result']
-    return '\n\n'.join([spread_of(records, 'distance'), agreement_of_distances(found), foreseen(found)])
+    by_lot = {n: runs for n, runs in found.items() if n in lot}
+    return '\n\n'.join([spread_of(records, 'distance'), agreement_of_distances(by_lot), the_bet(found, lot), instead(by_lot)])
 
 
 def agreement_of_distances(
@@ -386,7 +369,7 @@ def agreement_of_distances(
     ways = {f'{mark} steps': lambda r, m=mark: r['curve'][m] for mark in marks}
     if several: ways['the last three, their mean'] = in_the_end
     for mark, of in ways.items():
-        between = [rho(pairs) for a, b in combinations(range(3), 2)
+        between = [float(rho(*np.array(pairs).T)) for a, b in combinations(range(3), 2)
                    if len(pairs := [(of(runs[a]), of(runs[b])) for runs in several if a in runs and b in runs]) > 3]
         if between: lines.append([mark, len(several), f'{mean(between):.2f}', f'{3*mean(between)/(1 + 2*mean(between)):.2f}'])
     return markdown_table(lines)
@@ -399,22 +382,53 @@ def in_the_end(
     "The distance of a network: the mean of the last three scores, because a single one swings with the game of the two."
     return mean([*result['curve'].values()][-marks:])
 
-
-def foreseen(
+# %% ../../nbs/app/05_studies.ipynb #b25stc01
+def the_bet(
     found:dict[int, dict[int, dict]],  # network -> seed -> result
+    lot:set[int],                      # those by lot
 )->str:
-    "Spearman's rho of the distance (its mean over the seeds there are) with what was known before, and with what the runs showed early."
-    def over_seeds(of): return {n: mean(of(r) for r in runs.values()) for n, runs in found.items()}
-    loss = {n: mean(ask(network(n)).measured.values()) for n in found if ask(network(n)).measured}
-    distance, several = over_seeds(in_the_end), [n for n, runs in found.items() if len(runs) > 1]
-    rows = [('loss after GLO', loss, list(loss)), ('the same, networks with several seeds', loss, [n for n in several if n in loss]),
-            ('the same, its better half', loss, sorted(loss, key=loss.get)[:len(loss)//2]),
-            ('number of parameters', over_seeds(lambda r: r['params']), list(found))]
-    for mark in [*next(iter(next(iter(found.values())).values()))['curve']][:2] if found else ():
-        rows += [(f'its own distance after {mark} steps', over_seeds(lambda r, m=mark: r['curve'][m]), list(found)),
-                 (f"what the critic tells apart after {mark} steps", over_seeds(lambda r, m=mark: r['critic'][m]), list(found))]
-    lines = [[name, len(of), with_interval([(by[n], distance[n]) for n in of])] for name, by, of in rows]
-    return markdown_table([['foreseen by', 'networks', 'rho with the distance (95 %)'], *lines])
+    "Does the loss after GLO order the distances? Of networks by lot, and of all."
+    loss = {n: [*answer.measured.values()] for n in found if (answer := ask(network(n))).measured}
+    distance = {n: [in_the_end(r) for r in runs.values()] for n, runs in found.items()}
+    about = {n: (n in lot, next(iter(runs.values()))['params']) for n, runs in found.items()}
+    both = side_by_side(loss, distance, about)
+    by_lot = {name: column[both['lot']] for name, column in both.items()}
+    some = {'by lot': bet(by_lot)} | ({} if both['lot'].all() else {'by lot and of the good end': bet(both)})
+    lines = [['loss after GLO', 'networks', 'rho with the distance (95 %)']]
+    lines += [[f'{which}: {name}', e.n, e] for which, rows in some.items() for name, e in rows.items()]
+    all_, half = some['by lot']['all'], some['by lot']['the better half']
+    says = f"The bet of the paper, on networks by lot: {verdict(all_)}. Within the better half: {verdict(half)}."
+    return markdown_table(lines) + f'\n\n{says}'
+
+
+def instead(
+    found:dict[int, dict[int, dict]],  # network -> seed -> result, of networks by lot
+)->str:
+    "What else foresees the distance: the size, and what a run shows early, of this run or of another seed."
+    params, end = ({n: mean(of(r) for r in runs.values()) for n, runs in found.items()} for of in (lambda r: r['params'], in_the_end))
+    first = {n: runs[min(runs)] for n, runs in found.items()}
+    others = {n: mean(in_the_end(r) for seed, r in runs.items() if seed != min(runs)) for n, runs in found.items() if len(runs) > 1}
+    rows = [('number of parameters', params, end)]
+    for mark in [*next(iter(first.values()))['curve']][:2] if found else ():
+        for what, which in ('distance', 'curve'), ('what the critic tells apart', 'critic'):
+            early = {n: mean(r[which][mark] for r in runs.values()) for n, runs in found.items()}
+            rows += [(f'{what} after {mark} steps', early, end),
+                     (f'{what} after {mark} steps, of another seed', {n: first[n][which][mark] for n in others}, others)]
+    head = ['foreseen by', 'networks', 'rho with the distance (95 %)', 'the better half by it', 'at equal size']
+    said = "What a run shows early shares its noise; of another seed it doesn't. Not tried: latents of held-out images, shifted images."
+    return markdown_table([head, *([name, len(to), *_three(by, to, params)] for name, by, to in rows)]) + f'\n\n{said}'
+
+
+def _three(
+    by:dict[int, float],      # network -> what foresees
+    to:dict[int, float],      # network -> distance
+    params:dict[int, float],  # network -> size
+)->list[object]:
+    "Spearman's rho of all, of the half that looks better, and with the size taken out of both."
+    x, y, z = (np.array([column[n] for n in to]) for column in (by, to, params))
+    overall = with_interval(rho, x, y)
+    half = np.argsort(-x if overall.value < 0 else x, kind='stable')[:len(x)//2]
+    return [overall, with_interval(rho, x[half], y[half]), '' if by is params else with_interval(rho, x, y, z)]
 
 # %% ../../nbs/app/05_studies.ipynb #a16stc04
 @declared
