@@ -11,7 +11,7 @@ import torch
 from scipy.stats import kendalltau
 
 from degas_nb.ground.errors import UserError
-from degas_nb.judge import bench
+from degas_nb.judge import bench, worth
 from degas_nb.space.choices import changes, draw, n_networks, network, number_of
 from degas_nb.space.genotype import DEGAS, Edge, Genotype
 from degas_nb.views.be_the_search import BeTheSearch
@@ -97,6 +97,14 @@ def test_the_table_of_distances_is_that_of_the_study():
         assert run['distance'] == pytest.approx(sum(curve[-3:])/3, abs=1e-3) and run['curve'] == pytest.approx(curve, abs=6e-3)
         assert (run['params'], run['group']) == (r['result']['params'], r['key'].split('/')[0])
         if number is not None: assert bench.ask(network(number)).distance.measured[run['seed']] == run['distance']
+
+
+def test_the_study_and_the_lesson_count_alike():
+    "The page is made of the records, the lesson and the tour of what ships."
+    both, page = worth.both_measured(), (ROOT/'studies'/'proxy'/'README.md').read_text()
+    for which, m in ('by lot', both['lot']), ('by lot and of the good end', both['lot'] | True):
+        if which == 'by lot' or not both['lot'].all():
+            for name, e in worth.bet({k: v[m] for k, v in both.items()}).items(): assert f'| {which}: {name} | {e.n} | {e} |' in page
 
 
 def test_the_distance_surrogate_says_what_is_said_of_it():

@@ -24,7 +24,7 @@ from ..ground.data import Images, load
 from ..ground.errors import UserError, checked
 from ..ground.folders import read_json
 from ..ground.studies import Job, Study, markdown_table, table
-from ..judge.bench import ask, lot_losses
+from ..judge.bench import lot_losses, measured_runs
 from ..judge.features import SmallFeatures, small_features
 from ..judge.metrics import Statistics, describe_images, frechet_distance
 from ..judge.worth import bet, rho, side_by_side, verdict, with_interval
@@ -388,7 +388,8 @@ def the_bet(
     lot:set[int],                      # those by lot
 )->str:
     "Does the loss after GLO order the distances? Of networks by lot, and of all."
-    loss = {n: [*answer.measured.values()] for n in found if (answer := ask(network(n))).measured}
+    loss = {}
+    for run in measured_runs('loss'): loss.setdefault(run['number'], []).append(run['loss'])
     distance = {n: [in_the_end(r) for r in runs.values()] for n, runs in found.items()}
     about = {n: (n in lot, next(iter(runs.values()))['params']) for n, runs in found.items()}
     both = side_by_side(loss, distance, about)

@@ -42,7 +42,9 @@ class Estimate:
     high:float
     n:int  # networks
 
-    def __repr__(self)->str: return f'{self.value:.2f} ({self.low:.2f} to {self.high:.2f})' if self.n >= 8 else 'too few'
+    def __repr__(self)->str:
+        if self.n < 8: return 'too few'
+        return f'{self.value:.2f} ({self.low:.2f} to {self.high:.2f})' if self.value == self.value else 'all is noise'
 
 
 @checked(draws=1)
@@ -109,10 +111,10 @@ def side_by_side(
 def both_measured(
     data:str='cifar10',    # images
 )->dict[str, np.ndarray]:  # number, lot, params; loss and distance (logarithms, means over seeds), and their noise
-    "The networks of which the benchmark holds both, a column a measure."
+    "The networks without a name of which the benchmark holds both, a column a measure."
     loss, distance, about = {}, {}, {}
     for run in measured_runs('loss', data): loss.setdefault(run['number'], []).append(run['loss'])
-    for run in measured_runs('distance', data):
+    for run in (run for run in measured_runs('distance', data) if not run['name']):
         distance.setdefault(run['number'], []).append(run['distance'])
         about[run['number']] = run['group'] == 'lot', run['params']
     return side_by_side(loss, distance, about)
