@@ -153,7 +153,7 @@ def test_readme_counts_as_the_tables_do():
     page = (STUDIES_HERE/'proxy'/'README.md').read_text()
     def line(begins): return next(line.strip('| ').split(' | ') for line in page.splitlines() if line.startswith(f'| {begins} |'))
     def interval(cell): return '{} (95 %: {}'.format(*cell.split(' ('))
-    (_, n, rho), (_, _, half), (_, k, early, *_) = line('by lot: all'), line('by lot: the better half'), line('distance after 50 steps, of another seed')
+    (_, n, rho), (_, _, half), (_, _, early, *_) = line('by lot: all'), line('by lot: the better half'), line('distance after 50 steps, of another seed')
     assert f"of {n} networks by lot trained by CTGAN, the loss after GLO orders the distances with a Spearman's rho of {interval(rho)}" in readme
     assert f'within the better half of them {interval(half)}' in readme and page.split('on networks by lot: ')[1].split(' (')[0] in readme
     assert f"two seeds of one network agree by {line('the last three, their mean')[2]}" in readme
