@@ -90,7 +90,6 @@ def test_a_damaged_file_is_one_line(damage, kept, tmp_path, line):
     path = tmp_path/'broken.safetensors'
     path.write_bytes(damage(kept[1]))
     for read in (load_generator, generator_record):
-        if read is generator_record and damage(kept[1])[8:] and 'widths' in damage.__name__: continue
         try: read(path)
         except UserError as e: assert 'damaged' in str(e) and str(path) in str(e) and '\n' not in str(e)
         else: assert read is generator_record  # a record may be whole where its network does not fit

@@ -120,7 +120,8 @@ def _furnished(
 @checked()
 def generator_names()->list[str]:
     "The trained generators that come with the package."
-    return sorted(p.name.removesuffix('.safetensors') for p in _SHIPPED.iterdir() if p.name.endswith('.safetensors')) if _SHIPPED.is_dir() else []
+    found = [Path(p.name) for p in _SHIPPED.iterdir()] if _SHIPPED.is_dir() else []
+    return sorted(p.stem for p in found if p.suffix == '.safetensors')
 
 
 @checked()
