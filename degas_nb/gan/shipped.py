@@ -75,7 +75,8 @@ def _narrow(
     "The values as they will be kept; a `UserError` for what this cannot hold."
     kept = values.detach().to(dtype).contiguous()
     if kept.is_floating_point() and not kept.isfinite().all():
-        raise UserError(f"{name} has numbers that are not finite{' in float16' if values.isfinite().all() else ''}: this generator can't be kept")
+        where = ' in float16' if values.isfinite().all() else ''
+        raise UserError(f"{name} has numbers that are not finite{where}: this generator can't be kept")
     return kept
 
 # %% ../../nbs/gan/05_shipped.ipynb #6c6339d2
