@@ -241,7 +241,7 @@ def test_help_of_a_command(name, monkeypatch):
         assert {'--data', '--out', dict(search='--epochs', train='--steps')[name]} <= set(re.findall('--[a-z-]+', first))
 
 
-FREE = ('data', 'split', 'device', 'genotype', 'what', 'against', 'features', 'only')  # words that nobody can list
+FREE = ('data', 'split', 'device', 'genotype', 'what', 'generator', 'against', 'features', 'only')  # words that nobody can list
 
 
 @pytest.mark.parametrize('config', [SearchConfig, GANConfig])

@@ -11,7 +11,7 @@ import degas_nb
 
 def loaded_by(code):
     "Which of the heavy packages a line of Python imports."
-    heavy = ['torch', 'torchvision', 'numpy', 'PIL', 'matplotlib', 'plotly', 'ipywidgets', 'IPython', 'scipy', 'tyro']
+    heavy = ['torch', 'torchvision', 'numpy', 'PIL', 'matplotlib', 'plotly', 'ipywidgets', 'IPython', 'scipy', 'tyro', 'triton']
     done = subprocess.run([sys.executable, '-c', f'{code}\nimport sys; print(*[m for m in {heavy} if m in sys.modules])'], capture_output=True, text=True, check=True)
     return set(done.stdout.split())
 
@@ -22,6 +22,11 @@ def test_a_bare_import_loads_nothing(): assert loaded_by('import degas_nb; dir(d
 def test_the_numbers_need_no_notebook():
     "Searching, training and scoring import neither Jupyter nor plotly."
     assert not loaded_by('from degas_nb import load, Images, Search, SearchConfig, prune, Genotype, Generator, GANTraining, GANConfig, score_images') & {'plotly', 'ipywidgets', 'IPython', 'matplotlib', 'tyro'}
+
+
+def test_a_command_waits_for_no_plotly():
+    "What only a report, a page or a study needs comes when it is needed: `degas sample` is there in the time that torch takes."
+    assert not loaded_by('import degas_nb.app.main') & {'torchvision', 'matplotlib', 'plotly', 'ipywidgets', 'IPython', 'scipy', 'triton'}
 
 
 @pytest.mark.parametrize('name', degas_nb.__all__)

@@ -23,7 +23,12 @@ from ..space.genotype import Genotype, svg
 from ..ground.folders import RunFolder, atomic_write, read_json, room_for
 from ..ground.errors import UserError, checked, printable, user_path
 from ..ground.show import in_html
-from ..views.widgets import best_op, static_text
+
+# %% ../../nbs/app/01_report.ipynb #s25views
+def _views()->object:
+    "The module of widgets; it brings plotly, which only who writes a report has to wait for."
+    from degas_nb.views import widgets
+    return widgets
 
 # %% ../../nbs/app/01_report.ipynb #72846515
 class Html(str):
@@ -31,7 +36,7 @@ class Html(str):
     def __repr__(self)->str: return f'Html({str(self)!r})' if len(self) < 80 else f'Html({len(self):,} characters)'
 
     def _repr_html_(self)->str:
-        return f'<style>{static_text("report.css")}</style><div class="dg-report" style="padding:4px 8px">{self}</div>'
+        return f'<style>{_views().static_text("report.css")}</style><div class="dg-report" style="padding:4px 8px">{self}</div>'
 
 
 _VOID = {'img', 'meta', 'input', 'br'}     # elements without an end tag
@@ -296,7 +301,7 @@ def _alpha_panel(
     "One edge: all its ops, the last leader marked and named."
     axes = _Axes((steps[0], steps[-1]), (0, top), size=_PANEL, margin=_PANEL_MARGIN)
     last = {op: ys[-1] for op, ys in curves.items()}
-    best, share = best_op(last), axes.y(1 / len(curves))
+    best, share = _views().best_op(last), axes.y(1 / len(curves))
     order = sorted(curves, key=lambda op: op == best)                # the leader is drawn last, on top
     lines = [tag('path', tag('title', f'{op} {_number(last[op])}'), d=_path(zip(map(axes.x, steps), map(axes.y, curves[op]))),
                  cls='best' if op == best else 'rest')
@@ -316,7 +321,7 @@ def _leader(
 )->str:
     "Who leads at record `i`, with its weight."
     now = {op: ys[i] for op, ys in curves.items()}
-    best = best_op(now)
+    best = _views().best_op(now)
     return f'{printable(best, 100)} {now[best]:.2f}' if best else 'no leader'
 
 
@@ -392,13 +397,13 @@ class Report:
 
     def html(self)->str:
         "The whole page."
-        script = static_text('report.js')
+        script = _views().static_text('report.js')
         known = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
         policy = f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{known}'; base-uri 'none'"
         head = _join([tag('meta', charset='utf-8'), tag('meta', name='viewport', content='width=device-width, initial-scale=1'),
                      tag('meta', http_equiv='Content-Security-Policy', content=policy),
                      tag('meta', name='color-scheme', content='light dark'),
-                     tag('title', self.title), tag('style', Html(static_text('report.css')))])
+                     tag('title', self.title), tag('style', Html(_views().static_text('report.css')))])
         links = tag('nav', tag('ul', *[tag('li', tag('a', short, href=f'#{key}')) for key, _, short, _ in self.sections]),
                     aria_label='Sections')
         words = tag('div', tag('h1', self.title), tag('p', self.lead, cls='lead') if self.lead else '')
@@ -621,7 +626,8 @@ def _decided(
     factor:float=1.3,                     # times an equal share
 )->list[str]:                             # edges
     "Edges whose leader stands out."
-    return [edge for edge, ops in weights.items() if best_op(ops) and ops[best_op(ops)] * len(ops) >= factor]
+    leaders = {edge: _views().best_op(ops) for edge, ops in weights.items()}
+    return [edge for edge, best in leaders.items() if best and weights[edge][best] * len(weights[edge]) >= factor]
 
 
 def _end_cards(

@@ -17,7 +17,6 @@ from time import process_time
 
 import numpy as np
 import torch
-from torch.utils.flop_counter import FlopCounterMode
 
 from ..gan.training import GANConfig, GANTraining
 from ..ground.data import Images, load
@@ -97,6 +96,7 @@ def multiplications(
     net:Generator,  # any
 )->int:
     "Multiply-adds of one image: half of torch's count of operations in convolutions and products of matrices."
+    from torch.utils.flop_counter import FlopCounterMode  # brings Triton: half a second for every command
     with FlopCounterMode(display=False) as counted, torch.no_grad(): net.eval()(torch.zeros(1, net.z_dim))
     return counted.get_total_flops()//2
 
