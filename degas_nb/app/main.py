@@ -83,8 +83,8 @@ class _Flag:
         return f'{self.says} (default {shown})'
 
 
-_VALUES = dict(what='RUN|IMAGES', generator='RUN|NAME', against='IMAGES', data='IMAGES', features='IMAGES', genotype='GENOTYPE', source='IMAGES',
-               dir='DIR', split='SPLIT',
+_VALUES = dict(what='RUN|IMAGES', generator='RUN|NAME', against='IMAGES', data='IMAGES', features='IMAGES', genotype='GENOTYPE',
+               source='IMAGES', dir='DIR', split='SPLIT',
                label='CLASS', device='DEVICE', weights='FILE', real_stats='FILE', save_real_stats='FILE', betas='X X',
                name='NAME', only='KEY', ray='ADDRESS')
 _CHOICES = {  # of fields that are plain strings, because their registries may grow
