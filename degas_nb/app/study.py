@@ -20,7 +20,7 @@ from ..ground.runs import check_least
 from ..ground.studies import (
     Study, _StudyFolder, count_runs, markdown_table, missing_jobs, progress_table, read_records, run_study, write_page)
 from .driving import Stopped, say, stop_signals, talks
-from . import tables  # declares studies, too
+from . import tables  # noqa: F401, it declares studies
 from .studies import STUDIES, study_of
 
 # %% ../../nbs/app/07_study.ipynb #5a2d0010
@@ -79,7 +79,7 @@ class StudyCommand:
 
     def words(self)->str:
         "The command that goes on."
-        flags = dict(out=self.out, data=self.data, source=self.source, device=self.device, workers=self.workers, ray=self.ray, only=self.only)
+        flags = {name: getattr(self, name) for name in ('out', 'data', 'source', 'device', 'workers', 'ray', 'only')}
         usual = {name: getattr(StudyCommand, name) for name in flags}
         more = [word for name, value in flags.items() if value != usual[name] for word in (f'--{name}', str(value))]
         return shlex.join(['degas', 'study', self.name, *more])

@@ -8,9 +8,6 @@ __all__ = []
 # %% ../../nbs/app/06_tables.ipynb #t25c0003
 from dataclasses import dataclass, replace
 from functools import cache
-from itertools import combinations
-from math import comb
-from statistics import mean
 from time import monotonic, process_time
 
 import torch
@@ -28,7 +25,7 @@ from ..judge.metrics import Described, Statistics, describe_images, frechet_dist
 from ..search.alternating import Search
 from ..search.decide import decide as decide_by
 from ..space.baselines import BASELINES, build_generator, match_params
-from ..space.choices import draw, network, number_of
+from ..space.choices import draw, number_of
 from ..space.generator import latent_size, n_params
 from ..space.genotype import Genotype
 from .driving import class_of
@@ -152,7 +149,7 @@ def play(
     "Train, score on the way and at the end, and say by what settings."
     (images, left), (look, real) = images, eyes
     net = generator_of_size(spec, images.size, latent_size(128, images.size), width)
-    config = GANConfig(framework, steps=steps, width=width, z_dim=net.z_dim, z_ratio='none', seed=seed)
+    config = GANConfig(framework, steps=steps, width=width, z_dim=net.z_dim, z_ratio='none', init='ctgan', seed=seed)
     run = RowTraining(net.to(find_device(device)), images, config, fresh=True)
     curve, likeness = {}, {}
     for step in run:
@@ -161,9 +158,9 @@ def play(
         fakes = run.sample(drawn)
         curve[run.n], likeness[run.n] = scored(describe_images(fakes, look), real)
     few = scored(describe_images(fakes[:left], look), real)[0] if left < drawn else None
-    settings = {name: getattr(config, name) for name in ('batch_size', 'fake_ratio', 'n_critic', 'lr', 'betas', 'ema', 'optimiser', 'init')}
+    told = ('batch_size', 'fake_ratio', 'n_critic', 'lr', 'betas', 'ema', 'optimiser', 'init')
     return dict(curve=curve, likeness=likeness, few=few, params=n_params(net), width=net.width, z=net.z_dim,
-                critic_params=n_params(run.critic), updates=dict(generator=steps, critic=steps*config.n_critic), settings=settings,
+                critic_params=n_params(run.critic), updates=dict(generator=steps, critic=steps*config.n_critic), settings={name: getattr(config, name) for name in told},
                 images=images.fingerprint(), prepared=images.prepared, extractor=look.hash, trained_on=look.trained_on,
                 accuracy=round(look.accuracy, 4))
 
