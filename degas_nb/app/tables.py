@@ -107,7 +107,7 @@ def scored(
 # %% ../../nbs/app/06_tables.ipynb #t25c0041
 SEARCHED = dict(
     rl=AT_EQUAL_COST['rl'], adversarial=AT_EQUAL_COST['adversarial'], degas=AT_EQUAL_COST['degas'],
-    alpha=dict(preset='paper', epochs=12, travel=11.7, rule='alpha'))  # how a row's network is found: settings of a search, and what decides
+    alpha=dict(preset='paper', epochs=12, travel=11.7, rule='alpha'))  # a row's network: settings of a search, and what decides
 
 
 def find(
@@ -159,8 +159,9 @@ def play(
         curve[run.n], likeness[run.n] = scored(describe_images(fakes, look), real)
     few = scored(describe_images(fakes[:left], look), real)[0] if left < drawn else None
     told = ('batch_size', 'fake_ratio', 'n_critic', 'lr', 'betas', 'ema', 'optimiser', 'init')
+    settings = {name: getattr(config, name) for name in told}
     return dict(curve=curve, likeness=likeness, few=few, params=n_params(net), width=net.width, z=net.z_dim,
-                critic_params=n_params(run.critic), updates=dict(generator=steps, critic=steps*config.n_critic), settings={name: getattr(config, name) for name in told},
+                critic_params=n_params(run.critic), updates=dict(generator=steps, critic=steps*config.n_critic), settings=settings,
                 images=images.fingerprint(), prepared=images.prepared, extractor=look.hash, trained_on=look.trained_on,
                 accuracy=round(look.accuracy, 4))
 

@@ -95,8 +95,19 @@ class SearchConfig:
 class ClippedSGD(torch.optim.SGD):
     "DARTS' optimiser of the weights: momentum, weight decay, and no gradient longer than 5."
     def step(self, closure:Callable|None=None)->object:
-        for group in self.param_groups: nn.utils.clip_grad_norm_(group['params'], 5.)
+        for group in self.param_groups:
+            nn.utils.clip_grad_norm_(group['params'], 5.)
+            if group['fused']: self.laid_out(group['params'])
         return super().step(closure)
+
+    def laid_out(self,
+        params:list[Tensor],  # with gradients, or without
+    )->None:
+        "Gradients and momenta in memory as their parameters are, for torch's fused step, which takes (CUDA) or mixes up (CPU) no others."
+        def like(x:Tensor, p:Tensor)->Tensor: return x if x.stride() == p.stride() else torch.empty_like(p).copy_(x)
+        for p in params:
+            if p.grad is not None: p.grad = like(p.grad, p)
+            if (held := self.state.get(p, {}).get('momentum_buffer')) is not None: self.state[p]['momentum_buffer'] = like(held, p)
 
 
 OPTIMISERS:dict[str, Callable[[list, SearchConfig], torch.optim.Optimizer]] = {
