@@ -20,7 +20,8 @@ from PIL import Image
 ROOT = Path(__file__).resolve().parents[1]
 PICTURES = os.environ.get('DEGAS_PICTURES')
 CHROMIUM = next((p for p in [os.environ.get('CHROMIUM'), shutil.which('chromium'), shutil.which('chromium-browser'), shutil.which('google-chrome')] if p), None)
-FLAGS = '--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update --disable-sync'.split()
+HERE = '--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1'   # and nobody else can be asked
+FLAGS = '--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update --disable-sync'.split() + [HERE]
 SETTINGS = {
     'apputils-extension/kernels-settings': {'commsOverSubshells': 'disabled'},
     'notebook-extension/tracker': {'windowingMode': 'none'},
@@ -118,13 +119,13 @@ class Watched:
     "A page that may ask nobody but its own server, and whose errors are collected."
     def __init__(self, page, base):
         self.page, self.base, self.outside, self.errors = page, base, [], []
-        page.route(lambda u: not u.startswith((base, base.replace('http', 'ws', 1), 'data:', 'blob:')), self.refuse)
+        page.on('request', lambda r: self.asked(r.url))     # asking the page itself to wait for an answer costs a second a page
+        page.on('websocket', lambda w: self.asked(w.url))
         page.on('pageerror', lambda e: self.errors.append(str(e)))
         page.on('console', lambda m: self.errors.append(m.text) if m.type == 'error' else None)
 
-    def refuse(self, route):
-        self.outside.append(route.request.url)
-        route.abort()
+    def asked(self, url):
+        if not url.startswith((self.base, self.base.replace('http', 'ws', 1), 'data:', 'blob:')): self.outside.append(url)
 
     def was_quiet(self):
         "No error on the console, no request to anywhere else."

@@ -6,6 +6,7 @@ import ast
 import builtins
 import json
 import re
+import symtable
 import time
 
 import nbformat
@@ -18,7 +19,8 @@ from toys import recorded
 
 # ---- a search with its dashboard
 
-SEARCH = '''import torch
+SEARCH = '''import time
+import torch
 from degas_nb.views.dashboard import Dashboard
 from degas_nb.ground.data import load
 from degas_nb.views.live import live
@@ -31,6 +33,12 @@ def search_of(images, shown=16, **settings):
     index = torch.linspace(0, len(images) - 1, shown).long()
     targets = image_grid(images.batch(index), n_cols=8)
     return search, lambda run: dict(targets=targets, reconstructions=image_grid(run.reconstruct(index), n_cols=8), samples=image_grid(run.sample(shown), n_cols=8))
+
+step_of = Search.__next__
+def unhurried(self):   # or it takes the machine from who watches it
+    time.sleep(.1)
+    return step_of(self)
+Search.__next__ = unhurried
 
 search, pictures = search_of(load('emoji', limit=256), epochs=5000, width=8, batch_size=16)
 dashboard = Dashboard(decide=explain_prune)'''
@@ -509,17 +517,36 @@ EXPLORERS = dict(explore_pyramid=('explore_pyramid', 'search/01_pyramid'), explo
                  explore_penalty=('explore_penalty', 'gan/02_frameworks'), explore_frechet=('explore_frechet', 'judge/03_metrics'))
 
 
+def in_order(statements):
+    "Statements as they are executed: of one that holds others, what it begins with and then those."
+    for s in statements:
+        if isinstance(s, ast.For): yield ast.Assign([s.target], s.iter)
+        elif isinstance(s, ast.With): yield from [ast.Assign([i.optional_vars], i.context_expr) if i.optional_vars else ast.Expr(i.context_expr) for i in s.items]
+        elif isinstance(s, (ast.If, ast.While)): yield ast.Expr(s.test)
+        elif not isinstance(s, ast.Try): yield s
+        if isinstance(s, (ast.For, ast.With, ast.If, ast.While, ast.Try)):
+            for part in (s.body, *(h.body for h in getattr(s, 'handlers', ())), getattr(s, 'orelse', []), getattr(s, 'finalbody', [])): yield from in_order(part)
+
+
+AT_ONCE = {'listcomp', 'setcomp', 'dictcomp', 'genexpr'}
+
+
+def read_outside(table, at_once=True):
+    "Names that a statement reads from its notebook, each with whether it does so when it is executed, or when somebody calls what it defines."
+    for symbol in table.get_symbols():
+        if symbol.is_referenced() and (table.get_type() == 'module' or symbol.is_global()): yield symbol.get_name(), at_once
+    for inner in table.get_children(): yield from read_outside(inner, at_once and (inner.get_name() in AT_ONCE or inner.get_type() == 'class'))
+
+
 def bound_and_used(source):
-    "Names that a cell binds at its top level, and names that it reads anywhere."
-    tree, bound = ast.parse(source), set()
-    todo = list(tree.body)
-    while todo:
-        node = todo.pop()
-        if isinstance(node, (ast.FunctionDef, ast.ClassDef)): bound.add(node.name)
-        elif isinstance(node, (ast.Import, ast.ImportFrom)): bound |= {(a.asname or a.name).split('.')[0] for a in node.names}
-        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store): bound.add(node.id)
-        elif not isinstance(node, (ast.Lambda, ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)): todo += ast.iter_child_nodes(node)
-    return bound, {n.id for n in ast.walk(tree) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)}
+    "Names that a cell binds at its top level, and names that it reads and has not bound itself."
+    bound, used, later = set(), set(), set()
+    for s in in_order(ast.parse(source).body):
+        table = symtable.symtable(ast.unparse(ast.fix_missing_locations(s)), '', 'exec')
+        for name, at_once in read_outside(table): (later if not at_once else set() if name in bound else used).add(name)
+        if isinstance(s, ast.AugAssign): used |= {n.id for n in ast.walk(s.target) if isinstance(n, ast.Name)} - bound
+        bound |= {symbol.get_name() for symbol in table.get_symbols() if symbol.is_assigned() or symbol.is_imported()}
+    return bound, used | (later - bound)
 
 
 def decorators(source):
