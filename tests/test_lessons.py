@@ -20,11 +20,11 @@ import clean  # noqa: E402
 import exercises  # noqa: E402
 from kernels import ForkedKernel  # noqa: E402
 
-NOTEBOOKS = sorted(p for p in (ROOT / 'nbs').rglob('*.ipynb') if '.ipynb_checkpoints' not in p.parts)
+LONGEST = ['00_tour', '07_alternating', '10_decide', '03_metrics', '11_strategies', '01_pyramid', '02_glo', '04_bench', '06_steps']   # or the last one keeps the others waiting
+NOTEBOOKS = sorted((p for p in (ROOT / 'nbs').rglob('*.ipynb') if '.ipynb_checkpoints' not in p.parts), key=lambda p: (LONGEST.index(p.stem) if p.stem in LONGEST else len(LONGEST), p))   # the order in which they run: none waits for another's turn
 LEFT_OUT = re.compile(r'(#\|.*\n)*#\|\s*(slow\b|gpu\b|exercise\b|check\b|eval:\s*false\b)')
 ALONE = 'PYTEST_XDIST_WORKER' not in os.environ   # else another process has the other core
 WORKERS = min(2, len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else 2) if ALONE else 1
-LONGEST = ['00_tour', '07_alternating', '10_decide', '03_metrics', '11_strategies', '01_pyramid', '02_glo', '04_bench', '06_steps']   # or the last one keeps the others waiting
 
 
 def read_live(path):
@@ -60,7 +60,6 @@ def runs(request, tmp_path_factory):
     (copy / 'studies').symlink_to(ROOT / 'studies')
     asked = [item.callspec.params['path'] for item in request.session.items if item.function is test_runs_in_a_real_kernel]
     pool = ThreadPoolExecutor(WORKERS)
-    asked.sort(key=lambda path: LONGEST.index(path.stem) if path.stem in LONGEST else len(LONGEST))
     yield {path: pool.submit(run, path, copy / path.parent.relative_to(ROOT), kernel_manager_class=ForkedKernel) for path in asked}
     pool.shutdown(cancel_futures=True)
 
