@@ -513,7 +513,7 @@ def test_a_function_that_breaks_and_a_kernel_that_is_restarted(bad):
 
 # name of the picture -> function, lesson
 EXPLORERS = dict(explore_pyramid=('explore_pyramid', 'search/01_pyramid'), explore_mixture=('explore_mixture', 'search/03_mixed'), explore_merged=('explore_mixture', 'search/04_merged'),
-                 explore_prune=('explore_prune', 'search/08_prune'), edit_genotype=('edit_genotype', 'space/03_generator'), explore_latents=('explore_latents', 'search/02_glo'),
+                 explore_prune=('explore_prune', 'search/08_prune'), edit_genotype=('edit_genotype', 'space/03_generator'), explore_latents=('explore_latents', 'gan/05_shipped'),
                  explore_penalty=('explore_penalty', 'gan/02_frameworks'), explore_frechet=('explore_frechet', 'judge/03_metrics'))
 
 
