@@ -26,7 +26,7 @@ from degas_nb.space.ops import batch_norm
 from degas_nb.search.prune import PRUNING_RULES, mixing_weights, prune
 from degas_nb.search.pyramid import KERNELS, collapse, laplacian_pyramid, lap1, reconstruction_loss
 from degas_nb.ground.folders import RunFolder, shipped_run
-from degas_nb.search.alternating import Search, SearchConfig
+from degas_nb.search.alternating import ClippedSGD, Search, SearchConfig
 from degas_nb.search.steps import bf16_on_cpu, reconstruction
 from degas_nb.ground.errors import UserError
 
@@ -310,3 +310,21 @@ def test_a_config_refuses_what_a_field_cannot_be(name):
     if name not in ('seed',): wrong += {int: (-1,), float: (-1., float('inf'), float('nan'))}.get(kind, ())
     for value in wrong:
         with pytest.raises(UserError, match=f"--{name.replace('_', '-')}"): SearchConfig(**{name: value})
+
+
+@pytest.mark.parametrize('resumed', [False, True])
+def test_a_fused_step_of_sgd_takes_gradients_laid_out_in_any_way(resumed):
+    "On CUDA torch's fused step refuses a gradient or a momentum in another layout than its parameter's, and on the CPU mixes up its entries."
+    rng = torch.Generator().manual_seed(0)
+    start = torch.randn(6, 5, 3, 3, generator=rng)
+    plain, fused = (torch.nn.Parameter(start.clone(memory_format=torch.channels_last)) for _ in range(2))
+    ways = [ClippedSGD([p], .1, momentum=.9, weight_decay=3e-4) for p in (plain, fused)]
+    ways[1].param_groups[0]['fused'] = True
+    for step in range(4):
+        grad = torch.randn(6, 5, 3, 3, generator=rng)
+        for p, opt in zip((plain, fused), ways):
+            p.grad = grad.clone(memory_format=torch.contiguous_format)
+            if resumed and step == 2 and p is fused: opt.state[p]['momentum_buffer'] = opt.state[p]['momentum_buffer'].contiguous()
+            opt.step()
+    torch.testing.assert_close(fused, plain)
+    assert ways[1].state[fused]['momentum_buffer'].stride() == fused.stride()

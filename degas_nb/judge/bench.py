@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..ground.errors import UserError, checked
+from ..ground.errors import UserError, checked, shown
 from ..ground.folders import read_json
 from ..ground.studies import markdown_table
 from ..space.choices import choices, number_of
@@ -41,7 +41,8 @@ def _check_data(
 )->None:
     "A `UserError` for what has no table."
     if data not in DATA: raise UserError(f"no benchmark on {data!r}: there are {' and '.join(DATA)}")
-    if target not in TARGETS: raise UserError(f"no table of {target!r}: ask for {' or '.join(map(repr, TARGETS))}")
+    if not isinstance(target, str) or target not in TARGETS:
+        raise UserError(f"no table of {shown(target)}: ask for {' or '.join(map(repr, TARGETS))}")
     if data not in TARGETS[target]: raise UserError(f"no table of the {target} on {data}: there is one on {' and '.join(TARGETS[target])}")
 
 

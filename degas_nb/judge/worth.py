@@ -15,6 +15,7 @@ from ..ground.errors import UserError, checked
 from .bench import measured_runs
 
 # %% ../../nbs/judge/05_worth.ipynb #w25worth06
+@checked()
 def rho(
     x:np.ndarray,                # (..., n)
     y:np.ndarray,                # (..., n)
@@ -124,6 +125,7 @@ def both_measured(
 _USEFUL = .5  # a rho that puts two of three pairs in right order, where both are normal
 
 
+@checked()
 def bet(
     found:dict[str, np.ndarray],  # as `both_measured` has it
 )->dict[str, Estimate]:           # a row each
@@ -137,6 +139,7 @@ def bet(
             'the better half, without noise': with_interval(rho_without_noise, x[half], y[half], *(n[half] for n in noise))}
 
 
+@checked()
 def verdict(
     found:Estimate,  # of a rho
 )->str:              # what its interval says
