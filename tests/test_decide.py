@@ -159,4 +159,7 @@ def test_readme_counts_as_the_tables_do():
     assert f"two seeds of one network agree by {line('the last three, their mean')[2]}" in readme
     assert f"distance of another seed after 50 of the 400 steps orders them by {interval(early)}" in readme
     assert f"tau of {bench._surrogate('distance')['held_out']['cifar10']['lot']['tau']:.2f} on networks that it has not seen" in readme
+    rows = {cells[0].strip('| '): cells[2] for line in (STUDIES_HERE/'table1'/'README.md').read_text().splitlines() if (cells := line.split(' | '))[2:]}
+    for row, words in dict(ctgan="CT-GAN's own ResNet ends at a distance of", figure1="the paper's Figure 1 in its place at", lot='a network by lot at',
+                           degas='DEGAS by its default, at').items(): assert f'{words} {rows[row]}' in readme, row
     assert f'On emoji {there} of ten did either way; asked for, {won} beat the best of fifty by lot, by alpha {won_by_alpha}' in readme

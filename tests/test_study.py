@@ -9,10 +9,13 @@ import pytest
 from commands import degas, forked
 from degas_nb.app.main import main
 from degas_nb.app.studies import STUDIES
+from degas_nb.app.tables import generator_of_size
 from degas_nb.ground.errors import UserError
 from degas_nb.ground.folders import Trace
 from degas_nb.ground.show import in_markdown
 from degas_nb.ground.studies import Job, Study, _StudyFolder, read_records, run_study, table
+from degas_nb.space.choices import network
+from degas_nb.space.generator import n_params
 from toys import until
 
 HERE = Path(__file__).parent
@@ -269,3 +272,25 @@ def test_a_cluster_that_cannot_be_had(tmp_path, monkeypatch):
 @needs_ray
 def test_no_cluster_at_an_address(tmp_path):
     with pytest.raises(UserError, match='no Ray cluster answers at'): next(run_study(study(squares(1), tmp_path), tmp_path/'out', ray='127.0.0.1:9'))
+
+
+def test_the_first_table_in_miniature(shared_cifar, tmp_path, capfd):
+    "Searching aside, all that table1 does; stopped after its first runs and gone on with, the same records; and never among those of the study."
+    words = ['study', 'table1', '--quick', '--data', shared_cifar]
+    assert degas(*words, '--out', tmp_path/'whole', '--workers', 1) == 0
+    page = capfd.readouterr().out
+    assert 'ctgan' in page and 'figure1' in page and 'degas study table1 --quick --tables' in page and not (tmp_path/'whole'/'table1').exists()
+    place = tmp_path/'part'/'table1-quick'
+    place.mkdir(parents=True)
+    first, *_ = (tmp_path/'whole'/'table1-quick'/'records.jsonl').read_text().splitlines(keepends=True)
+    (place/'records.jsonl').write_text(first + '{"key": "ctgan/0", "wo')  # killed within a line
+    assert degas(*words, '--out', tmp_path/'part', '--only', 'ctgan') == 0
+    small = STUDIES['table1']().miniature()
+    whole, part = ({r['key']: r['result'] for r in read_records(small, tmp_path/p/'table1-quick')} for p in ('whole', 'part'))
+    assert part == {key: whole[key] for key in ('real/0', 'ctgan/0')} and len(whole) == 3
+    sizes = {n_params(generator_of_size(spec, width=24)) for spec in ('resnet', 'dcgan', *map(network, range(0, 18_000_000, 1_000_003)))}
+    assert max(sizes) < 1.02*min(sizes)
+
+
+def test_no_miniature_is_said(tmp_path, capfd):
+    assert degas('study', 'toy', '--quick', '--out', tmp_path) == 2 and '--quick' in capfd.readouterr().err and not any(tmp_path.iterdir())

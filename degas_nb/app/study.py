@@ -38,25 +38,26 @@ class StudyCommand:
     only:str = ''  # only runs whose key begins so
     again:bool = False  # make the runs again that have failed
     tables:bool = False  # make no run, only the page
+    quick:bool = False  # a few small runs of the study instead, in a folder of their own (NAME-quick)
 
     def run(self)->None:
         "Run, and print the page."
         if self.name is None: return print(_overview_of(self.out))
-        study, folder = study_of(self.name), user_path(self.out)/self.name
-        if self.device is not None: find_device(self.device)
+        study = study_of(self.name).miniature() if self.quick else study_of(self.name)
+        folder = user_path(self.out)/study.name
         if self.minutes is not None: check_least('minutes', self.minutes, 0)
         for place in {self.data, self.source} - {None, *DATASETS}: path_source(place, 'all', None)  # says what is wrong, before any run
-        if not self.tables:
-            self.make_runs(study, folder)
-            if not read_records(study, folder): return
+        if not self.tables: self.make_runs(study, folder)
+        if not (records := read_records(study, folder)) and not self.tables: return
         print(write_page(study, folder), end='')
-        if count_runs(study.jobs, read_records(study, folder))['failed']: raise SystemExit(1)
+        if count_runs(study.jobs, records)['failed']: raise SystemExit(1)
 
     def make_runs(self,
         study:Study,  # what is declared
         folder:Path,  # its own
     )->None:
         "Make what is missing; a `Stopped` when somebody asked for that."
+        find_device(self.device or 'cpu')
         todo = len(missing_jobs(study, read_records(study, folder), self.again, self.only))
         bar = tqdm(total=todo, desc=study.name, unit='run', disable=None if talks() else True, dynamic_ncols=True)
         how = {name: getattr(self, name) for name in ('workers', 'ray', 'minutes', 'again', 'only')}
@@ -80,9 +81,8 @@ class StudyCommand:
     def words(self)->str:
         "The command that goes on."
         flags = {name: getattr(self, name) for name in ('out', 'data', 'source', 'device', 'workers', 'ray', 'only')}
-        usual = {name: getattr(StudyCommand, name) for name in flags}
-        more = [word for name, value in flags.items() if value != usual[name] for word in (f'--{name}', str(value))]
-        return shlex.join(['degas', 'study', self.name, *more])
+        more = [word for name, value in flags.items() if value != getattr(StudyCommand, name) for word in (f'--{name}', str(value))]
+        return shlex.join(['degas', 'study', self.name, *more, *['--quick']*self.quick])
 
 # %% ../../nbs/app/07_study.ipynb #5a2d0011
 def _overview_of(

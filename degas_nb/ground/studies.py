@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, ProcessPoolExecutor, wait
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib import import_module
 from multiprocessing import active_children, connection, get_context, parent_process
@@ -73,11 +73,21 @@ class Study:
     pages:Callable[[list[dict]], str]  # records in the order of `jobs`, failed ones among them -> Markdown
     pictures:Callable[[list[dict]], dict[str, object]]|None = None  # records -> {name: matplotlib figure}
     given:dict = field(default_factory=dict)  # arguments of every function that are no part of a record, with their defaults
+    quick:tuple[Job, ...] = ()  # a few small runs of the same kind, minutes in all
 
     def __post_init__(self)->None:
         _check_fields(self)
         twice = [key for key, n in Counter(job.key for job in self.jobs).items() if n > 1]
         if twice: raise ValueError(f"the study {self.name} has two runs called {twice[0]!r}")
+
+    def words(self)->str:
+        "What `degas study` calls it."
+        return f"{self.name.removesuffix('-quick')} --quick" if self.name.endswith('-quick') else self.name
+
+    def miniature(self)->'Study':
+        "Its quick runs as a study of their own, so that their records never stand among the others; a `UserError` if it has none."
+        if not self.quick: raise UserError(f"the study {self.name} has no quick runs: leave out --quick")
+        return replace(self, name=f'{self.name}-quick', about=f'{self.about} In miniature, to see that it runs.', jobs=self.quick, quick=())
 
 # %% ../../nbs/ground/09_studies.ipynb #5a0d0021
 def _perform(
@@ -512,7 +522,7 @@ def study_page(
     codes, cards = Counter(r['commit'] for r in records), Counter(r['hardware'] for r in records if 'hardware' in r)
     says = f"{n['finished']} of {n['runs']} runs finished, {n['failed']} failed, {n['left']} not made yet."
     failed = [f"- failed: {in_markdown(r['key'])}: {in_markdown(r['error'])}" for r in records if 'error' in r]
-    source = f"*Made of `records.jsonl` alone: `degas study {study.name} --tables`. " \
+    source = f"*Made of `records.jsonl` alone: `degas study {study.words()} --tables`. " \
              f"Code: {', '.join(f'{in_markdown(code)} ({k} runs)' for code, k in codes.items())}." \
              + ''.join(f" {k} runs on {in_markdown(card)}." for card, k in cards.items()) + '*'
     own = study.pages(records) if n['finished'] else ''
