@@ -19,7 +19,7 @@ import numpy as np
 import torch
 
 from ..gan.training import GANConfig, GANTraining
-from ..ground.data import Images, load
+from ..ground.data import Images, load, spread
 from ..ground.errors import UserError, checked
 from ..ground.folders import read_json
 from ..ground.studies import Job, Study, markdown_table, table
@@ -29,7 +29,7 @@ from ..judge.metrics import Statistics, describe_images, frechet_distance
 from ..judge.worth import bet, rho, side_by_side, verdict, with_interval
 from ..search.alternating import Search, SearchConfig
 from ..search.decide import decide as decide_by
-from ..search.reconstruct import Reconstruction, ReconstructionConfig
+from ..search.reconstruct import Reconstruction, ReconstructionConfig, project, projection_loss
 from ..space.baselines import BASELINES
 from ..space.choices import draw, network, number_of
 from ..space.generator import Generator, n_params
@@ -439,6 +439,63 @@ def proxy()->Study:
     about = ("Does a network that reconstructs well make a good generator of a GAN? The same networks, trained by CT-GAN "
              "on 10,000 images of CIFAR-10 (as JPEG).")
     return Study('proxy', about, proxy_jobs(lot_numbers(320, 2026)[:96], 24, good[:32]), proxy_page, given=given('cifar10'))
+
+# %% ../../nbs/app/05_studies.ipynb #p28crit1
+def ask_network(
+    network:int,           # its number
+    seed:int,              # of the run
+    data:str,              # its images, with labels
+    limit:int=10_000,      # of them, which the distance is measured from
+    trained:int=2000,      # of these, evenly spread, to be reconstructed
+    asked:int=256,         # unseen images, and shifted ones
+    shift:int=4,           # pixels
+    drawn:int=5000,        # for the distance
+    device:str='cpu',      # where to compute
+    **settings:int|float,  # of `ReconstructionConfig`
+)->dict:
+    "One network trained alone by GLO, and what it does with images that it was not trained on."
+    images, (eyes, real) = some_images(data, limit), judge_of(data, limit, device)
+    known = torch.tensor(spread(len(images), trained))
+    new = torch.ones(len(images), dtype=torch.bool).index_fill_(0, known, False).nonzero()[:, 0]
+    own, unseen = images.subset(known), images.subset(new[spread(len(new), asked)])
+    run = Reconstruction.from_config(own, ReconstructionConfig(seed=seed, **settings), named_or_numbered(network), device)
+    for step in run: step.record()  # a `Diverged` when its loss is no number
+    moved = own.subset(torch.tensor(spread(len(own), asked)))
+    moved = replace(moved, pixels=torch.nn.functional.pad(moved.pixels, (shift, 0, shift, 0), 'reflect')[..., :-shift, :-shift])
+    left = {name: projection_loss(run, project(run, some), some) for name, some in dict(unseen=unseen, shifted=moved).items()}
+    distance = frechet_distance(describe_images(run.sample(drawn), eyes).stats, real)
+    return dict(loss=round(run.final_loss(), 5)) | {name: round(loss, 5) for name, loss in left.items()} | dict(
+        drawn=round(distance, 4), params=n_params(run.net), images=images.fingerprint()[:16], extractor=eyes.hash)
+
+# %% ../../nbs/app/05_studies.ipynb #p28crit2
+def criteria_page(
+    records:list[dict],               # of the study
+    distance:dict[int, list[float]],  # network -> of each seed, trained by a critic
+)->str:
+    "How well each number foresees the distance."
+    found = {r['args']['network']: r['result'] for r in records if 'result' in r and r['args']['network'] in distance}
+    names = {'loss': 'loss of its own images', 'unseen': 'loss of images that it has never seen', 'shifted': 'loss of its own images, shifted',
+             'drawn': 'distance of what it draws', 'params': 'number of parameters'}
+    end, params = ({n: of(n) for n in found} for of in (lambda n: mean(distance[n]), lambda n: found[n]['params']))
+    lines = [['foreseen by', 'networks', 'rho with the distance (95 %)', 'the better half by it', 'at equal size']]
+    for name, words in names.items():
+        by = params if name == 'params' else {n: r[name] for n, r in found.items()}
+        lines.append([words, len(by), *_three(by, end, params)])
+    said = "All of one training alone, without a critic; the distance is that of the same network trained by CT-GAN (study `proxy`)."
+    return '\n\n'.join([spread_of(records, 'loss'), markdown_table(lines) if len(found) > 3 else '', said])
+
+
+@declared
+def criteria()->Study:
+    "What a network can be asked without a critic."
+    about = "Which number of a network that is trained alone, on 2,000 images of CIFAR-10 (as JPEG), foresees its worth to a critic?"
+    jobs = tuple(Job(f'lot/{n}/0', 'degas_nb.app.studies:ask_network', dict(network=n, seed=0, width=16))
+                 for n in lot_numbers(320, 2026)[:96])
+    def page(records:list[dict])->str:
+        distance = {}
+        for run in measured_runs('distance'): distance.setdefault(run['number'], []).append(run['distance'])
+        return criteria_page(records, distance)
+    return Study('criteria', about, jobs, page, given=given('cifar10'))
 
 # %% ../../nbs/app/05_studies.ipynb #a16spc01
 def search_leaders(
