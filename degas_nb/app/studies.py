@@ -474,7 +474,7 @@ def criteria_page(
 )->str:
     "How well each number foresees the distance."
     found = {r['args']['network']: r['result'] for r in records if 'result' in r and r['args']['network'] in distance}
-    names = {'loss': 'loss of its own images', 'unseen': 'loss of images that it has never seen', 'shifted': 'loss of its own images, shifted',
+    names = {'loss': 'loss of its own images', 'unseen': 'loss of images never seen', 'shifted': 'loss of its own images, shifted',
              'drawn': 'distance of what it draws', 'params': 'number of parameters'}
     end, params = ({n: of(n) for n in found} for of in (lambda n: mean(distance[n]), lambda n: found[n]['params']))
     lines = [['foreseen by', 'networks', 'rho with the distance (95 %)', 'the better half by it', 'at equal size']]
