@@ -270,5 +270,5 @@ def table2()->Study:
                 found_on_target=dict(network='degas', found_on='data'), figure1=dict(network='cifar10_paper'), lot=dict(network='lot'))
     about = ("Does a network that was found on CIFAR-10 (as JPEG) at 32x32 do as well at 48x48 on other images, emoji, "
              "as one that was found on them?")
-    jobs = rows_of(rows, SEEDS, img_size=48, steps=600)
+    jobs = rows_of(rows, SEEDS, img_size=48, steps=400)
     return Study('table2', about, jobs, table_page, given=given('emoji') | dict(source='cifar10'))
