@@ -1,10 +1,12 @@
 """Deciding: the rules on a small search, the commands that use them, and the studies behind the default."""
 import json
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 
+from degas_nb.app import driving
 from degas_nb.app.driving import command_lines
 from degas_nb.app.main import main
 from degas_nb.app.studies import STUDIES, study_of
@@ -22,6 +24,10 @@ from degas_nb.space.choices import draw, network, number_of
 from degas_nb.space.genotype import DEGAS, Genotype, SearchSpace, SpaceEdge
 
 STUDIES_HERE = Path(__file__).parent.parent/'studies'
+
+
+@pytest.fixture(autouse=True)
+def short(monkeypatch): monkeypatch.setattr(driving, 'told_apart', partial(driving.told_apart, steps=3))  # of the decision by a critic
 
 
 @pytest.fixture(scope='module')
@@ -64,6 +70,15 @@ def test_alpha_is_the_pruning_and_more_questions_are_never_worse(search):
     for how in ('measured', 'evolved'):
         few, many = [Asked(search).loss(decide(search, how, n).genotype) for n in (30, 90)]
         assert many <= few + 1e-9 and decide(search, how, 30).genotype.meta['asked'] <= 30
+
+
+@pytest.mark.parametrize('says', [[3., 1., 2.], [2., float('inf'), 1.], [float('inf')]*3])
+def test_the_network_that_a_critic_tells_apart_least_is_taken(search, monkeypatch, says):
+    met = []
+    monkeypatch.setattr(driving, 'told_apart', lambda genotype, *_, **__: met.append(genotype) or says[len(met) - 1])
+    found, asked = decide(search, 'critic', 90), Asked(search)
+    assert len(met) == 3 == len(set(met)) and [*map(asked.loss, met)] == sorted(map(asked.loss, met))  # the best first
+    assert found.genotype == met[says.index(min(says))] and found.genotype.meta == dict(decide='critic', asked=found.asked)
 
 
 @pytest.mark.parametrize('how, budget', [('by_eye', 10), ('measured', 0)])
@@ -153,11 +168,14 @@ def test_readme_counts_as_the_tables_do():
     page = (STUDIES_HERE/'proxy'/'README.md').read_text()
     def line(begins): return next(line.strip('| ').split(' | ') for line in page.splitlines() if line.startswith(f'| {begins} |'))
     def interval(cell): return '{} (95 %: {}'.format(*cell.split(' ('))
-    (_, n, rho), (_, _, half), (_, _, early, *_) = line('by lot: all'), line('by lot: the better half'), line('distance after 50 steps, of another seed')
+    (_, n, rho), (_, _, half), (_, _, early, *_) = line('by lot: all'), line('by lot: the better half'), line('what the critic tells apart after 150 steps, of another seed')
     assert f"of {n} networks by lot trained by CTGAN, the loss after GLO orders the distances with a Spearman's rho of {interval(rho)}" in readme
     assert f'within the better half of them {interval(half)}' in readme and page.split('on networks by lot: ')[1].split(' (')[0] in readme
     assert f"two seeds of one network agree by {line('the last three, their mean')[2]}" in readme
-    assert f"distance of another seed after 50 of the 400 steps orders them by {interval(early)}" in readme
+    assert f"after 150 of the 400 steps orders another seed's distances by {interval(early)[:-1]};" in readme
+    assert f"on which seeds agree by {line('what the critic tells apart, the last three')[2]}, the loss does not foresee either" in readme
+    told = page.split('the loss foresees ')[1].split(' (rho')[0]
+    assert f'(rho {told.replace(" (", ", 95 %: ")}' in readme
     assert f"tau of {bench._surrogate('distance')['held_out']['cifar10']['lot']['tau']:.2f} on networks that it has not seen" in readme
     rows = {cells[0].strip('| '): cells[2] for line in (STUDIES_HERE/'table1'/'README.md').read_text().splitlines() if (cells := line.split(' | '))[2:]}
     for row, words in dict(ctgan="CT-GAN's own ResNet ends at a distance of", figure1="the paper's Figure 1 in its place at", lot='a network by lot at',

@@ -2,6 +2,7 @@
 import json
 from collections import Counter
 from dataclasses import replace
+from functools import partial
 from itertools import product
 
 import pytest
@@ -13,6 +14,7 @@ from degas_nb.app.main import main
 from degas_nb.gan.training import GANConfig, GANTraining
 from degas_nb.ground.data import load
 from degas_nb.ground.errors import UserError
+from degas_nb.app import driving
 from degas_nb.app.driving import WAYS
 from degas_nb.search.alternating import SEARCHES, Search, SearchConfig
 from degas_nb.search.decide import DECISIONS, decide
@@ -26,6 +28,10 @@ from degas_nb.space.genotype import DEGAS, Genotype, SearchSpace, SpaceEdge, lef
 from degas_nb.space.ops import KINDS, SCALES, Conv, UpConv, batch_norm, register_kind, register_op
 from degas_nb.ground.folders import RunFolder
 from degas_nb.views.explore import edge_states
+
+@pytest.fixture(autouse=True)
+def short(monkeypatch): monkeypatch.setattr(driving, 'told_apart', partial(driving.told_apart, steps=3))  # of the decision by a critic
+
 
 MENU = ('none', 'conv_1', 'skip_connect', 'sep_conv_3x3')
 

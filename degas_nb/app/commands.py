@@ -74,7 +74,7 @@ class SearchCommand:
     strategy:Literal[tuple(SEARCHES)] = 'degas'  # how to search: alpha by gradient descent (the paper), or one of the others
     preset:Literal['teaching', 'paper', 'paper-cifar10', 'paper-stl10'] = 'teaching'  # where the settings start; flags change them
     device:str = 'auto'  # where to compute: auto (cuda, else mps, else cpu), cpu, cuda, cuda:1, mps ...; a run may go on elsewhere
-    decide:Literal[tuple(DECISIONS)] = HABITS['decide']  # how one network is chosen in the end: by alpha (the paper), or by asking
+    decide:Literal[tuple(DECISIONS)] = HABITS['decide']  # how to choose in the end: by alpha (the paper), by asking, or by a critic
     asked:int = HABITS['asked']  # networks that it may be asked for
     save_every:float = HABITS['save_every']  # seconds between checkpoints
     on_nan:Literal[*ON_NAN] = HABITS['on_nan']  # numbers that are none: stop, or go back with half the rates and other random numbers
@@ -210,7 +210,7 @@ def _look(
 class PruneCommand:
     "Decide the architecture from a search's alphas: (re)writes DIR/genotype.json."
     dir:Positional[Path]                             # folder of a search, running or finished
-    decide:Literal['own', *DECISIONS] = 'own'        # own: as the search does; alpha: as the paper does; else by asking the super-network
+    decide:Literal['own', *DECISIONS] = 'own'        # own: as the search does; alpha: as the paper does; else by asking
     asked:int|None = None                            # networks that it may be asked for; left out: as many as by the search
     rule:str = 'two_stage'                           # how alpha decides: two_stage is the paper's; the lesson prune compares them
     compare:Literal['weights', 'alpha'] = 'weights'  # mixing weights, as DARTS does, or raw alphas

@@ -181,6 +181,7 @@ def _rows(
     left, gap = f'  {flag.word}', 26
     right = textwrap.wrap(flag.text, width - gap) or ['']
     if len(left) < gap - 1: return [f'{left:{gap}}{right[0]}', *(' '*gap + line for line in right[1:])]
+    if len(left) > width: left = left.replace(',', ', ')  # a line ends behind a choice
     return [*textwrap.wrap(left, width, subsequent_indent=' '*gap, break_on_hyphens=False), *(' '*gap + line for line in right)]
 
 # %% ../../nbs/app/08_main.ipynb #12cb3a79

@@ -367,7 +367,10 @@ def agreement_of_distances(
     lines = [['after', 'networks', 'rho between two seeds', 'of the mean of three, foreseen']]
     marks = next(iter(several[0].values()))['curve'] if several else ()
     ways = {f'{mark} steps': lambda r, m=mark: r['curve'][m] for mark in marks}
-    if several: ways['the last three, their mean'] = in_the_end
+    if several:
+        ways['the last three, their mean'] = in_the_end
+        ways['all, their mean'] = lambda r: mean(r['curve'].values())
+        ways['what the critic tells apart, the last three'] = lambda r: in_the_end(dict(curve=r['critic']))
     for mark, of in ways.items():
         between = [float(rho(*np.array(pairs).T)) for a, b in combinations(range(3), 2)
                    if len(pairs := [(of(runs[a]), of(runs[b])) for runs in several if a in runs and b in runs]) > 3]
@@ -399,25 +402,42 @@ def the_bet(
     lines += [[f'{which}: {name}', e.n, e] for which, rows in some.items() for name, e in rows.items()]
     all_, half = some['by lot']['all'], some['by lot']['the better half']
     says = f"The bet of the paper, on networks by lot: {verdict(all_)}. Within the better half: {verdict(half)}."
-    return markdown_table(lines) + f'\n\n{says}'
+    told = {n: mean(in_the_end(dict(curve=r['critic'])) for r in found[n].values()) for n in found if n in lot and n in loss}
+    alike = with_interval(rho, np.array([mean(loss[n]) for n in told]), np.array([*told.values()]))
+    more = f"Of what the critic tells apart in the end, on which seeds agree better, the loss foresees {alike} (rho, {alike.n} networks)."
+    return markdown_table(lines) + f'\n\n{says} {more}'
 
-
+# %% ../../nbs/app/05_studies.ipynb #p28inst1
 def instead(
     found:dict[int, dict[int, dict]],  # network -> seed -> result, of networks by lot
 )->str:
     "What else foresees the distance: the size, and what a run shows early, of this run or of another seed."
     params, end = ({n: mean(of(r) for r in runs.values()) for n, runs in found.items()} for of in (lambda r: r['params'], in_the_end))
-    first = {n: runs[min(runs)] for n, runs in found.items()}
-    others = {n: mean(in_the_end(r) for seed, r in runs.items() if seed != min(runs)) for n, runs in found.items() if len(runs) > 1}
-    rows = [('number of parameters', params, end)]
-    for mark in [*next(iter(first.values()))['curve']][:2] if found else ():
+    thrice = {n: [runs[seed] for seed in sorted(runs)] for n, runs in found.items() if len(runs) == 3}
+    lines = [['foreseen by', 'networks', 'rho with the distance (95 %)', 'the better half by it', 'at equal size'],
+             ['number of parameters', len(end), *_three(params, end, params)]]
+    for mark in [*next(iter(found.values())).values()][0]['curve'] if found else ():
         for what, which in ('distance', 'curve'), ('what the critic tells apart', 'critic'):
             early = {n: mean(r[which][mark] for r in runs.values()) for n, runs in found.items()}
-            rows += [(f'{what} after {mark} steps', early, end),
-                     (f'{what} after {mark} steps, of another seed', {n: first[n][which][mark] for n in others}, others)]
-    head = ['foreseen by', 'networks', 'rho with the distance (95 %)', 'the better half by it', 'at equal size']
-    said = "What a run shows early shares its noise; of another seed it doesn't. Not tried: latents of held-out images, shifted images."
-    return markdown_table([head, *([name, len(to), *_three(by, to, params)] for name, by, to in rows)]) + f'\n\n{said}'
+            lines.append([f'{what} after {mark} steps', len(early), *_three(early, end, params)])
+            by, to, size = (np.array([[of(r) for r in runs] for runs in thrice.values()]) for of in
+                            (lambda r: r[which][mark], in_the_end, lambda r: r['params']))
+            if thrice: lines.append([f'{what} after {mark} steps, of another seed', len(by), *_crosswise(by, to, size)])
+        if mark == '150': break
+    said = ("What a run shows early shares its noise; of another seed it doesn't (each of three in turn foresees the mean of the others). "
+            "The critic's number is negative: the less it tells apart, the larger. What needs no critic: study `criteria`.")
+    return markdown_table(lines) + f'\n\n{said}'
+
+
+def _crosswise(
+    by:np.ndarray,    # (n, seeds) what foresees
+    to:np.ndarray,    # (n, seeds) distances
+    size:np.ndarray,  # (n, seeds) parameters
+)->list[object]:
+    "Spearman's rho of one seed with the mean of the others, on average over seeds; '' for the half; at equal size."
+    others = (to.sum(1, keepdims=True) - to)/(to.shape[1] - 1)
+    def crossed(*columns:np.ndarray)->np.ndarray: return sum(rho(*(c[..., s] for c in columns)) for s in range(to.shape[1]))/to.shape[1]
+    return [with_interval(crossed, by, others), '', with_interval(crossed, by, others, size)]
 
 
 def _three(
