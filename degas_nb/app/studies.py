@@ -12,6 +12,7 @@ from dataclasses import replace
 from functools import cache
 from importlib.resources import files
 from itertools import combinations
+from math import comb
 from statistics import mean, median
 from time import process_time
 
@@ -356,7 +357,10 @@ def proxy_page(
         network, seed = r['args']['network'], r['args']['seed']
         if 'result' in r and isinstance(network, int): found.setdefault(network, {})[seed] = r['result']
     by_lot = {n: runs for n, runs in found.items() if n in lot}
-    return '\n\n'.join([spread_of(records, 'distance'), agreement_of_distances(by_lot), the_bet(found, lot), instead(by_lot)])
+    loss = {}
+    for run in measured_runs('loss'): loss.setdefault(run['number'], []).append(run['loss'])
+    parts = [spread_of(records, 'distance'), agreement_of_distances(by_lot), the_bet(found, lot, loss), instead(by_lot)]
+    return '\n\n'.join([*parts, choices_of_eight(by_lot, loss)])
 
 
 def agreement_of_distances(
@@ -389,10 +393,9 @@ def in_the_end(
 def the_bet(
     found:dict[int, dict[int, dict]],  # network -> seed -> result
     lot:set[int],                      # those by lot
+    loss:dict[int, list[float]],       # network -> of each seed, after GLO
 )->str:
     "Does the loss after GLO order the distances? Of networks by lot, and of all."
-    loss = {}
-    for run in measured_runs('loss'): loss.setdefault(run['number'], []).append(run['loss'])
     distance = {n: [in_the_end(r) for r in runs.values()] for n, runs in found.items()}
     about = {n: (n in lot, next(iter(runs.values()))['params']) for n, runs in found.items()}
     both = side_by_side(loss, distance, about)
@@ -450,6 +453,44 @@ def _three(
     overall = with_interval(rho, x, y)
     half = np.argsort(-x if overall.value < 0 else x, kind='stable')[:len(x)//2]
     return [overall, with_interval(rho, x[half], y[half]), '' if by is params else with_interval(rho, x, y, z)]
+
+# %% ../../nbs/app/05_studies.ipynb #p28eight
+def best_of(
+    by:np.ndarray,  # (..., n) what a choice goes by: the least
+    to:np.ndarray,  # (..., n) what it is worth
+    k:int=8,        # how many there are to choose from
+)->np.ndarray:      # (...) on average over every such choice
+    "What the least of k networks by one number is worth by another, if any k of the n are there with the same chance."
+    order, n = np.argsort(by, -1, kind='stable'), by.shape[-1]
+    chance = np.array([comb(n - 1 - place, k - 1) for place in range(n)], float)/comb(n, k)  # that none of a lower place is there
+    return (np.take_along_axis(to, order, -1)*chance).sum(-1)
+
+
+def choices_of_eight(
+    found:dict[int, dict[int, dict]],  # network -> seed -> result, of networks by lot
+    loss:dict[int, list[float]],       # network -> of each seed, after GLO
+)->str:
+    "What it is worth to choose among eight networks by what is known before the GAN is trained, or by what another seed says."
+    thrice = {n: [runs[seed] for seed in sorted(runs)] for n, runs in found.items() if len(runs) == 3 and n in loss}
+    if len(thrice) < 8: return ''
+    def column(of:Callable[[dict], float])->np.ndarray: return np.array([[of(r) for r in runs] for runs in thrice.values()])
+    to = column(in_the_end)
+    others = (to.sum(1, keepdims=True) - to)/2
+    alone = np.repeat([[mean(loss[n])] for n in thrice], 3, axis=1)
+    ways = {'the loss after GLO': alone, 'the number of parameters': column(lambda r: r['params']),
+            'the distance after 150 steps': column(lambda r: r['curve']['150']),
+            'what the critic tells apart after 150 steps': -column(lambda r: r['critic']['150']), 'the distance in the end': to}
+    def gain(by:np.ndarray, to:np.ndarray)->np.ndarray: return best_of(by, to) - to.mean(-1)
+    def crossed(by:np.ndarray, to:np.ndarray)->np.ndarray: return sum(gain(by[..., s], to[..., s]) for s in range(3))/3
+    known = [n for n in found if n in loss]
+    params, end = (np.array([mean(of(r) for r in found[n].values()) for n in known]) for of in (lambda r: r['params'], in_the_end))
+    every = dict(zip(ways, (np.array([mean(loss[n]) for n in known]), params)))
+    lines = [['the best of eight by', f'of the {len(thrice)} networks with three seeds', f'of all {len(end)}']]
+    lines += [[name, with_interval(crossed, by, others), with_interval(gain, every[name], end) if name in every else '']
+              for name, by in ways.items()]
+    said = ("How much nearer (-) or farther than one by lot, on average over every eight of them (95 %). One by lot has a distance of "
+            f"{others.mean():.1f}, of all {end.mean():.1f}. Of three seeds a choice goes by one, and what it is worth is the mean of the others.")
+    return markdown_table(lines) + f'\n\n{said}'
 
 # %% ../../nbs/app/05_studies.ipynb #a16stc04
 @declared
