@@ -489,7 +489,8 @@ def choices_of_eight(
     lines += [[name, with_interval(crossed, by, others), with_interval(gain, every[name], end) if name in every else '']
               for name, by in ways.items()]
     said = ("How much nearer (-) or farther than one by lot, on average over every eight of them (95 %). One by lot has a distance of "
-            f"{others.mean():.1f}, of all {end.mean():.1f}. Of three seeds a choice goes by one, and what it is worth is the mean of the others.")
+            f"{others.mean():.1f}, of all {end.mean():.1f}. Of three seeds a choice goes by one, and its worth is the mean of the others. "
+            "Few networks mislead, intervals and all: where there are two columns, the right one holds.")
     return markdown_table(lines) + f'\n\n{said}'
 
 # %% ../../nbs/app/05_studies.ipynb #a16stc04
