@@ -209,7 +209,7 @@ def test_how_images_were_prepared_is_kept(tmp_path):
 
 def test_what_does_not_fit_into_memory_is_said(tmp_path, monkeypatch):
     (tmp_path/'0.png').write_bytes(encoded(noise()))
-    monkeypatch.setattr(data, '_memory', lambda: 10**7)
+    monkeypatch.setattr(data, 'memory_here', lambda: 10**7)
     refused('GB of memory', 'a smaller size', what=tmp_path, img_size=4096)
 
 

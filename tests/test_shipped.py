@@ -80,6 +80,7 @@ DAMAGES = {
     'no network': lambda c: edited(c, lambda r: {k: v for k, v in r.items() if k != 'generator'}),
     'a network by an unknown name': lambda c: edited(c, spec_with(spec='vgg')), 'a damaged genotype': lambda c: edited(c, spec_with(spec=dict(nodes=[]))),
     'another width': lambda c: edited(c, spec_with(channels=8)), 'a width that is no number': lambda c: edited(c, spec_with(channels='6')),
+    **{f'more than the machine holds: {k}': lambda c, k=k: edited(c, spec_with(**{k: 60_000})) for k in ('channels', 'z_dim', 'img_size')},
     'another size': lambda c: edited(c, spec_with(img_size=48)), 'no channels': lambda c: edited(c, spec_with(channels=-1)),
     'a weight missing': lambda c: edited(c, weights=lambda w: {k: v for k, v in w.items() if k != 'tail.conv.bias'}),
     'a weight too many': lambda c: edited(c, weights=lambda w: w | dict(more=torch.zeros(2)))}

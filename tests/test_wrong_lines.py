@@ -17,14 +17,14 @@ RATE = ['x', '-1', 'nan']
 WORD = ['nothing', '']
 SEED = ['x', '9'*30]
 FLAGS = {
-    'search': {'--epochs': COUNT, '--width': COUNT[1:2], '--z-dim': COUNT[1:3], '--batch-size': COUNT + ['1'], '--img-size': COUNT + ['20', '1000000000'], '--limit': COUNT[:2], '--warmup': ['x', '-1', '1.5'],
+    'search': {'--epochs': COUNT, '--width': COUNT[1:2] + ['60000'], '--z-dim': COUNT[1:3], '--batch-size': COUNT + ['1'], '--img-size': COUNT + ['20', '1000000000'], '--limit': COUNT[:2], '--warmup': ['x', '-1', '1.5'],
                '--lr': RATE, '--z-lr': RATE[1:], '--alpha-lr': RATE[1:2], '--travel': RATE[1:], '--held-out': RATE + ['1', '2'], '--save-every': RATE, '--on-nan': WORD, '--asked': COUNT, '--seed': SEED,
                '--optimiser': WORD, '--z-init': WORD, '--surface': WORD, '--relaxation': WORD, '--impl': WORD, '--amp': WORD, '--decide': WORD, '--preset': WORD, '--device': WORD + ['cuda:99', 'banana'],
                '--space': ['nothing', '', 'no/run', '/dev/null', '.'], '--split': ['', 'valid']},
-    'train': {'--steps': COUNT[:2], '--n-critic': COUNT[:2], '--fake-ratio': COUNT[:2], '--sample-every': COUNT[:2], '--save-every': RATE[:2], '--on-nan': WORD, '--width': COUNT[:2], '--batch-size': COUNT[:2] + ['1'], '--img-size': COUNT[:2] + ['20'],
+    'train': {'--steps': COUNT[:2], '--n-critic': COUNT[:2], '--fake-ratio': COUNT[:2], '--sample-every': COUNT[:2], '--save-every': RATE[:2], '--on-nan': WORD, '--width': COUNT[:2] + ['60000'], '--batch-size': COUNT[:2] + ['1'], '--img-size': COUNT[:2] + ['20'],
               '--lr': RATE[:2], '--ema': RATE[:2] + ['1'], '--seed': SEED, '--framework': WORD, '--optimiser': WORD, '--init': WORD + ['keep'], '--z-ratio': WORD, '--preset': WORD, '--device': WORD + ['cuda:99'],
               '--genotype': ['nothing', '', 'no/file.json', '/dev/null', '.']},
-    'reconstruct': {'--epochs': COUNT, '--width': COUNT[:2], '--z-dim': COUNT[1:3], '--batch-size': COUNT[:2] + ['1'], '--img-size': COUNT[:2] + ['20', '1000000000'], '--limit': COUNT[:2], '--lr': RATE, '--z-lr': RATE[1:],
+    'reconstruct': {'--epochs': COUNT, '--width': COUNT[:2] + ['60000'], '--z-dim': COUNT[1:3], '--batch-size': COUNT[:2] + ['1'], '--img-size': COUNT[:2] + ['20', '1000000000'], '--limit': COUNT[:2], '--lr': RATE, '--z-lr': RATE[1:],
                     '--lr-end': RATE[:2], '--save-every': RATE, '--on-nan': WORD + ['rollback stop'], '--seed': SEED, '--optimiser': WORD, '--z-init': WORD, '--surface': WORD, '--amp': WORD, '--device': WORD + ['cuda:99'],
                     '--genotype': ['nothing', '', 'no/file.json', '/dev/null', '.', 'resnet'], '--split': [''], '--data': ['', 'emojis', '/dev/null', 'file']},
     'demo': {'--epochs': COUNT, '--steps': COUNT, '--n': COUNT + ['9'], '--seed': SEED, '--device': WORD, '--data': ['', 'no/images', 'emojis', '/dev/null'], '--out': ['']},

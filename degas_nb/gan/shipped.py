@@ -107,6 +107,10 @@ def _furnished(
 )->nn.Module:
     "The network of a record with the weights of its file, in float32."
     try:
+        longest = max((n for t in weights.values() for n in t.shape), default=0)
+        needed = dict(z_dim=spec['z_dim'], channels=spec['channels'], img_size=(spec['img_size']//8)**2)
+        for name, n in needed.items():  # before anything is made
+            if n > longest: raise ValueError(f'its weights are too small for {name} {spec[name]}')
         net = generator_from(spec)
         wanted = net.state_dict()
         if unlike := sorted(wanted.keys() ^ weights.keys()): raise ValueError(f'{unlike[0]} is in one of record and weights only')

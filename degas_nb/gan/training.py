@@ -25,7 +25,7 @@ from ..ground.errors import UserError, checked, renamed, shown
 from ..ground.folders import Diverged, RunFolder
 from ..ground.graphs import Recorded, check_moved, load_module_, load_optimiser_, optimiser_state, ready_, set_rate_
 from ..ground.ranks import Ranks, check_tf32, deterministic, find_device, float32_products
-from ..ground.runs import Randoms, Run, check_settings, epoch_permutation, stream_seed
+from ..ground.runs import Randoms, Run, built, check_settings, epoch_permutation, stream_seed
 from .frameworks import Framework, Settings, find_framework
 from .steps import critic_step, generator_step
 from ..space.baselines import BASELINES, INITS, STATISTICS, build_generator, recalibrated
@@ -501,7 +501,8 @@ def new_generator(
                         "(GANTraining.continued), or choose " + ' or '.join(f'--init {name}' for name in INITS))
     if not isinstance(images, Images): raise UserError(f"a training needs images as load(...) gives them, not {type(images).__name__}")
     n_classes, z_dim = class_count(images) if config.conditional else None, latent_size(config.z_dim, images.size, config.z_ratio)
-    with torch.random.fork_rng(devices=[]): return build_generator(spec, images.size, z_dim, config.width, n_classes)
+    with torch.random.fork_rng(devices=[]):
+        return built(lambda: build_generator(spec, images.size, z_dim, config.width, n_classes), config.width, z_dim)
 
 
 def generator_spec(
@@ -524,7 +525,8 @@ def generator_from(
     what, told_tail = spec['spec'], spec.get('tail') != 'plain'
     what = what if isinstance(what, str) else Genotype.from_json(what)
     with torch.random.fork_rng(devices=[]):
-        return build_generator(what, spec['img_size'], spec['z_dim'], spec['channels'], spec.get('n_classes'), told_tail)
+        sizes = spec['img_size'], spec['z_dim'], spec['channels']
+        return built(lambda: build_generator(what, *sizes, spec.get('n_classes'), told_tail), *sizes)
 
 # %% ../../nbs/gan/04_training.ipynb #9e712337
 def drawing_generator(

@@ -1265,6 +1265,11 @@ def _depth(
     scaled = 'taken as 8-bit' if (black, white) == (0, 255) else f'scaled to 8 bits, {black:g} as black and {white:g} as white'
     return f": values {low:g}...{high:g} {scaled}"
 
+# %% ../../nbs/ground/03_data.ipynb #p28memo1
+def memory_here()->float:
+    "Bytes that this machine has."
+    return os.sysconf('SC_PHYS_PAGES')*os.sysconf('SC_PAGE_SIZE') if hasattr(os, 'sysconf') else math.inf
+
 # %% ../../nbs/ground/03_data.ipynb #f4ab32ab
 def in_order(
     task:Callable[[int], object],
@@ -1296,13 +1301,9 @@ def _room(
     size = n*shape[0]*shape[1]*3
     taken = f"{count(n, 'image')} of {by(shape[::-1])} take {size/1e9:,.1f} GB of memory"
     too_much = UserError(f"{taken}: bring them to a smaller size, or take fewer")
-    if size > _memory(): raise too_much
+    if size > memory_here(): raise too_much
     try: return np.empty((n, *shape, 3), np.uint8)
     except (MemoryError, ValueError): raise too_much from None
-
-def _memory()->float:
-    "Bytes that this machine has."
-    return os.sysconf('SC_PHYS_PAGES')*os.sysconf('SC_PAGE_SIZE') if hasattr(os, 'sysconf') else math.inf
 
 def _too_dark_or_light(
     pixels:np.ndarray,  # (n, h, w, 3) uint8
@@ -1529,7 +1530,7 @@ def npy_dimensions(
     if dtype.hasobject: raise ValueError('an array of Python objects, which are never loaded')
     too_short = min(shape, default=0) < 0 or math.prod(shape)*dtype.itemsize > member.file_size
     if too_short: raise ValueError('it is damaged: shorter than it says')
-    if member.file_size > _memory(): raise MemoryError
+    if member.file_size > memory_here(): raise MemoryError
     return len(shape)
 
 # %% ../../nbs/ground/03_data.ipynb #328f9606

@@ -8,7 +8,7 @@ __all__ = ['Planned', 'stream_seed', 'Randoms', 'epoch_permutation', 'Unread', '
 # %% ../../nbs/ground/07_runs.ipynb #c3ad4991
 import hashlib, math, time
 from abc import abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, fields, is_dataclass, replace
 from pathlib import Path
 from types import UnionType
@@ -17,7 +17,7 @@ from typing import get_args, get_origin, get_type_hints
 import torch
 from torch import Generator, Tensor, nn
 
-from .data import Images
+from .data import Images, memory_here
 from .errors import UserError, checked, user_path
 from .folders import Damaged, RunFolder
 from .ranks import Ranks
@@ -89,6 +89,19 @@ def differences(
     "Settings that are not the same, in words."
     other = {k: (repr(then.get(k)), repr(now.get(k))) for k in {**then, **now} if then.get(k) != now.get(k)}
     return [f"{k}: {a} then, {b} now" if len(a + b) < 120 else f"{k}: not the same" for k, (a, b) in other.items()]
+
+# %% ../../nbs/ground/07_runs.ipynb #p28built1
+def built(
+    make:Callable[[], nn.Module],  # a network
+    *sizes:int,                    # that it depends on most; up to 1024 nothing is asked
+)->nn.Module:
+    "The network, or a `UserError` where its numbers alone would take more than this machine's memory."
+    if max((s for s in sizes if isinstance(s, int)), default=0) > 1024:
+        with torch.device('meta'): taken = sum(4*p.numel() for p in make().parameters())
+        if taken > memory_here():
+            raise UserError(f"the numbers of this network alone take {taken/2**30:,.0f} GiB, and this machine has "
+                            f"{memory_here()/2**30:,.0f}: choose a smaller --width or --z-dim")
+    return make()
 
 # %% ../../nbs/ground/07_runs.ipynb #9058bfe0
 class Planned:

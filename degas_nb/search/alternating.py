@@ -25,7 +25,7 @@ from .merged import IMPLS
 from .mixed import RELAXATIONS
 from ..space.ops import batch_statistics
 from ..ground.ranks import Ranks, deterministic, find_device, float32_products
-from ..ground.runs import Run, check_least, check_settings
+from ..ground.runs import Run, built, check_least, check_settings
 from ..ground.runs import Randoms, checked_fields, epoch_permutation
 from ..ground.errors import UserError, checked
 from .pyramid import reconstruction_loss
@@ -463,7 +463,8 @@ class Search(Stepping):
             raise UserError(f"{cls.__name__} needs settings of its own, a {cls.Config.__name__}, not a {type(config).__name__}")
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(config.seed)  # torch.manual_seed would reseed the GPUs' streams, too
-            net = SuperGenerator(space, config.img_size, config.z_dim, config.width, config.impl, config.relaxation)
+            sizes = config.img_size, config.z_dim, config.width
+            net = built(lambda: SuperGenerator(space, *sizes, config.impl, config.relaxation), *sizes)
         return kind(net.to(find_device(str(device))), images, config, ranks, history)
 
     @classmethod

@@ -14,7 +14,7 @@ import torch
 from ..ground.data import Images
 from ..ground.errors import UserError, checked
 from ..ground.ranks import Ranks, deterministic, find_device
-from ..ground.runs import check_settings, checked_fields
+from ..ground.runs import built, check_settings, checked_fields
 from .alternating import OPTIMISERS, LatentStep, Pictures, arithmetic, cosine
 from .glo import SURFACES, Latents
 from .steps import AMP, GLOMachine, reconstruction
@@ -77,7 +77,8 @@ class Reconstruction(Pictures):
         if not isinstance(genotype, Genotype): raise UserError(f"a reconstruction needs a Genotype, not {type(genotype).__name__}")
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(config.seed)
-            net = Generator(genotype, config.img_size, config.z_dim, config.width)
+            sizes = config.img_size, config.z_dim, config.width
+            net = built(lambda: Generator(genotype, *sizes), *sizes)
         return cls(net.to(find_device(str(device))), images, config, ranks, history)
 
     @classmethod
