@@ -171,7 +171,8 @@ def _found(
     "Decide, and write what was found and the report."
     genotype = _decided(search, how, asked)
     quality = round(search.psnr().mean().item(), 2)
-    origin = dict(images=search.images.name, n=len(search.images), seed=search.config.seed, epochs=search.config.epochs, psnr=quality)
+    origin = dict(images=search.images.name, n=len(search.images), seed=search.config.seed, epochs=search.config.epochs,
+                  looks=search.passes, psnr=quality)
     genotype = Genotype(genotype.nodes, genotype.edges, genotype.space, genotype.meta | origin)
     run.check_held()
     genotype.save(run.path/'genotype.json')

@@ -625,8 +625,7 @@ def search_by(
     began, search = process_time(), Search.from_config(images, kind.Config(seed=seed, width=16, **settings), device=device)
     for step in search: pass
     cpu, found = process_time() - began, decide_by(search, kind.decides, budget)
-    looks = len(search)*search.looks*search.config.batch_size/len(images)
-    out = dict(cpu=round(cpu, 2), decision_cpu=round(process_time() - began - cpu, 2), looks=round(looks, 2), asked=found.asked)
+    out = dict(cpu=round(cpu, 2), decision_cpu=round(process_time() - began - cpu, 2), looks=search.passes, asked=found.asked)
     n = number_of(found.genotype)
     alone = reconstruct_network(n, 0, data, limit, device, width=16)
     trained = train_network(n, 0, data, width=16, steps=steps, device=device)

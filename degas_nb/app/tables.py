@@ -130,8 +130,7 @@ def find(
     for step in search: pass
     if rule == 'alpha': step.record()  # a `Diverged` where there is nothing to decide
     found = decide_by(search, rule or kind.decides, budget)
-    looks = len(search)*search.looks*search.config.batch_size/len(images)
-    return found.genotype, dict(network=number_of(found.genotype), looks=round(looks, 2), asked=found.asked,
+    return found.genotype, dict(network=number_of(found.genotype), looks=search.passes, asked=found.asked,
                                 search_cpu=round(process_time() - worked, 2), search_seconds=round(monotonic() - began, 2))
 
 # %% ../../nbs/app/06_tables.ipynb #t25c0042

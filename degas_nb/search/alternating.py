@@ -417,6 +417,11 @@ class Stepping(SearchState):
         return values
 
     @property
+    def passes(self)->float:
+        "How often the whole search computes each image forward: what searches are compared by."
+        return round(len(self)*self.looks*self.config.batch_size/len(self.images), 2)
+
+    @property
     def planned(self)->int: return self.length(self.plan_at(self.n))  # steps of the run, by the plan of the next one
 
     @property
