@@ -174,6 +174,9 @@ def test_readme_counts_as_the_tables_do():
     assert f"two seeds of one network agree by {line('the last three, their mean')[2]}" in readme
     assert f"after 150 of the 400 steps orders another seed's distances by {interval(early)[:-1]};" in readme
     assert f"on which seeds agree by {line('what the critic tells apart, the last three')[2]}, the loss does not foresee either" in readme
+    about = dict(line.strip('| ').split(' | ')[::2][:2] for line in (STUDIES_HERE/'criteria'/'README.md').read_text().splitlines() if line.startswith(('| loss of', '| distance of', '| number of')))
+    assert f"never seen ({interval(about['loss of images never seen']).replace(' (', ', ')}" in readme
+    assert max(about.values()) == about['number of parameters'] and f"({about['number of parameters'].split()[0]})" in readme
     told = page.split('the loss foresees ')[1].split(' (rho')[0]
     assert f'(rho {told.replace(" (", ", 95 %: ")}' in readme
     assert f"tau of {bench._surrogate('distance')['held_out']['cifar10']['lot']['tau']:.2f} on networks that it has not seen" in readme
