@@ -165,20 +165,17 @@ def test_readme_counts_as_the_tables_do():
     readme = (STUDIES_HERE.parent/'README.md').read_text()
     assert n == m == 10 and there == there_by_alpha
     assert f'{asked} found a network that reconstructs better, trained alone, than 95 % of 320 drawn by lot; decided by alpha, {by_alpha} did' in readme
-    page = (STUDIES_HERE/'proxy'/'README.md').read_text()
-    def line(begins): return next(line.strip('| ').split(' | ') for line in page.splitlines() if line.startswith(f'| {begins} |'))
-    def interval(cell): return '{} (95 %: {}'.format(*cell.split(' ('))
-    (_, n, rho), (_, _, half), (_, _, early, *_) = line('by lot: all'), line('by lot: the better half'), line('what the critic tells apart after 150 steps, of another seed')
-    assert f"of {n} networks by lot trained by CTGAN, the loss after GLO orders the distances with a Spearman's rho of {interval(rho)}" in readme
-    assert f'within the better half of them {interval(half)}' in readme and page.split('on networks by lot: ')[1].split(' (')[0] in readme
+    page, other = ((STUDIES_HERE/study/'README.md').read_text() for study in ('proxy', 'criteria'))
+    def line(begins, page=page): return next(line.strip('| ').split(' | ') for line in page.splitlines() if line.startswith(f'| {begins} |'))
+    for words, (_, n, rho, *_) in {
+            'the loss after GLO, what a search minimises': line('by lot: all'), 'the same, within the better half of them': line('by lot: the better half'),
+            'the loss of images that it has never seen': line('loss of images never seen', other), 'the number of its parameters': line('number of parameters'),
+            'the distance of what it draws without a GAN': line('distance of what it draws', other),
+            'what a critic tells apart after 150 of 400 steps, of another seed': line('what the critic tells apart after 150 steps, of another seed'),
+            }.items(): assert f'| {words} | {n} | {rho} |' in readme, words
+    assert page.split('on networks by lot: ')[1].split(' (')[0] in readme
     assert f"two seeds of one network agree by {line('the last three, their mean')[2]}" in readme
-    assert f"after 150 of the 400 steps orders another seed's distances by {interval(early)[:-1]};" in readme
-    assert f"on which seeds agree by {line('what the critic tells apart, the last three')[2]}, the loss does not foresee either" in readme
-    about = dict(line.strip('| ').split(' | ')[::2][:2] for line in (STUDIES_HERE/'criteria'/'README.md').read_text().splitlines() if line.startswith(('| loss of', '| distance of', '| number of')))
-    assert f"never seen ({interval(about['loss of images never seen']).replace(' (', ', ')}" in readme
-    assert max(about.values()) == about['number of parameters'] and f"({about['number of parameters'].split()[0]})" in readme
-    told = page.split('the loss foresees ')[1].split(' (rho')[0]
-    assert f'(rho {told.replace(" (", ", 95 %: ")}' in readme
+    assert f"(rho {page.split('the loss foresees ')[1].split(' (rho')[0]}), on which two seeds agree by {line('what the critic tells apart, the last three')[2]}" in readme
     assert f"tau of {bench._surrogate('distance')['held_out']['cifar10']['lot']['tau']:.2f} on networks that it has not seen" in readme
     rows = {cells[0].strip('| '): cells[2] for line in (STUDIES_HERE/'table1'/'README.md').read_text().splitlines() if (cells := line.split(' | '))[2:]}
     for row, words in dict(ctgan="CT-GAN's own ResNet ends at a distance of", figure1="the paper's Figure 1 in its place at", lot='a network by lot at',
