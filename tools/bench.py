@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 from scipy.optimize import minimize
-from scipy.stats import kendalltau, spearmanr
+from scipy.stats import kendalltau, pearsonr, spearmanr
 from sklearn.ensemble import GradientBoostingRegressor
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.gaussian_process import GaussianProcessRegressor
@@ -29,6 +29,7 @@ from sklearn.preprocessing import PolynomialFeatures
 
 from degas_nb.ground.folders import atomic_write
 from degas_nb.judge import bench
+from degas_nb.judge.worth import noise_of
 from degas_nb.space.baselines import BASELINES
 from degas_nb.space.choices import n_networks, number_of
 from degas_nb.space.genotype import DEGAS, Genotype
@@ -216,16 +217,16 @@ def by_process(points:Points):
 
 
 def seeds_agree(table:dict)->dict|None:
-    "What seeds leave open, on networks by lot with several: the noise of log loss, and Kendall's tau between two seeds."
+    "What seeds leave open, on networks by lot with several: the noise of the logarithm, Kendall's tau and the correlation of two seeds."
     found = defaultdict(dict)
     for row in table['rows']:
         if table['groups'][row[2]] == 'lot': found[row[0]][row[1]] = np.log(row[3])
     several = [f for f in found.values() if len(f) > 1]
     pairs = [[(f[a], f[b]) for f in several if a in f and b in f] for a, b in combinations(sorted({s for f in several for s in f}), 2)]
-    taus = [kendalltau(*zip(*p))[0] for p in pairs if len(p) > 7]
+    taus, rs = ([float(f(*zip(*p))[0]) for p in pairs if len(p) > 7] for f in (kendalltau, pearsonr))
     if not taus: return None
-    noise = np.sqrt(np.mean([np.var(list(f.values()), ddof=1) for f in several]))
-    return dict(networks=len(several), noise=round(float(noise), 4), tau=round(float(np.mean(taus)), 3))
+    noise = noise_of([[f[seed] for seed in sorted(f)] for f in several])**.5
+    return dict(networks=len(several), noise=round(noise, 4), tau=round(float(np.mean(taus)), 3), reliability=round(float(np.mean(rs)), 3))
 
 
 def shipped(points:Points, gp:GaussianProcessRegressor)->dict:
@@ -242,7 +243,7 @@ class Distances:
     "A point a network: its operations as columns, log distance (mean over its seeds), seeds, the log loss that is foreseen by who has not seen it."
     def __init__(self, table:dict, surrogate:dict):
         found = defaultdict(list)
-        for row in table['rows']:
+        for row in sorted(table['rows'], key=lambda row: row[1]):  # by seed
             if row[0] is not None: found[row[0]].append((np.log(row[3]), table['groups'][row[2]]))
         self.numbers = np.array(sorted(found))
         self.log, self.seeds = (np.array([f([x for x, _ in found[n]]) for n in self.numbers]) for f in (np.mean, len))
@@ -253,14 +254,8 @@ class Distances:
         self.as_for_loss = surrogate['amplitude'], surrogate['product'], surrogate['linear']
         held = dict(zip([n for n, i in zip(surrogate['numbers'], surrogate['which']) if not i], surrogate['held_out_numbers']['cifar10']))
         self.loss = np.array([held.get(n, float(np.log(bench.predict(n)[0]))) for n in self.numbers])
-        several = [[x for x, _ in f] for f in found.values() if len(f) > 1]
-        self.noise = float(np.sqrt(np.mean([np.var(x, ddof=1) for x in several]))) if several else float('nan')
+        self.noise = noise_of([[x for x, _ in f] for f in found.values()])**.5
         self.mean, self.scale = self.log[self.lot].mean(), self.log[self.lot].std()
-
-    def reliability(self)->float:
-        "Share of the variance (networks by lot) that is no noise."
-        y, n = self.log[self.lot], self.seeds[self.lot]
-        return float(max(0, 1 - np.mean(self.noise**2/n)/y.var(ddof=1)))
 
     def held_out(self, design:str)->np.ndarray:
         "Predicted log distances: a tenth is left out ten times, with five ways to part them, and the five are averaged."
@@ -417,8 +412,8 @@ def make_distance(records:list[dict])->None:
     write('comparison_distance', compared)
     best = max(compared, key=lambda design: compared[design]['lot']['tau'])
     model, everyone = fitted(points, best, np.arange(len(points.log))), np.arange(len(points.log))
-    reliable = points.reliability()
-    ceiling = dict(seeds_agree(table) or {}, reliability=round(reliable, 3), tau_of_the_truth=round(2/np.pi*float(np.arcsin(reliable**.5)), 3))
+    ceiling = seeds_agree(table)
+    if ceiling: ceiling['tau_of_the_truth'] = round(2/np.pi*float(np.arcsin(max(0, ceiling['reliability'])**.5)), 3)
     surrogate = rounded(shipped_distance(points, model)) | dict(model=best, held_out=dict(cifar10=compared[best]), seeds=dict(cifar10=ceiling), folds=FOLDS)
     surrogate['held_out_numbers'] = dict(cifar10=[round(float(x), 4) for x in predicted[best]])
     write('surrogate_distance', surrogate)

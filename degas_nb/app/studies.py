@@ -396,7 +396,7 @@ def the_bet(
     loss:dict[int, list[float]],       # network -> of each seed, after GLO
 )->str:
     "Does the loss after GLO order the distances? Of networks by lot, and of all."
-    distance = {n: [in_the_end(r) for r in runs.values()] for n, runs in found.items()}
+    distance = {n: [in_the_end(runs[seed]) for seed in sorted(runs)] for n, runs in found.items()}
     about = {n: (n in lot, next(iter(runs.values()))['params']) for n, runs in found.items()}
     both = side_by_side(loss, distance, about)
     by_lot = {name: column[both['lot']] for name, column in both.items()}

@@ -8,6 +8,7 @@ __all__ = ['rho', 'Estimate', 'with_interval', 'both_measured', 'bet', 'verdict'
 # %% ../../nbs/judge/05_worth.ipynb #w25worth03
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import combinations
 
 import numpy as np
 
@@ -66,11 +67,13 @@ def with_interval(
 
 # %% ../../nbs/judge/05_worth.ipynb #w25worth12
 def noise_of(
-    runs:list[list[float]],  # of each network, what its seeds came to
-)->float:                    # variance of a single run; NaN where no network has several seeds
-    "How much seeds differ, over all networks that have several."
-    several = [np.var(r, ddof=1)*(len(r) - 1) for r in runs if len(r) > 1]
-    return float(sum(several)/sum(len(r) - 1 for r in runs if len(r) > 1)) if several else float('nan')
+    runs:list[list[float]],  # of each network, what its seeds came to, the same seeds in the same order
+)->float:                    # variance of a single run; NaN where fewer than two networks have several seeds
+    "Half the variance of the difference of two seeds; what a seed adds to all networks alike puts none before another, and is no noise."
+    most = max(map(len, runs), default=0)
+    each = [[r[a] - r[b] for r in runs if len(r) > b] for a, b in combinations(range(most), 2)]
+    parts = [(np.var(d, ddof=1)/2, len(d) - 1) for d in each if len(d) > 1]
+    return float(sum(v*n for v, n in parts)/sum(n for _, n in parts)) if parts else float('nan')
 
 
 def reliability(
@@ -114,8 +117,9 @@ def both_measured(
 )->dict[str, np.ndarray]:  # number, lot, params; loss and distance (logarithms, means over seeds), and their noise
     "The networks without a name of which the benchmark holds both, a column a measure."
     loss, distance, about = {}, {}, {}
-    for run in measured_runs('loss', data): loss.setdefault(run['number'], []).append(run['loss'])
-    for run in (run for run in measured_runs('distance', data) if not run['name']):
+    def by_seed(target:str)->list[dict]: return sorted(measured_runs(target, data), key=lambda run: run['seed'])
+    for run in by_seed('loss'): loss.setdefault(run['number'], []).append(run['loss'])
+    for run in (run for run in by_seed('distance') if not run['name']):
         distance.setdefault(run['number'], []).append(run['distance'])
         about[run['number']] = run['group'] == 'lot', run['params']
     return side_by_side(loss, distance, about)
