@@ -144,6 +144,18 @@ def same_state(a, b)->bool:
     return a == b
 
 
+def begun(state)->list:
+    "The networks and latents in a state, of every candidate where there are several; an optimiser's fields differ by device"
+    if not isinstance(state, dict): return []
+    return [part for key, value in state.items() for part in ([value] if key in ('net', 'latents') else begun(value))]
+
+
+def same_start(here, there)->bool:
+    "Have two searches that begin the same networks and latents?"
+    a, b = (begun(run.state_dict()) for run in (here, there))
+    return bool(a) and same_state(a, b)
+
+
 def saved(run)->BytesIO:
     "A run's checkpoint, as a file"
     torch.save(run.state_dict(), file := BytesIO())
@@ -180,7 +192,7 @@ def check_search(device, small):
     side = 8 if small else 16
     def new(where): return a_search(where, side, side, deterministic=True)
     here, there, slow = new(device), new('cpu'), unrecorded(new(device))
-    starts = same_state(here.state_dict()['net'], there.state_dict()['net']) and same_state(here.latents.z, there.latents.z)
+    starts = same_start(here, there)
     pairs = [(next(here).losses['loss'], next(there).losses['loss']) for _ in range(2 if small else 6)]
     for _ in pairs: next(slow)
     recorded = same_state(here.state_dict(), slow.state_dict())
@@ -225,12 +237,12 @@ def check_training(device, framework, conditional, small):
 
 def check_strategy(device, name, small):
     "A whole small search of this strategy and its decision: equal start, losses beside the CPU's, a saved run goes on to the same bits"
-    kind, side, n = SEARCHES[name], 8 if small else 16, 4*16
-    more = dict(random=dict(candidates=3), rl=dict(proposals=2)).get(name, {})
-    config = kind.Config(width=side, batch_size=16, epochs=3, z_init='random', deterministic=True, **more)
-    def new(where): return Search.from_config(noise(n), config, device=where)
+    kind, (side, batch) = SEARCHES[name], (8, 8) if small else (16, 16)
+    more = dict(random=dict(candidates=2 if small else 3), rl=dict(proposals=2)).get(name, {})
+    config = kind.Config(width=side, batch_size=batch, epochs=3, z_init='random', deterministic=True, **more)
+    def new(where): return Search.from_config(noise((2 if small else 4)*batch), config, device=where)
     here, there = new(device), new('cpu')
-    starts = same_state(here.state_dict(), there.state_dict())
+    starts = same_start(here, there)
     half = len(here)//2
     pairs = [(next(here).losses['loss'], next(there).losses['loss']) for _ in range(half)]
     again = resumed(new(device), saved(here))
@@ -253,7 +265,7 @@ def check_alone(device, small):
     config = ReconstructionConfig(width=side, batch_size=16, epochs=3, z_init='random', deterministic=True)
     def new(where): return Reconstruction.from_config(noise(64), config, device=where)
     here, there = new(device), new('cpu')
-    starts = same_state(here.state_dict()['net'], there.state_dict()['net'])
+    starts = same_start(here, there)
     pairs = [(next(here).losses['loss'], next(there).losses['loss']) for _ in range(6)]
     again = resumed(new(device), saved(here))
     for run in (here, again): steps = [step.losses['loss'] for step in run]

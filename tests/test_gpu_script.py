@@ -2,8 +2,10 @@
 import json
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+import torch
 
 from degas_nb.gan.frameworks import FRAMEWORKS
 from degas_nb.search.alternating import SEARCHES
@@ -49,6 +51,18 @@ def test_one_failing_part_does_not_take_the_rest_along():
     def broken(): raise RuntimeError('no\nkernel image')
     found = gpu.attempt(broken)
     assert found['error'] == 'RuntimeError: no kernel image' and 'broken' in found['at']
+
+
+def test_starts_are_equal_where_networks_and_latents_are():
+    "Of every candidate; whatever an optimiser keeps, and on which device."
+    net, z = torch.nn.Linear(2, 2).state_dict(), dict(z=torch.zeros(3))
+    state = lambda net, latents, fused: dict(config=dict(width=8), opt=dict(fused=fused), race=dict(running={'0': dict(net=net, latents=latents, opt=dict(fused=fused)), '1': dict(net=net, latents=z)}))
+    run = lambda *parts: SimpleNamespace(state_dict=lambda: state(*parts))
+    assert gpu.same_start(run(net, z, True), run(net, z, None))
+    assert not gpu.same_start(run(net, z, True), run({k: v + 1 for k, v in net.items()}, z, True))
+    assert not gpu.same_start(run(net, z, True), run(net, dict(z=torch.ones(3)), True))
+    nothing = SimpleNamespace(state_dict=lambda: dict(opt={}))
+    assert not gpu.same_start(nothing, nothing)
 
 
 def test_hours_of_the_paper_follow_from_the_seconds_of_a_step():
