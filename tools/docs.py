@@ -6,6 +6,8 @@
 Formulas need KaTeX: the npm package `katex`, fetched once into node_modules/ when npm is there.
 _quarto.yml stays valid for Quarto itself: `nbdev_docs` makes the same pages for who has it, but for the line "Needs" under each title.
 """
+import functools
+import inspect
 import json
 import os
 import posixpath
@@ -283,9 +285,12 @@ def build(out, work):
     os.chdir(work)
     sys.path.insert(0, str(work))
     import nbdev.doclinks
+    from IPython.core.history import HistoryManager
     from nbdev.config import get_config
     from nbdev.quarto import refresh_quarto_yml
     from nbdev.serve import proc_nbs
+    inspect.findsource = functools.cache(inspect.findsource)  # Python 3.11 parses a whole module to find a class, each time
+    HistoryManager.enabled.default_value = False              # or each notebook's shell makes a database of what it was asked
     config = get_config()
     assert config.config_path.resolve() == work.resolve(), config.config_path
     nbdev.doclinks._build_modidx()
