@@ -13,9 +13,10 @@ from degas_nb.app.main import main
 from warm import Done, python
 from degas_nb.ground.folders import Trace
 
-TINY = ['--limit', '96', '--batch-size', '32', '--width', '4', '--z-dim', '16']
-FEW = TINY[2:]  # for folders, which are small anyway
-SMALL = ['--limit', '24', '--batch-size', '8', *TINY[4:], '--img-size', '16']  # as many steps, where nothing is compared with what `found` and `drawn` give
+IMAGES, BATCH = 24, 8
+TINY = ['--limit', str(IMAGES), '--batch-size', str(BATCH), '--width', '4', '--z-dim', '16']
+FEW = ['--batch-size', '32', *TINY[4:]]  # for folders, which are small anyway
+SMALL = [*TINY, '--img-size', '16']  # where nothing is compared with what `found` and `drawn` give
 EPOCHS, PER_EPOCH, STEPS = 4, 3, 6
 inspect.getsource = cache(inspect.getsource)  # tyro asks for each command again, and Python 3.11 parses a whole module to find a class
 FILES = {'config.json', 'trace.jsonl', 'checkpoint.pt', 'genotype.json', 'samples', 'report.html'}

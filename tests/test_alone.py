@@ -9,7 +9,7 @@ from degas_nb.ground.data import load
 from degas_nb.ground.folders import RunFolder
 from degas_nb.search.reconstruct import Reconstruction, ReconstructionConfig
 from degas_nb.space.genotype import Genotype
-from commands import alone_argv, as_undisturbed, copy, degas, same, signalled, state, trace
+from commands import BATCH, IMAGES, alone_argv, as_undisturbed, copy, degas, same, signalled, state, trace
 
 pytestmark = pytest.mark.usefixtures('quiet_machine')
 
@@ -17,13 +17,13 @@ pytestmark = pytest.mark.usefixtures('quiet_machine')
 def test_the_command_does_what_the_iterator_does(alone, tmp_path, capsys):
     assert degas(*alone_argv(tmp_path/'again')) == 0
     printed = json.loads(capsys.readouterr().out)
-    run = Reconstruction.from_config(load('emoji', limit=96), ReconstructionConfig(epochs=3, width=4, z_dim=16, batch_size=32), Genotype.named('cifar10_found'))
+    run = Reconstruction.from_config(load('emoji', limit=IMAGES), ReconstructionConfig(epochs=3, width=4, z_dim=16, batch_size=BATCH), Genotype.named('cifar10_found'))
     rows = [step.record() for step in run]
     assert trace(alone) == json.loads(json.dumps(rows)) and same(run.net.state_dict(), state(alone)['net'])
     assert printed == dict(loss=round(run.final_loss(), 5), psnr=round(run.psnr().mean().item(), 2))
     folder = RunFolder.open(alone)
     assert folder.kind == 'reconstruction' and folder.meta['end']['loss'] == printed['loss'] and Genotype.load(alone) == Genotype.named('cifar10_found')
-    loaded = Reconstruction.load(alone, load('emoji', limit=96))
+    loaded = Reconstruction.load(alone, load('emoji', limit=IMAGES))
     assert loaded.finished and same(loaded.net.state_dict(), run.net.state_dict())
 
 

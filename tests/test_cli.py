@@ -17,7 +17,7 @@ from degas_nb.search.alternating import SearchConfig
 from degas_nb.space.genotype import DEGAS, Genotype
 from degas_nb.ground.folders import RunFolder
 
-from commands import EPOCHS, FEW, FILES, PER_EPOCH, STEPS, as_undisturbed, copy, degas, on_small_disk, pictures, process, search_argv, signalled, snapshot, state, trace, train_argv, with_state
+from commands import BATCH, EPOCHS, FEW, FILES, IMAGES, PER_EPOCH, STEPS, as_undisturbed, copy, degas, on_small_disk, pictures, process, search_argv, signalled, snapshot, state, trace, train_argv, with_state
 
 pytestmark = pytest.mark.usefixtures('quiet_machine')
 
@@ -29,7 +29,7 @@ def test_search_writes_its_files(found):
     assert {'targets.png', 'reconstructions_0004.png', 'samples_0001.png'} <= {p.name for p in (found/'samples').iterdir()}
     assert not list(found.glob('.*.part'))
     config = json.loads((found/'config.json').read_text())
-    assert config['format'] == 'degas-run/1' and config['config']['epochs'] == EPOCHS and config['data']['n'] == 96
+    assert config['format'] == 'degas-run/1' and config['config']['epochs'] == EPOCHS and config['data']['n'] == IMAGES
 
 
 def test_every_line_of_the_trace(found):
@@ -146,8 +146,8 @@ def test_classes_that_are_not_there(drawn, tmp_path, line):
 
 
 def test_the_report_names_the_command(drawn, found):
-    assert f'degas train --genotype {drawn}/genotype.json --framework ctgan --data emoji --limit 96 --steps {STEPS} --batch-size 32' in (drawn/'report.html').read_text()
-    assert f'degas search --data emoji --limit 96 --epochs {EPOCHS}' in (found/'report.html').read_text()
+    assert f'degas train --genotype {drawn}/genotype.json --framework ctgan --data emoji --limit {IMAGES} --steps {STEPS} --batch-size {BATCH}' in (drawn/'report.html').read_text()
+    assert f'degas search --data emoji --limit {IMAGES} --epochs {EPOCHS}' in (found/'report.html').read_text()
 
 
 def test_version(capsys):
@@ -161,7 +161,7 @@ def test_score_prints_one_record(drawn, tmp_path, capsys):
     assert printed.count('\n') == 1
     record = json.loads(printed)
     assert {'value', 'n_real', 'n_fake', 'split', 'extractor', 'weights_hash', 'resize', 'warning'} <= record.keys()
-    assert record['n_fake'] == 2000 and record['n_real'] == 96 and record['value'] > 0 and record['step'] == STEPS
+    assert record['n_fake'] == 2000 and record['n_real'] == IMAGES and record['value'] > 0 and record['step'] == STEPS
     assert 'bias' in record['warning'] and record['name'].startswith('FD-')
     assert degas('score', out, '--n', 50, '--untrained') == 0
     assert [r['step'] for r in json.loads((out/'scores.json').read_text())] == [STEPS, 0]

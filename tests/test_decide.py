@@ -32,8 +32,8 @@ def short(monkeypatch): monkeypatch.setattr(driving, 'told_apart', partial(drivi
 
 @pytest.fixture(scope='module')
 def search():
-    images = load('emoji', limit=64)
-    run = Search.from_config(images, SearchConfig(epochs=2, width=4, z_dim=16, batch_size=32))
+    images = load('emoji', limit=16)
+    run = Search.from_config(images, SearchConfig(epochs=2, width=4, z_dim=16, batch_size=8))
     for _ in run: pass
     return run
 
@@ -87,7 +87,7 @@ def test_what_cannot_be_decided_by(search, how, budget):
 
 
 def test_the_command_decides_and_decides_again(tmp_path, capsys):
-    small = ['--data', 'emoji', '--limit', '64', '--epochs', '1', '--width', '4', '--z-dim', '16', '--batch-size', '32', '--device', 'cpu']
+    small = ['--data', 'emoji', '--limit', '16', '--epochs', '1', '--width', '4', '--z-dim', '16', '--batch-size', '8', '--device', 'cpu']
     out = tmp_path/'run'
     assert not main(['search', *small, '--decide', 'measured', '--asked', '30', '--out', str(out)])
     found = Genotype.load(out)
@@ -104,7 +104,7 @@ def test_the_command_decides_and_decides_again(tmp_path, capsys):
 
 
 def test_an_old_search_is_decided_by_alpha(tmp_path, capsys):
-    small = ['--data', 'emoji', '--limit', '64', '--epochs', '1', '--width', '4', '--z-dim', '16', '--batch-size', '32', '--device', 'cpu']
+    small = ['--data', 'emoji', '--limit', '16', '--epochs', '1', '--width', '4', '--z-dim', '16', '--batch-size', '8', '--device', 'cpu']
     assert not main(['search', *small, '--asked', '20', '--out', str(tmp_path/'run')])
     run = RunFolder.open(tmp_path/'run')
     run.note(writes=dict(save_every=60.))  # as versions before wrote it
@@ -116,13 +116,13 @@ def test_an_old_search_is_decided_by_alpha(tmp_path, capsys):
 
 
 def test_a_travel_is_rate_times_steps(search):
-    run = Search.from_config(search.images, SearchConfig(epochs=200, warmup=50, width=4, z_dim=16, batch_size=32, travel=6.))
+    run = Search.from_config(search.images, SearchConfig(epochs=200, warmup=50, width=4, z_dim=16, batch_size=8, travel=6.))
     assert run.alpha_rate(run.config)*150*run.per_epoch == pytest.approx(6)
     with pytest.raises(UserError, match='--travel'): run.replan(alpha_lr=1e-3)
 
 
 def test_a_reconstruction_goes_on_to_the_same_bits(tmp_path):
-    images, config = load('emoji', limit=64), ReconstructionConfig(epochs=3, width=4, z_dim=16, batch_size=32)
+    images, config = load('emoji', limit=16), ReconstructionConfig(epochs=3, width=4, z_dim=16, batch_size=8)
     whole = Reconstruction.from_config(images, config, network(123))
     for _ in whole: pass
     half = Reconstruction.from_config(images, config, network(123))

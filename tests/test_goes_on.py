@@ -15,7 +15,7 @@ from degas_nb.space.genotype import Genotype
 from degas_nb.ground.folders import Diverged, RunFolder, Trace
 from degas_nb.search.alternating import SEARCHES, LatentStep, Search
 from degas_nb.search.prune import alpha_alarm
-from commands import FEW, SMALL, alone_argv, as_undisturbed, copy, degas, forked, pictures, same, search_argv, signalled, snapshot, state, trace, train_argv, with_state
+from commands import FEW, IMAGES, SMALL, alone_argv, as_undisturbed, copy, degas, forked, pictures, same, search_argv, signalled, snapshot, state, trace, train_argv, with_state
 
 pytestmark = pytest.mark.usefixtures('quiet_machine')
 
@@ -40,7 +40,7 @@ def test_a_finished_search_is_made_longer(found, tmp_path):
     assert degas('search', '--resume', '--epochs', 6, '--out', out) == 0
     rows = trace(out)
     assert [r['step'] for r in rows] == list(range(1, 19)) and rows[:12] == trace(found)
-    by_hand = Search.load(found, load('emoji', limit=96)).replan(epochs=6)
+    by_hand = Search.load(found, load('emoji', limit=IMAGES)).replan(epochs=6)
     steps = list(by_hand)
     assert [s.lr for s in steps] == [r['lr'] for r in rows[12:]] and same(by_hand.net.state_dict(), state(out)['net'])
     assert config(out)['config']['epochs'] == 6 and config(out)['history'] == by_hand.history
@@ -58,7 +58,7 @@ def test_an_unfinished_training_is_made_longer_with_another_rate_and_killed_agai
     assert degas('train', '--resume', '--out', out) == 0                                    # remembers the plan
     as_undisturbed(out, whole)
     assert config(out) == config(whole) and config(out)['config']['steps'] == 9 and [h['until'] for h in config(out)['history']] == [3]
-    by_hand = GANTraining.load(whole, load('emoji', limit=96))
+    by_hand = GANTraining.load(whole, load('emoji', limit=IMAGES))
     assert [r['lr'] for r in trace(out)] == [pytest.approx(by_hand.plan_at(n).lr*(1 - n/by_hand.plan_at(n).steps)) for n in range(9)]
 
 
@@ -290,7 +290,7 @@ def test_init_keep_goes_on_from_the_weights_of_a_run(drawn, found, tmp_path, lin
     whole, out = tmp_path/'whole', tmp_path/'run'
     argv = lambda out: train_argv(out, '--init', 'keep', genotype=drawn)
     assert degas(*argv(whole)) == 0
-    by_hand = GANTraining.continued(load('emoji', limit=96), GANTraining.load(whole, load('emoji', limit=96)).config, drawn)
+    by_hand = GANTraining.continued(load('emoji', limit=IMAGES), GANTraining.load(whole, load('emoji', limit=IMAGES)).config, drawn)
     assert same(by_hand.generator.state_dict(), state(drawn)['average'])
     assert [s.record() for s in by_hand] == trace(whole)
     assert signalled(1, [9], *argv(out)).returncode == -9 and state(out)['step'] == 0  # what it began with is kept from the first moment
@@ -360,8 +360,8 @@ def test_weights_of_a_generator_made_by_hand_go_on(spec, tmp_path, line, monkeyp
     monkeypatch.chdir(tmp_path)
     assert 'none: name the folder' in line(*train_argv(second, '--init', 'keep', genotype=spec)) and not second.exists()
     assert degas(*train_argv(second, '--init', 'keep', genotype=first)) == 0
-    before = GANTraining.continued(load('emoji', limit=96), GANTraining.load(second, load('emoji', limit=96)).config, first)
-    assert same(GANTraining.of_run(RunFolder.open(second), load('emoji', limit=96)).settings(), before.settings())
+    before = GANTraining.continued(load('emoji', limit=IMAGES), GANTraining.load(second, load('emoji', limit=IMAGES)).config, first)
+    assert same(GANTraining.of_run(RunFolder.open(second), load('emoji', limit=IMAGES)).settings(), before.settings())
     steps = config(second)['config']['steps']
     assert degas('train', '--resume', '--steps', steps + 1, '--out', second) == 0 and len(trace(second)) == steps + 1
     assert 'began with the weights of' in line('score', second, '--untrained', '--n', 20)

@@ -152,7 +152,7 @@ def test_search_on_two_ranks_resumes_to_the_same_bits(tmp_path):
 def test_commands_on_two_ranks(tmp_path):
     "One folder, one trace, one voice; stopped by a signal to one rank and taken up alone."
     out, gan = tmp_path/'search', tmp_path/'gan'
-    flags = ['--data', 'emoji', '--limit', '96', '--batch-size', '32', '--width', '4', '--z-dim', '16']
+    flags = ['--data', 'emoji', '--limit', '24', '--batch-size', '8', '--width', '4', '--z-dim', '16']
     search = ['search', '--epochs', '2', '--asked', '8', *flags, '--out', str(out)]
     done = python(*LAUNCH, *search, timeout=120, env=dict(os.environ, OMP_NUM_THREADS='1'))
     assert done.returncode == 0, done.stderr[-2000:]
@@ -168,7 +168,7 @@ def test_commands_on_two_ranks(tmp_path):
 
 # ---------------------------------------------------------------- a rank, or the launcher, is killed
 
-FLAGS = ['--data', 'emoji', '--limit', '96', '--batch-size', '32', '--width', '4', '--z-dim', '16']
+FLAGS = ['--data', 'emoji', '--limit', '24', '--batch-size', '8', '--width', '4', '--z-dim', '16']
 LONG = {'search': ['search', '--epochs', '10000', '--asked', '8', *FLAGS, '--save-every', '0'], 'train': ['train', '--genotype', 'dcgan', '--steps', '30000', *FLAGS, '--save-every', '0']}
 
 

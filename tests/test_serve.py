@@ -33,7 +33,7 @@ from commands import process
 from hostile import HOSTILE, spoil
 from lab import FAINT, ROOT, Watched, shoot
 
-TINY = '--limit 96 --batch-size 32 --width 4 --z-dim 16 --epochs 4'.split()
+TINY = '--limit 24 --batch-size 8 --width 4 --z-dim 16 --epochs 4'.split()
 
 
 def degas(*words, **kw):

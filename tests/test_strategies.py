@@ -30,8 +30,8 @@ def argv(name, out, *more):
     return ['search', '--strategy', name, *few, *MORE.get(name, []), *more]
 
 
-def few(): return load('emoji', limit=64)
-def small(kind, **more): return kind(**dict(epochs=6, width=4, z_dim=16, batch_size=32) | more)
+def few(): return load('emoji', limit=16)
+def small(kind, **more): return kind(**dict(epochs=6, width=4, z_dim=16, batch_size=8) | more)
 
 
 @pytest.mark.parametrize('name', OTHERS)
@@ -89,7 +89,7 @@ def test_a_strategy_does_not_change_within_a_run(tmp_path, capsys):
 
 def test_settings_of_one_strategy_make_no_other():
     with pytest.raises(UserError, match='GDASConfig'): GDASSearch.from_config(few(), small(PathsConfig))
-    assert type(GDASSearch.from_config(few())) is GDASSearch
+    assert type(GDASSearch.from_config(load('emoji', limit=64))) is GDASSearch
     for kind in SEARCHES.values():
         if kind is not Search:
             with pytest.raises(UserError, match='--joint'): small(kind.Config, joint=True)
@@ -129,7 +129,7 @@ def test_held_out_images_have_their_latents_moved_or_are_refused():
         except UserError as e:
             assert '--held-out' in str(e)
             continue
-        run = Search.from_config(load('emoji', limit=96), config)
+        run = Search.from_config(load('emoji', limit=24), config)
         start = run.latents.z.clone()
         next(run)
         assert (run.latents.z != start).any(1)[run.alpha_on].sum() == config.batch_size, config.strategy
