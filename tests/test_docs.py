@@ -5,7 +5,6 @@ import http.server
 import json
 import os
 import re
-import subprocess
 import sys
 import threading
 from html.parser import HTMLParser
@@ -19,6 +18,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / 'tools'))
 import docs  # noqa: E402
 from lab import Watched, shoot  # noqa: E402
+from warm import python  # noqa: E402
 
 
 class Links(HTMLParser):
@@ -44,7 +44,8 @@ def site(tmp_path_factory):
     out = tmp_path_factory.mktemp('site') / 'site'
     watched = [ROOT / name for name in ('_quarto.yml', 'degas_nb/_modidx.py', '_docs', '_proc', 'nbs/nbdev.yml', 'nbs/sidebar.yml')]
     before = [p.stat().st_mtime if p.exists() else None for p in watched]
-    done = subprocess.run([sys.executable, ROOT / 'tools/docs.py', out], cwd=ROOT, capture_output=True, text=True, env=os.environ | dict(OMP_NUM_THREADS='1'))
+    code = f"import runpy, sys; sys.argv = ['docs.py', {str(out)!r}]; runpy.run_path({str(ROOT / 'tools/docs.py')!r}, run_name='__main__')"
+    done = python('-c', code, cwd=ROOT, env=os.environ | dict(OMP_NUM_THREADS='1'), timeout=400)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
     assert before == [p.stat().st_mtime if p.exists() else None for p in watched], 'building the site touched the working tree'
     assert not [line for line in done.stdout.splitlines() if line.startswith('warning:') and 'KaTeX' not in line], done.stdout
