@@ -16,7 +16,7 @@ from toys import nothing_left_behind  # noqa: F401
 ALONE = {'test_browser', 'test_kernel', 'test_serve', 'test_widgets'}
 WATCHED = {'chromium', 'serve', 'kernels'}   # fixtures of their tests that somebody beside them could disturb
 NAMED = {'device': re.compile(r'\bsimgpu\b|mark\.device\b'), 'alone': re.compile(r'mark\.alone\b')}
-LONGEST = ['test_ranks', 'test_cli', 'test_outlives', 'test_goes_on', 'test_docs', 'test_gan', 'test_gpu_script']
+LONGEST = ['test_study', 'test_goes_on', 'test_ranks', 'test_docs', 'test_strategies', 'test_cli', 'test_outlives', 'test_decide', 'test_gan', 'test_gpu_script']
 SHARED = Path(__file__).resolve().parents[2] / 'shared'
 
 
