@@ -33,11 +33,11 @@ def test_nothing_breaks_the_picture():
 
 def test_a_thousand_pushes_stay_small_and_fast():
     view, alpha = AlphaView(), {f'e{i}': {f'op{j}': .25 for j in range(4)} for i in range(11)}
-    start = time.perf_counter()
+    start = time.process_time()
     for step in range(1000): view.push(step, alpha, losses=dict(mse=1 / (step + 1)))
     assert len(view.numbers) == 4 * 44 and len(view.curves) == 8 * len(view.board.curves['mse'].points()[0])
     assert len(view.numbers) + len(view.curves) < 4096
-    assert time.perf_counter() - start < 5          # 15 steps a second are 7 % of this
+    assert time.process_time() - start < 5          # of this process, whatever else the machine does; 15 steps a second are 7 % of this
 
 
 def test_pack_says_what_it_holds():
