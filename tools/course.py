@@ -17,6 +17,7 @@ from exercises import exercises     # noqa: E402
 LONGEST, WIDEST, FEWEST = 60, 140, 2   # lines of a code cell; characters of a line; exercises of a lesson
 NEEDS = re.compile(r'^\*Needs:\* (.+)$', re.M)
 NEXT = re.compile(r'^\*Next:\* \[[^\]]+\]\(([^)]+)\)', re.M)
+SHOWN = {'show_images', 'curves', 'image_grid', 'svg', 'Markdown', 'HTML', 'SVG', 'Picture'}  # what they make is to be looked at
 LINK = re.compile(r'\]\(([^)#]+\.ipynb)\)')
 
 
@@ -57,9 +58,21 @@ def public(module:Path|None)->list[str]:
     return []
 
 
+def unseen(path:Path)->list[str]:
+    "Calls that make a picture or a table which nobody sees: a cell shows its last value only."
+    found = []
+    for source in cells(path, 'code'):
+        try: body = ast.parse(source).body
+        except SyntaxError: continue  # of a shell
+        for line in body[:-1]:
+            made = line.value.func if isinstance(line, ast.Expr) and isinstance(line.value, ast.Call) else None
+            if isinstance(made, ast.Name) and made.id in SHOWN: found.append(made.id)
+    return found
+
+
 def wrong(path:Path, order:list[Path])->list[str]:
     "What breaks the rules, in words."
-    says = []
+    says = [f"a cell calls {name} before its end, where nobody sees what it makes" for name in unseen(path)]
     if (n := longest(path)) > LONGEST: says.append(f"a cell of {n} lines, {LONGEST} at most")
     if (n := widest(path)) > WIDEST: says.append(f"a line of {n} characters, {WIDEST} at most")
     try:
