@@ -6,12 +6,13 @@ import os
 import shutil
 import threading
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from degas_nb.views.dashboard import best_of_each
-from degas_nb.views.replay import Tail, player, replay, row_losses, scrub, thinned, watch
+from degas_nb.views.replay import Tail, player, replay, row_losses, sample_files, scrub, thinned, watch
 from degas_nb.ground.folders import RunFolder
 from degas_nb.ground.errors import UserError
 from toys import NAN, recorded, until, weights
@@ -188,6 +189,17 @@ def test_watch_of_odd_folders(tmp_path):
     until(lambda: handle.state == 'failed')
     with pytest.raises(UserError, match='is gone'): handle.wait(10)
     assert handle.state == 'failed'
+
+
+def test_pictures_that_are_taken_away_while_somebody_looks_are_none(tmp_path, monkeypatch):
+    run, is_dir = recorded(tmp_path/'run', 2), Path.is_dir
+    assert run.samples.is_dir() and sample_files(run, 'samples') == []
+    def there_and_gone(path): return is_dir(path), shutil.rmtree(path, ignore_errors=True)
+    with monkeypatch.context() as m:
+        m.setattr(Path, 'is_dir', lambda path: there_and_gone(path)[0])
+        assert sample_files(run, 'samples') == []
+    shutil.rmtree(run.path)
+    assert sample_files(run, 'samples') == []
 
 
 def test_watch_can_be_stopped(tmp_path):

@@ -62,8 +62,9 @@ def sample_files(
     stem:str,               # 'samples' or 'reconstructions'
 )->list[tuple[int, Path]]:  # number in the name (epoch of a search, step of a training) and file, oldest first
     "The pictures of one kind."
-    folder = run.path/'samples'
-    found = [(re.fullmatch(rf'{stem}_(\d+)\.png', p.name), p) for p in (folder.iterdir() if folder.is_dir() else [])]
+    try: there = [*(run.path/'samples').iterdir()]
+    except (FileNotFoundError, NotADirectoryError): there = []  # or no longer
+    found = [(re.fullmatch(rf'{stem}_(\d+)\.png', p.name), p) for p in there]
     return sorted((int(m[1]), p) for m, p in found if m)
 
 
