@@ -169,9 +169,10 @@ def test_readme_counts_as_the_tables_do():
     def line(begins, page=page): return next(line.strip('| ').split(' | ') for line in page.splitlines() if line.startswith(f'| {begins} |'))
     for words, (_, n, rho, *_) in {
             'the loss after GLO, what a search minimises': line('by lot: all'), 'the same, within the better half of them': line('by lot: the better half'),
+            'the same, at equal size': line('by lot: at equal size'), 'the loss after GLO, of these 24 only': line('the loss after GLO, of these networks only'),
             'the loss of images that it has never seen': line('loss of images never seen', other), 'the number of its parameters': line('number of parameters'),
             'the distance of what it draws without a GAN': line('distance of what it draws', other),
-            'what a critic tells apart after 150 of 400 steps, of another seed': line('what the critic tells apart after 150 steps, of another seed'),
+            'how far apart a critic holds real and drawn images after 150 of 400 steps, of another seed': line('what the critic tells apart after 150 steps, of another seed'),
             }.items(): assert f'| {words} | {n} | {rho} |' in readme, words
     assert page.split('on networks by lot: ')[1].split(' (')[0] in readme
     assert f"two seeds of one network agree by {line('the last three, their mean')[2]}" in readme

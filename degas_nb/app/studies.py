@@ -359,7 +359,7 @@ def proxy_page(
     by_lot = {n: runs for n, runs in found.items() if n in lot}
     loss = {}
     for run in measured_runs('loss'): loss.setdefault(run['number'], []).append(run['loss'])
-    parts = [spread_of(records, 'distance'), agreement_of_distances(by_lot), the_bet(found, lot, loss), instead(by_lot)]
+    parts = [spread_of(records, 'distance'), agreement_of_distances(by_lot), the_bet(found, lot, loss), instead(by_lot, loss)]
     return '\n\n'.join([*parts, choices_of_eight(by_lot, loss)])
 
 
@@ -368,7 +368,7 @@ def agreement_of_distances(
 )->str:
     "Spearman's rho between seeds, at every mark."
     several = [runs for runs in found.values() if len(runs) > 1]
-    lines = [['after', 'networks', 'rho between two seeds', 'of the mean of three, foreseen']]
+    lines = [['after', 'networks', 'rho between two seeds', 'what means of three would agree by (Spearman-Brown)']]
     marks = next(iter(several[0].values()))['curve'] if several else ()
     ways = {f'{mark} steps': lambda r, m=mark: r['curve'][m] for mark in marks}
     if several:
@@ -404,8 +404,9 @@ def the_bet(
     lines = [['loss after GLO', 'networks', 'rho with the distance (95 %)']]
     lines += [[f'{which}: {name}', e.n, e] for which, rows in some.items() for name, e in rows.items()]
     all_, half = some['by lot']['all'], some['by lot']['the better half']
-    says = f"The bet of the paper, on networks by lot: {verdict(all_)}. Within the better half: {verdict(half)}."
-    told = {n: mean(in_the_end(dict(curve=r['critic'])) for r in found[n].values()) for n in found if n in lot and n in loss}
+    says = f"The bet of the paper, on networks by lot: {verdict(all_)}. Within the better half: {verdict(half)}. "
+    says += f"Of the networks themselves, apart from the luck of a seed, it says little: {some['by lot']['without noise']}."
+    told = {n: -mean(in_the_end(dict(curve=r['critic'])) for r in found[n].values()) for n in found if n in lot and n in loss}
     alike = with_interval(rho, np.array([mean(loss[n]) for n in told]), np.array([*told.values()]))
     more = f"Of what the critic tells apart in the end, on which seeds agree better, the loss foresees {alike} (rho, {alike.n} networks)."
     return markdown_table(lines) + f'\n\n{says} {more}'
@@ -413,6 +414,7 @@ def the_bet(
 # %% ../../nbs/app/05_studies.ipynb #p28inst1
 def instead(
     found:dict[int, dict[int, dict]],  # network -> seed -> result, of networks by lot
+    loss:dict[int, list[float]],       # network -> of each seed, after GLO
 )->str:
     "What else foresees the distance: the size, and what a run shows early, of this run or of another seed."
     params, end = ({n: mean(of(r) for r in runs.values()) for n, runs in found.items()} for of in (lambda r: r['params'], in_the_end))
@@ -420,15 +422,20 @@ def instead(
     lines = [['foreseen by', 'networks', 'rho with the distance (95 %)', 'the better half by it', 'at equal size'],
              ['number of parameters', len(end), *_three(params, end, params)]]
     for mark in [*next(iter(found.values())).values()][0]['curve'] if found else ():
-        for what, which in ('distance', 'curve'), ('what the critic tells apart', 'critic'):
-            early = {n: mean(r[which][mark] for r in runs.values()) for n, runs in found.items()}
+        for what, which, sign in ('distance', 'curve', 1), ('what the critic tells apart', 'critic', -1):
+            early = {n: sign*mean(r[which][mark] for r in runs.values()) for n, runs in found.items()}
             lines.append([f'{what} after {mark} steps', len(early), *_three(early, end, params)])
             by, to, size = (np.array([[of(r) for r in runs] for runs in thrice.values()]) for of in
-                            (lambda r: r[which][mark], in_the_end, lambda r: r['params']))
+                            (lambda r: sign*r[which][mark], in_the_end, lambda r: r['params']))
             if thrice: lines.append([f'{what} after {mark} steps, of another seed', len(by), *_crosswise(by, to, size)])
         if mark == '150': break
+    if len(known := [n for n in thrice if n in loss]) > 7:
+        by = np.array([[mean(loss[n])]*3 for n in known])
+        to, size = (np.array([[of(r) for r in thrice[n]] for n in known]) for of in (in_the_end, lambda r: r['params']))
+        lines.append(['the loss after GLO, of these networks only', len(by), *_crosswise(by, to, size)])
     said = ("What a run shows early shares its noise; of another seed it doesn't (each of three in turn foresees the mean of the others). "
-            "The critic's number is negative: the less it tells apart, the larger. What needs no critic: study `criteria`.")
+            "What the critic tells apart is the gap between its means of real and drawn images. The networks with three seeds are few, "
+            "and the loss does better on them than on all: compare rows of as many networks. What needs no critic: study `criteria`.")
     return markdown_table(lines) + f'\n\n{said}'
 
 
@@ -490,7 +497,7 @@ def choices_of_eight(
               for name, by in ways.items()]
     said = ("How much nearer (-) or farther than one by lot, on average over every eight of them (95 %). One by lot has a distance of "
             f"{others.mean():.1f}, of all {end.mean():.1f}. Of three seeds a choice goes by one, and its worth is the mean of the others. "
-            "Few networks mislead, intervals and all: where there are two columns, the right one holds.")
+            "Few networks mislead, intervals and all: trust the right column. The last three rows don't have it yet, and may fall.")
     return markdown_table(lines) + f'\n\n{said}'
 
 # %% ../../nbs/app/05_studies.ipynb #a16stc04
@@ -550,7 +557,8 @@ def criteria_page(
 @declared
 def criteria()->Study:
     "What a network can be asked without a critic."
-    about = "Which number of a network that is trained alone, on 2,000 images of CIFAR-10 (as JPEG), foresees its worth to a critic?"
+    about = ("Which number of a network that is trained alone, on 2,000 images of CIFAR-10 (as JPEG), foresees how far its images "
+             "end from real ones, once CT-GAN has trained it?")
     jobs = tuple(Job(f'lot/{n}/0', 'degas_nb.app.studies:ask_network', dict(network=n, seed=0, width=16))
                  for n in lot_numbers(320, 2026)[:96])
     def page(records:list[dict])->str:

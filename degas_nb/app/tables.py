@@ -229,7 +229,9 @@ def table_page(
                       f'{mean(params):,.0f}' if params else '', f"{mean(r['seconds'] for r in runs):.0f}"])
     judge = next((r['result'] for r in records if 'result' in r), {})
     said = ("Distance (Frechet, in the features of a small classifier) and score (of its logits, as IS): mean of the last three marks, "
-            "then mean and standard deviation over seeds. What does not stand in the fifth column is within the spread over seeds.")
+            "then mean and standard deviation over seeds. The fifth column compares rows of two runs or more; "
+            "what does not stand in it, these seeds don't tell apart. Of two equal rows of three seeds one stands there, by chance, "
+            "in one table of ten.")
     eyes = f" The classifier is {judge['extractor']}, right for {judge['accuracy']:.0%} of held-out images." if judge else ''
     return markdown_table(lines) + '\n\n' + said + eyes
 

@@ -150,8 +150,8 @@ def verdict(
     "In words: is it nothing, is it useful?"
     if found.n < 8: return 'there are too few networks to say'
     zero = 'lies above 0' if found.low > 0 else 'lies below 0' if found.high < 0 else 'holds 0'
-    use = 'excludes a useful correlation' if found.high < _USEFUL else 'is that of a useful one' if found.low >= _USEFUL else \
-          'leaves open whether it is useful'
+    use = ('excludes a useful correlation with what one training comes to' if found.high < _USEFUL else
+           'is that of a useful one' if found.low >= _USEFUL else 'leaves open whether it is useful')
     return f'the interval {zero} and {use} ({_USEFUL}: two of three pairs in right order)'
 
 # %% ../../nbs/judge/05_worth.ipynb #w25worth22
