@@ -24,10 +24,10 @@ from ..ground.data import Images, load, spread
 from ..ground.errors import UserError, checked
 from ..ground.folders import read_json
 from ..ground.studies import Job, Study, markdown_table, table
-from ..judge.bench import lot_losses, measured_runs
+from ..judge.bench import lot_losses
 from ..judge.features import SmallFeatures, small_features
 from ..judge.metrics import Statistics, describe_images, frechet_distance
-from ..judge.worth import bet, rho, side_by_side, verdict, with_interval
+from ..judge.worth import bet, by_network, rho, side_by_side, verdict, with_interval
 from ..search.alternating import Search, SearchConfig
 from ..search.decide import decide as decide_by
 from ..search.reconstruct import Reconstruction, ReconstructionConfig, project, projection_loss
@@ -357,8 +357,7 @@ def proxy_page(
         network, seed = r['args']['network'], r['args']['seed']
         if 'result' in r and isinstance(network, int): found.setdefault(network, {})[seed] = r['result']
     by_lot = {n: runs for n, runs in found.items() if n in lot}
-    loss = {}
-    for run in measured_runs('loss'): loss.setdefault(run['number'], []).append(run['loss'])
+    loss = by_network('loss')
     parts = [spread_of(records, 'distance'), agreement_of_distances(by_lot), the_bet(found, lot, loss), instead(by_lot, loss)]
     return '\n\n'.join([*parts, choices_of_eight(by_lot, loss)])
 
@@ -561,10 +560,7 @@ def criteria()->Study:
              "end from real ones, once CT-GAN has trained it?")
     jobs = tuple(Job(f'lot/{n}/0', 'degas_nb.app.studies:ask_network', dict(network=n, seed=0, width=16))
                  for n in lot_numbers(320, 2026)[:96])
-    def page(records:list[dict])->str:
-        distance = {}
-        for run in measured_runs('distance'): distance.setdefault(run['number'], []).append(run['distance'])
-        return criteria_page(records, distance)
+    def page(records:list[dict])->str: return criteria_page(records, by_network('distance'))
     return Study('criteria', about, jobs, page, given=given('cifar10'))
 
 # %% ../../nbs/app/05_studies.ipynb #a16spc01

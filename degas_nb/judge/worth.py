@@ -96,6 +96,16 @@ def rho_without_noise(
         return np.where(share > 0, np.clip(rho(x, y)/np.sqrt(share), -1, 1), np.nan)
 
 # %% ../../nbs/judge/05_worth.ipynb #w25worth38
+def by_network(
+    target:str,             # 'loss' or 'distance'
+    data:str='cifar10',     # images
+)->dict[int, list[float]]:  # number -> of each seed, in their order
+    "What the benchmark holds of every network."
+    found = {}
+    for run in sorted(measured_runs(target, data), key=lambda run: run['seed']): found.setdefault(run['number'], []).append(run[target])
+    return found
+
+
 def side_by_side(
     loss:dict[int, list[float]],        # network -> of each seed
     distance:dict[int, list[float]],    # the same
@@ -116,13 +126,9 @@ def both_measured(
     data:str='cifar10',    # images
 )->dict[str, np.ndarray]:  # number, lot, params; loss and distance (logarithms, means over seeds), and their noise
     "The networks without a name of which the benchmark holds both, a column a measure."
-    loss, distance, about = {}, {}, {}
-    def by_seed(target:str)->list[dict]: return sorted(measured_runs(target, data), key=lambda run: run['seed'])
-    for run in by_seed('loss'): loss.setdefault(run['number'], []).append(run['loss'])
-    for run in (run for run in by_seed('distance') if not run['name']):
-        distance.setdefault(run['number'], []).append(run['distance'])
-        about[run['number']] = run['group'] == 'lot', run['params']
-    return side_by_side(loss, distance, about)
+    about = {run['number']: (run['group'] == 'lot', run['params']) for run in measured_runs('distance', data) if not run['name']}
+    distance = {n: ends for n, ends in by_network('distance', data).items() if n in about}
+    return side_by_side(by_network('loss', data), distance, about)
 
 
 # %% ../../nbs/judge/05_worth.ipynb #w25worth16
