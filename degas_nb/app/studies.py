@@ -338,10 +338,11 @@ def proxy_jobs(
     lot:list[int],   # by lot
     thrice:int,      # of them, first of all, with three seeds: do the distances of a network agree?
     good:list[int],  # of the good end
+    **settings:int|float,  # of `train_network`
 )->tuple[Job, ...]:
     "Those with three seeds first, then one seed of every other; last what is shipped, and the baseline of CT-GAN."
     def job(group, what, seed, key):
-        args = dict(network=what, seed=seed, width=16, steps=400)
+        args = dict(network=what, seed=seed, width=16) | settings
         return Job(f'{group}/{key}', 'degas_nb.app.studies:train_network', args)
     jobs = [job('lot', n, seed, f'{n}/{seed}') for seed in range(3) for n in lot[:thrice]]
     jobs += [job('lot', n, 0, f'{n}/0') for n in lot[thrice:]] + [job('good', n, 0, f'{n}/0') for n in good]
@@ -506,7 +507,17 @@ def proxy()->Study:
     good = read_json(files('degas_nb')/'builtin'/'bench'/'good.json')['networks']
     about = ("Does a network that reconstructs well make a good generator of a GAN? The same networks, trained by CT-GAN "
              "on 10,000 images of CIFAR-10 (as JPEG).")
-    return Study('proxy', about, proxy_jobs(lot_numbers(320, 2026)[:96], 24, good[:32]), proxy_page, given=given('cifar10'))
+    return Study('proxy', about, proxy_jobs(lot_numbers(320, 2026)[:96], 24, good[:32], steps=400), proxy_page, given=given('cifar10'))
+
+
+@declared
+def proxy_long()->Study:
+    "The same with five times the updates, half the rate and a longer average: for a GPU (a run takes a quarter of an hour of a processor)."
+    good = read_json(files('degas_nb')/'builtin'/'bench'/'good.json')['networks']
+    about = ("Does a network that reconstructs well make a good generator of a GAN, when the GAN is trained for longer? The same networks, "
+             "trained by CT-GAN on 10,000 images of CIFAR-10 (as JPEG), 2,000 updates.")
+    jobs = proxy_jobs(lot_numbers(320, 2026)[:128], 24, good[:32], steps=2000, marks=10, lr=5e-4, ema=.99)
+    return Study('proxy-long', about, jobs, proxy_page, given=given('cifar10'))
 
 # %% ../../nbs/app/05_studies.ipynb #p28crit1
 def ask_network(
