@@ -335,9 +335,9 @@ def train_network(
 
 # %% ../../nbs/app/05_studies.ipynb #a16stc02
 def proxy_jobs(
-    lot:list[int],   # by lot
-    thrice:int,      # of them, first of all, with three seeds: do the distances of a network agree?
-    good:list[int],  # of the good end
+    lot:list[int],         # by lot
+    thrice:int,            # of them, first of all, with three seeds: do the distances of a network agree?
+    good:list[int],        # of the good end
     **settings:int|float,  # of `train_network`
 )->tuple[Job, ...]:
     "Those with three seeds first, then one seed of every other; last what is shipped, and the baseline of CT-GAN."
@@ -512,12 +512,14 @@ def proxy()->Study:
 
 @declared
 def proxy_long()->Study:
-    "The same with five times the updates, half the rate and a longer average: for a GPU (a run takes a quarter of an hour of a processor)."
+    "The same with more updates and a longer average; of some networks one run of twice as many updates, at half the rate. For a GPU."
     good = read_json(files('degas_nb')/'builtin'/'bench'/'good.json')['networks']
     about = ("Does a network that reconstructs well make a good generator of a GAN, when the GAN is trained for longer? The same networks, "
-             "trained by CT-GAN on 10,000 images of CIFAR-10 (as JPEG), 2,000 updates.")
-    jobs = proxy_jobs(lot_numbers(320, 2026)[:128], 24, good[:32], steps=2000, marks=10, lr=5e-4, ema=.99)
-    return Study('proxy-long', about, jobs, proxy_page, given=given('cifar10'))
+             "trained by CT-GAN on 10,000 images of CIFAR-10 (as JPEG), 1,000 updates.")
+    lot, same = lot_numbers(320, 2026)[:128], dict(marks=10, ema=.99)
+    jobs = proxy_jobs(lot, 24, good[:32], steps=1000, amp='tf32', **same)
+    longer = [replace(job, key=f'longer/{job.key[4:]}') for job in proxy_jobs(lot[:24], 0, [], steps=2000, lr=5e-4, **same)[:24]]
+    return Study('proxy-long', about, (*jobs, *longer), proxy_page, given=given('cifar10'))
 
 # %% ../../nbs/app/05_studies.ipynb #p28crit1
 def ask_network(
