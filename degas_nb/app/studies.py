@@ -340,13 +340,14 @@ def proxy_jobs(
     good:list[int],        # of the good end
     **settings:int|float,  # of `train_network`
 )->tuple[Job, ...]:
-    "Those with three seeds first, then one seed of every other; last what is shipped, and the baseline of CT-GAN."
+    "Those with three seeds first, then one seed of every other; then what is shipped, and the baseline of CT-GAN; last the good end."
     def job(group, what, seed, key):
         args = dict(network=what, seed=seed, width=16) | settings
         return Job(f'{group}/{key}', 'degas_nb.app.studies:train_network', args)
     jobs = [job('lot', n, seed, f'{n}/{seed}') for seed in range(3) for n in lot[:thrice]]
-    jobs += [job('lot', n, 0, f'{n}/0') for n in lot[thrice:]] + [job('good', n, 0, f'{n}/0') for n in good]
-    return tuple(jobs + [job(name, name, seed, seed) for name in ('cifar10_paper', 'cifar10_found', 'resnet') for seed in range(3)])
+    jobs += [job('lot', n, 0, f'{n}/0') for n in lot[thrice:]]
+    jobs += [job(name, name, seed, seed) for name in ('cifar10_paper', 'cifar10_found', 'resnet') for seed in range(3)]
+    return tuple(jobs + [job('good', n, 0, f'{n}/0') for n in good])
 
 # %% ../../nbs/app/05_studies.ipynb #a16stc05
 def proxy_page(
@@ -518,7 +519,7 @@ def proxy_long()->Study:
              "trained by CT-GAN on 10,000 images of CIFAR-10 (as JPEG), 1,000 updates.")
     lot, same = lot_numbers(320, 2026)[:128], dict(marks=10, ema=.99)
     jobs = proxy_jobs(lot, 24, good[:32], steps=1000, amp='tf32', **same)
-    longer = [replace(job, key=f'longer/{job.key[4:]}') for job in proxy_jobs(lot[:24], 0, [], steps=2000, lr=5e-4, **same)[:24]]
+    longer = [replace(job, key=job.key.replace('lot', 'longer')) for job in proxy_jobs(lot[:24], 0, [], steps=2000, lr=5e-4, **same)[:24]]
     return Study('proxy-long', about, (*jobs, *longer), proxy_page, given=given('cifar10'))
 
 # %% ../../nbs/app/05_studies.ipynb #p28crit1
