@@ -352,30 +352,50 @@ def proxy_jobs(
 # %% ../../nbs/app/05_studies.ipynb #a16stc05
 def proxy_page(
     records:list[dict],  # of the study
+    last:int,            # marks that a distance is the mean of
 )->str:
     "The distances, how well they agree with each other, and how well a loss or an early distance foresees them."
     found, lot = {}, {r['args']['network'] for r in records if r['key'].startswith('lot/')}
     for r in records:
         network, seed = r['args']['network'], r['args']['seed']
-        if 'result' in r and isinstance(network, int): found.setdefault(network, {})[seed] = r['result']
+        if 'result' in r and r['key'].startswith(('lot/', 'good/')):
+            found.setdefault(network, {})[seed] = r['result'] | dict(end=in_the_end(r['result'], last))
     by_lot = {n: runs for n, runs in found.items() if n in lot}
     loss = by_network('loss')
-    parts = [spread_of(records, 'distance'), agreement_of_distances(by_lot), the_bet(found, lot, loss), instead(by_lot, loss)]
-    return '\n\n'.join([*parts, choices_of_eight(by_lot, loss)])
+    parts = [spread_of(records, 'distance'), places(records, last), agreement_of_distances(by_lot, last), the_bet(found, lot, loss)]
+    return '\n\n'.join([*parts, instead(by_lot, loss), choices_of_eight(by_lot, loss)])
+
+
+def places(
+    records:list[dict],  # of the study
+    last:int,            # marks that a distance is the mean of
+)->str:
+    "Where those that are not by lot stand among those by lot, the first seed of each."
+    ends = {}
+    for r in records:
+        if 'result' in r: ends.setdefault(r['key'].partition('/')[0], []).append((r['args']['seed'], in_the_end(r['result'], last)))
+    lot = np.array([end for seed, end in ends.pop('lot', []) if not seed])
+    lines = [['not by lot', 'runs', 'distance', 'of the lot are nearer than the median of them']]
+    for name, found in ends.items():
+        far = [end for _, end in found]
+        lines.append([name, len(far), spread_around(far, 1), f'{np.mean(lot < median(far)):.0%}' if len(lot) else ''])
+    said = f"By lot: {len(lot)} networks, median {median(lot):.1f}, the nearest twentieth below {np.quantile(lot, .05):.1f}." if len(lot) else ''
+    return f'{markdown_table(lines)}\n\n{said}' if len(lines) > 1 else said
 
 
 def agreement_of_distances(
     found:dict[int, dict[int, dict]],  # network -> seed -> result
+    last:int,                          # marks that a distance is the mean of
 )->str:
-    "Spearman's rho between seeds, at every mark."
+    "Spearman's rho between seeds, at every mark and of means."
     several = [runs for runs in found.values() if len(runs) > 1]
     lines = [['after', 'networks', 'rho between two seeds', 'what means of three would agree by (Spearman-Brown)']]
     marks = next(iter(several[0].values()))['curve'] if several else ()
     ways = {f'{mark} steps': lambda r, m=mark: r['curve'][m] for mark in marks}
     if several:
-        ways['the last three, their mean'] = in_the_end
+        ways |= {f'the last {k}, their mean': lambda r, k=k: in_the_end(r, k) for k in sorted({3, last})}
         ways['all, their mean'] = lambda r: mean(r['curve'].values())
-        ways['what the critic tells apart, the last three'] = lambda r: in_the_end(dict(curve=r['critic']))
+        ways['what the critic tells apart, the last three'] = told_apart
     for mark, of in ways.items():
         between = [float(rho(*np.array(pairs).T)) for a, b in combinations(range(3), 2)
                    if len(pairs := [(of(runs[a]), of(runs[b])) for runs in several if a in runs and b in runs]) > 3]
@@ -387,8 +407,15 @@ def in_the_end(
     result:dict,  # of a run
     marks:int=3,  # scores that are averaged
 )->float:
-    "The distance of a network: the mean of the last three scores, because a single one swings with the game of the two."
+    "The distance of a network: the mean of the last scores, because a single one swings with the game of the two."
     return mean([*result['curve'].values()][-marks:])
+
+
+def told_apart(
+    result:dict,  # of a run
+)->float:
+    "The gap between the critic's means of real and drawn images, in the end."
+    return mean([*result['critic'].values()][-3:])
 
 # %% ../../nbs/app/05_studies.ipynb #b25stc01
 def the_bet(
@@ -397,7 +424,7 @@ def the_bet(
     loss:dict[int, list[float]],       # network -> of each seed, after GLO
 )->str:
     "Does the loss after GLO order the distances? Of networks by lot, and of all."
-    distance = {n: [in_the_end(runs[seed]) for seed in sorted(runs)] for n, runs in found.items()}
+    distance = {n: [runs[seed]['end'] for seed in sorted(runs)] for n, runs in found.items()}
     about = {n: (n in lot, next(iter(runs.values()))['params']) for n, runs in found.items()}
     both = side_by_side(loss, distance, about)
     by_lot = {name: column[both['lot']] for name, column in both.items()}
@@ -406,8 +433,9 @@ def the_bet(
     lines += [[f'{which}: {name}', e.n, e] for which, rows in some.items() for name, e in rows.items()]
     all_, half = some['by lot']['all'], some['by lot']['the better half']
     says = f"The bet of the paper, on networks by lot: {verdict(all_)}. Within the better half: {verdict(half)}. "
+    says += f"At equal size: {verdict(some['by lot']['at equal size'])}. "
     says += f"Of the networks themselves, apart from the luck of a seed, it says little: {some['by lot']['without noise']}."
-    told = {n: -mean(in_the_end(dict(curve=r['critic'])) for r in found[n].values()) for n in found if n in lot and n in loss}
+    told = {n: -mean(told_apart(r) for r in found[n].values()) for n in found if n in lot and n in loss}
     alike = with_interval(rho, np.array([mean(loss[n]) for n in told]), np.array([*told.values()]))
     more = f"Of what the critic tells apart in the end, on which seeds agree better, the loss foresees {alike} (rho, {alike.n} networks)."
     return markdown_table(lines) + f'\n\n{says} {more}'
@@ -418,26 +446,43 @@ def instead(
     loss:dict[int, list[float]],       # network -> of each seed, after GLO
 )->str:
     "What else foresees the distance: the size, and what a run shows early, of this run or of another seed."
-    params, end = ({n: mean(of(r) for r in runs.values()) for n, runs in found.items()} for of in (lambda r: r['params'], in_the_end))
+    params, end = ({n: mean(r[name] for r in runs.values()) for n, runs in found.items()} for name in ('params', 'end'))
     thrice = {n: [runs[seed] for seed in sorted(runs)] for n, runs in found.items() if len(runs) == 3}
     lines = [['foreseen by', 'networks', 'rho with the distance (95 %)', 'the better half by it', 'at equal size'],
              ['number of parameters', len(end), *_three(params, end, params)]]
-    for mark in [*next(iter(found.values())).values()][0]['curve'] if found else ():
+    if len(known := [n for n in end if n in loss]) > 7:
+        both = added({n: mean(loss[n]) for n in known}, {n: params[n] for n in known})
+        lines.append(['loss and parameters, their ranks added', len(known), *_three(both, {n: end[n] for n in known}, params)[:2], ''])
+    for mark in early_marks(found):
         for what, which, sign in ('distance', 'curve', 1), ('what the critic tells apart', 'critic', -1):
             early = {n: sign*mean(r[which][mark] for r in runs.values()) for n, runs in found.items()}
             lines.append([f'{what} after {mark} steps', len(early), *_three(early, end, params)])
             by, to, size = (np.array([[of(r) for r in runs] for runs in thrice.values()]) for of in
-                            (lambda r: sign*r[which][mark], in_the_end, lambda r: r['params']))
+                            (lambda r: sign*r[which][mark], lambda r: r['end'], lambda r: r['params']))
             if thrice: lines.append([f'{what} after {mark} steps, of another seed', len(by), *_crosswise(by, to, size)])
-        if mark == '150': break
     if len(known := [n for n in thrice if n in loss]) > 7:
         by = np.array([[mean(loss[n])]*3 for n in known])
-        to, size = (np.array([[of(r) for r in thrice[n]] for n in known]) for of in (in_the_end, lambda r: r['params']))
+        to, size = (np.array([[r[name] for r in thrice[n]] for n in known]) for name in ('end', 'params'))
         lines.append(['the loss after GLO, of these networks only', len(by), *_crosswise(by, to, size)])
     said = ("What a run shows early shares its noise; of another seed it doesn't (each of three in turn foresees the mean of the others). "
             "What the critic tells apart is the gap between its means of real and drawn images. The networks with three seeds are few, "
             "and the loss does better on them than on all: compare rows of as many networks. What needs no critic: study `criteria`.")
     return markdown_table(lines) + f'\n\n{said}'
+
+
+def added(
+    *columns:dict[int, float],  # network -> a number
+)->dict[int, float]:
+    "The ranks of networks by several numbers, added."
+    from scipy.stats import rankdata  # a third of a second for every command
+    return dict(zip(columns[0], sum(rankdata([c[n] for n in columns[0]]) for c in columns).tolist()))
+
+
+def early_marks(
+    found:dict[int, dict[int, dict]],  # network -> seed -> result
+)->list[str]:
+    "The first three marks of the runs."
+    return [*next(iter(next(iter(found.values())).values()))['curve']][:3] if found else []
 
 
 def _crosswise(
@@ -482,17 +527,19 @@ def choices_of_eight(
     thrice = {n: [runs[seed] for seed in sorted(runs)] for n, runs in found.items() if len(runs) == 3 and n in loss}
     if len(thrice) < 8: return ''
     def column(of:Callable[[dict], float])->np.ndarray: return np.array([[of(r) for r in runs] for runs in thrice.values()])
-    to = column(in_the_end)
+    to, mark = column(lambda r: r['end']), early_marks(found)[-1]
     others = (to.sum(1, keepdims=True) - to)/2
     alone = np.repeat([[mean(loss[n])] for n in thrice], 3, axis=1)
+    known = [n for n in found if n in loss]
+    params, end = (np.array([mean(r[name] for r in found[n].values()) for n in known]) for name in ('params', 'end'))
+    both = added({n: mean(loss[n]) for n in known}, dict(zip(known, params)))
     ways = {'the loss after GLO': alone, 'the number of parameters': column(lambda r: r['params']),
-            'the distance after 150 steps': column(lambda r: r['curve']['150']),
-            'what the critic tells apart after 150 steps': -column(lambda r: r['critic']['150']), 'the distance in the end': to}
+            'loss and parameters, their ranks (among all) added': np.repeat([[both[n]] for n in thrice], 3, axis=1),
+            f'the distance after {mark} steps': column(lambda r: r['curve'][mark]),
+            f'what the critic tells apart after {mark} steps': -column(lambda r: r['critic'][mark]), 'the distance in the end': to}
     def gain(by:np.ndarray, to:np.ndarray)->np.ndarray: return best_of(by, to) - to.mean(-1)
     def crossed(by:np.ndarray, to:np.ndarray)->np.ndarray: return sum(gain(by[..., s], to[..., s]) for s in range(3))/3
-    known = [n for n in found if n in loss]
-    params, end = (np.array([mean(of(r) for r in found[n].values()) for n in known]) for of in (lambda r: r['params'], in_the_end))
-    every = dict(zip(ways, (np.array([mean(loss[n]) for n in known]), params)))
+    every = dict(zip(ways, (np.array([mean(loss[n]) for n in known]), params, np.array([both[n] for n in known]))))
     lines = [['the best of eight by', f'of the {len(thrice)} networks with three seeds', f'of all {len(end)}']]
     lines += [[name, with_interval(crossed, by, others), with_interval(gain, every[name], end) if name in every else '']
               for name, by in ways.items()]
@@ -504,23 +551,23 @@ def choices_of_eight(
 # %% ../../nbs/app/05_studies.ipynb #a16stc04
 @declared
 def proxy()->Study:
-    "10,000 images of CIFAR-10: networks trained by a critic."
+    "10,000 images of CIFAR-10: networks trained by a critic; of some, one run of twice as many updates at half the rate."
     good = read_json(files('degas_nb')/'builtin'/'bench'/'good.json')['networks']
     about = ("Does a network that reconstructs well make a good generator of a GAN? The same networks, trained by CT-GAN "
-             "on 10,000 images of CIFAR-10 (as JPEG).")
-    return Study('proxy', about, proxy_jobs(lot_numbers(320, 2026)[:96], 24, good[:32], steps=400), proxy_page, given=given('cifar10'))
-
-
-@declared
-def proxy_long()->Study:
-    "The same with more updates and a longer average; of some networks one run of twice as many updates, at half the rate. For a GPU."
-    good = read_json(files('degas_nb')/'builtin'/'bench'/'good.json')['networks']
-    about = ("Does a network that reconstructs well make a good generator of a GAN, when the GAN is trained for longer? The same networks, "
-             "trained by CT-GAN on 10,000 images of CIFAR-10 (as JPEG), 1,000 updates.")
+             "on 10,000 images of CIFAR-10 (as JPEG), 1,000 updates.")
     lot, same = lot_numbers(320, 2026)[:128], dict(marks=10, ema=.99)
     jobs = proxy_jobs(lot, 24, good[:32], steps=1000, amp='tf32', **same)
     longer = [replace(job, key=job.key.replace('lot', 'longer')) for job in proxy_jobs(lot[:24], 0, [], steps=2000, lr=5e-4, **same)[:24]]
-    return Study('proxy-long', about, (*jobs, *longer), proxy_page, given=given('cifar10'))
+    return Study('proxy', about, (*jobs, *longer), lambda records: proxy_page(records, 6), given=given('cifar10'))
+
+
+@declared
+def proxy_short()->Study:
+    "The first answer: less than half as many updates, and seeds that hardly agree."
+    about = ("Does a network that reconstructs well make a good generator of a GAN, after 400 updates? A few more of the same networks, "
+             "trained by CT-GAN on 10,000 images of CIFAR-10 (as JPEG).")
+    jobs = [job for job in proxy_jobs(lot_numbers(320, 2026)[:76], 24, [], steps=400) if job.group == 'lot']
+    return Study('proxy-short', about, tuple(jobs), lambda records: proxy_page(records, 3), given=given('cifar10'))
 
 # %% ../../nbs/app/05_studies.ipynb #p28crit1
 def ask_network(
