@@ -3,6 +3,7 @@ import copy
 import json
 import math
 import warnings
+from pathlib import Path
 
 import mpmath
 import numpy as np
@@ -14,7 +15,7 @@ from sim_device import crossings, total
 from torch import nn
 
 from degas_nb.judge import extractors, features
-from degas_nb.ground.data import Images
+from degas_nb.ground.data import Images, load
 from degas_nb.judge.extractors import ModuleFeatures, find_extractor, fid_weights
 from degas_nb.judge.features import Recipe, SmallClassifier, SmallFeatures, accuracy, at_chance, by_luck, check_labels, extract, jitter, small_features, split_images, start_classifier, train_classifier
 from degas_nb.judge.metrics import Statistics, describe_images, frechet_distance, inception_score, kid, score_images
@@ -456,3 +457,11 @@ def test_tables_on_a_device_are_scored(simgpu):
 def test_a_classifier_is_trained_alike_wherever_its_images_lie(simgpu):
     (a, right), (b, same) = (train_classifier(images, QUICK) for images in (shapes(), shapes().to(simgpu)))
     assert right == same and all(torch.equal(v, w) for v, w in zip(a.state_dict().values(), b.state_dict().values()))
+
+
+def test_studies_go_on_with_the_eyes_that_began_them(shared_cifar, monkeypatch, tmp_path):
+    "The classifier that the studies judge by ships: a processor that adds in another order would train another one."
+    monkeypatch.setattr(features, 'train_classifier', lambda *a: pytest.fail('trained anew'))
+    small = small_features(load(str(shared_cifar), limit=10_000), cache=tmp_path)
+    known = {json.loads(line)['result'].get('extractor') for line in (Path(__file__).parents[1]/'studies'/'proxy'/'records.jsonl').read_text().splitlines()}
+    assert known == {small.hash}

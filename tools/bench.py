@@ -79,7 +79,7 @@ def distance_table(records:list[dict])->dict:
     "The compact table of distances: a row a run, the distance at every mark, times 100, and how far the critic told drawn from real until then."
     commits, groups = sorted({r['commit'] for r in records}), sorted({group_of(r) for r in records})
     marks = only(tuple(map(int, r['result']['curve'])) for r in records)
-    rows = [[r['number'], r['args']['seed'], groups.index(group_of(r)), round(mean_of_last(r['result']['curve']), 3), r['cpu'], r['result']['params'],
+    rows = [[r['number'], r['args']['seed'], groups.index(group_of(r)), round(mean_of_last(r['result']['curve']), 6), r['cpu'], r['result']['params'],
              commits.index(r['commit']), r['name'], *(round(x, 3) for x in list(r['result']['critic'].values())[:2]),
              *(round(100*x) for x in r['result']['curve'].values())] for r in records]
     columns = ['number', 'seed', 'group', 'distance', 'seconds', 'params', 'commit', 'name', *(f'critic{m}' for m in marks[:2]), *(f'step{m}' for m in marks)]

@@ -7,6 +7,7 @@ __all__ = ['STUDIES', 'declared', 'study_of']
 
 # %% ../../nbs/app/05_studies.ipynb #5a1d0003
 import random
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
@@ -186,6 +187,16 @@ def spread_of(
     took = f"\n\nA run takes {mean(seconds):.3g} seconds of one processor." if seconds else ''
     return table(records, lambda r: r['key'].partition('/')[0], **columns) + took
 
+
+def who_judged(
+    records:list[dict],  # of a study
+)->str:
+    "A warning, where classifiers that differ measured the distances; '' where one did."
+    eyes = Counter(r['result']['extractor'] for r in records if 'extractor' in r.get('result', {}))
+    if len(eyes) < 2: return ''
+    runs = ' and '.join(f'{n} by {name}' for name, n in eyes.most_common())
+    return f"**Runs were judged by several classifiers ({runs}): their distances can't be compared.**"
+
 # %% ../../nbs/app/05_studies.ipynb #a15stc05
 @declared
 def glo()->Study:
@@ -362,8 +373,9 @@ def proxy_page(
             found.setdefault(network, {})[seed] = r['result'] | dict(end=in_the_end(r['result'], last))
     by_lot = {n: runs for n, runs in found.items() if n in lot}
     loss = by_network('loss')
-    parts = [spread_of(records, 'distance'), places(records, last), agreement_of_distances(by_lot, last), the_bet(found, lot, loss)]
-    return '\n\n'.join([*parts, instead(by_lot, loss), choices_of_eight(by_lot, loss)])
+    parts = [who_judged(records), spread_of(records, 'distance'), places(records, last), agreement_of_distances(by_lot, last),
+             the_bet(found, lot, loss), instead(by_lot, loss), choices_of_eight(by_lot, loss)]
+    return '\n\n'.join(filter(None, parts))
 
 
 def places(
@@ -382,7 +394,7 @@ def places(
     said = f"By lot: {len(lot)} networks, median {median(lot):.1f}, the nearest twentieth below {np.quantile(lot, .05):.1f}." if len(lot) else ''
     return f'{markdown_table(lines)}\n\n{said}' if len(lines) > 1 else said
 
-
+# %% ../../nbs/app/05_studies.ipynb #p29agree
 def agreement_of_distances(
     found:dict[int, dict[int, dict]],  # network -> seed -> result
     last:int,                          # marks that a distance is the mean of
@@ -557,8 +569,9 @@ def proxy()->Study:
              "on 10,000 images of CIFAR-10 (as JPEG), 1,000 updates.")
     lot, same = lot_numbers(320, 2026)[:128], dict(marks=10, ema=.99)
     jobs = proxy_jobs(lot, 24, good[:32], steps=1000, amp='tf32', **same)
-    longer = [replace(job, key=job.key.replace('lot', 'longer')) for job in proxy_jobs(lot[:24], 0, [], steps=2000, lr=5e-4, **same)[:24]]
-    return Study('proxy', about, (*jobs, *longer), lambda records: proxy_page(records, 6), given=given('cifar10'))
+    longer = proxy_jobs(lot[:24], 0, [], steps=2000, lr=5e-4, **same)[:24]
+    jobs += tuple(replace(job, key=job.key.replace('lot', 'longer')) for job in longer)
+    return Study('proxy', about, jobs, lambda records: proxy_page(records, 6), given=given('cifar10'))
 
 
 @declared
@@ -712,7 +725,7 @@ def strategies_page(
         lines.append([name, len(runs), spread_around(column['loss'], 4), f'{better:.1%}', spread_around(column['distance'], 1),
                       f"{mean(column['looks']):.0f}", f"{mean(column['cpu']):.0f}", f"{mean(column['decision_cpu']):.0f}"])
     said = f"Mean and standard deviation over seeds; {len(lot)} networks by lot have a median of {median(lot):.4f}."
-    return markdown_table(lines) + '\n\n' + said
+    return '\n\n'.join(filter(None, [who_judged(records), markdown_table(lines), said]))
 
 
 def spread_around(

@@ -30,7 +30,7 @@ from ..space.choices import draw, number_of
 from ..space.generator import latent_size, n_params
 from ..space.genotype import Genotype
 from .driving import class_of
-from .studies import AT_EQUAL_COST, declared, given, in_the_end, spread_around
+from .studies import AT_EQUAL_COST, declared, given, in_the_end, spread_around, who_judged
 
 # %% ../../nbs/app/06_tables.ipynb #t25c0011
 @checked(width=1, z_dim=1)
@@ -233,7 +233,7 @@ def table_page(
             "what does not stand in it, these seeds don't tell apart. Of two equal rows of three seeds one stands there, by chance, "
             "in one table of ten.")
     eyes = f" The classifier is {judge['extractor']}, right for {judge['accuracy']:.0%} of held-out images." if judge else ''
-    return markdown_table(lines) + '\n\n' + said + eyes
+    return '\n\n'.join(filter(None, [who_judged(records), markdown_table(lines), said + eyes]))
 
 # %% ../../nbs/app/06_tables.ipynb #t25c0051
 WORK, SEEDS = 'degas_nb.app.tables:train_row', 5

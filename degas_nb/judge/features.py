@@ -16,6 +16,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from importlib.resources import files
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -297,6 +298,7 @@ class SmallFeatures:
         with looking(self.net): return self.net(x)
 
 # %% ../../nbs/judge/01_features.ipynb #e9b07d42
+_SHIPPED = files('degas_nb')/'builtin'/'eyes'  # classifiers that studies judge by, so that who goes on with one sees with the same eyes
 _TRAINER = 2  # a part of the name in the cache: raised when `train_classifier` changes, so that no old weights pass for new ones
 
 
@@ -307,12 +309,14 @@ def small_features(
     cache:Path|str|None=None,       # folder of trained classifiers; None: `cache_place()`
     device:str|torch.device='cpu',  # where the extractor computes; it is trained on the CPU, for the same weights everywhere
 )->SmallFeatures:
-    "The small classifier for these images: from the cache, or trained now."
+    "The small classifier for these images: the one that ships for them, or from the cache, or trained now."
     check_labels(images)
     images = squared(images, eye(images))
     key = short_hash(f'{images.fingerprint()}{json.dumps(asdict(recipe))}{_TRAINER}'.encode())
-    path = user_path(cache_place() if cache is None else cache)/f'small-{key}.safetensors'
-    net, right, hash = _read_classifier(path, n_classes(images), recipe) or _trained_for(path, images, recipe)
+    name = f'small-{key}.safetensors'
+    path = user_path(cache_place() if cache is None else cache)/name
+    def kept(path:Path)->tuple[SmallClassifier, float, str]|None: return _read_classifier(path, n_classes(images), recipe)
+    net, right, hash = kept(_SHIPPED/name) or kept(path) or _trained_for(path, images, recipe)
     if warning := at_chance(images, recipe, right): warnings.warn(warning, stacklevel=2)
     return SmallFeatures(net, images.size, right, images.name, hash, device, warning)
 
