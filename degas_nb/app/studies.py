@@ -176,7 +176,7 @@ def glo_page(
 
 def _variance(values:list[float])->float: return sum((v - mean(values))**2 for v in values)/(len(values) - 1)
 
-
+# %% ../../nbs/app/05_studies.ipynb #p29spread
 def spread_of(
     records:list[dict],  # of a study
     what:str,            # a number in each result
@@ -391,8 +391,8 @@ def places(
     for name, found in ends.items():
         far = [end for _, end in found]
         lines.append([name, len(far), spread_around(far, 1), f'{np.mean(lot < median(far)):.0%}' if len(lot) else ''])
-    said = f"By lot: {len(lot)} networks, median {median(lot):.1f}, the nearest twentieth below {np.quantile(lot, .05):.1f}." if len(lot) else ''
-    return f'{markdown_table(lines)}\n\n{said}' if len(lines) > 1 else said
+    said = f"By lot: {len(lot)} networks, median {median(lot):.1f}, the nearest twentieth below {np.quantile(lot, .05):.1f}."
+    return '\n\n'.join(filter(None, [markdown_table(lines) if len(lines) > 1 else '', said if len(lot) else '']))
 
 # %% ../../nbs/app/05_studies.ipynb #p29agree
 def agreement_of_distances(
@@ -481,7 +481,7 @@ def instead(
             "and the loss does better on them than on all: compare rows of as many networks. What needs no critic: study `criteria`.")
     return markdown_table(lines) + f'\n\n{said}'
 
-
+# %% ../../nbs/app/05_studies.ipynb #p29added
 def added(
     *columns:dict[int, float],  # network -> a number
 )->dict[int, float]:
