@@ -190,3 +190,13 @@ def test_readme_counts_as_the_tables_do():
     for row, words in dict(ctgan="CT-GAN's own ResNet ends at a distance of", figure1="the paper's Figure 1 in its place at", lot='a network by lot at',
                            degas='DEGAS by its default, at').items(): assert f'{words} {rows[row]}' in readme, row
     assert f'On emoji {there} of ten did when asked for and {there_by_alpha} by alpha; asked for, {won} beat the best of fifty by lot, by alpha {won_by_alpha}' in readme
+
+
+def test_a_page_can_be_made_of_any_of_its_records():
+    "Of none, of those that came first, of one kind alone; and two classifiers are told of."
+    from degas_nb.app.studies import proxy_page, who_judged
+    records = [json.loads(line) for line in (STUDIES_HERE/'proxy'/'records.jsonl').read_text().splitlines()]
+    for some in [], records[:1], records[:30], *([r for r in records if r['key'].startswith(kind)] for kind in ('longer', 'good', 'resnet')):
+        assert 'several classifiers' not in proxy_page(some, 6)
+    other = dict(records[0], result=records[0]['result'] | dict(extractor='another'))
+    assert 'judged by several classifiers (2 by ' in who_judged([other, *records[1:3]])

@@ -391,8 +391,9 @@ def places(
     for name, found in ends.items():
         far = [end for _, end in found]
         lines.append([name, len(far), spread_around(far, 1), f'{np.mean(lot < median(far)):.0%}' if len(lot) else ''])
-    said = f"By lot: {len(lot)} networks, median {median(lot):.1f}, the nearest twentieth below {np.quantile(lot, .05):.1f}."
-    return '\n\n'.join(filter(None, [markdown_table(lines) if len(lines) > 1 else '', said if len(lot) else '']))
+    said = ''
+    if len(lot): said = f"By lot: {len(lot)} networks, median {median(lot):.1f}, the nearest twentieth below {np.quantile(lot, .05):.1f}."
+    return '\n\n'.join(filter(None, [markdown_table(lines) if len(lines) > 1 else '', said]))
 
 # %% ../../nbs/app/05_studies.ipynb #p29agree
 def agreement_of_distances(
