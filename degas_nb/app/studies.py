@@ -578,7 +578,7 @@ def proxy()->Study:
 @declared
 def proxy_short()->Study:
     "The first answer: less than half as many updates, and seeds that hardly agree."
-    about = ("Does a network that reconstructs well make a good generator of a GAN, after 400 updates? A few more of the same networks, "
+    about = ("Does a network that reconstructs well make a good generator of a GAN, after 400 updates? Of 76 of the same networks, "
              "trained by CT-GAN on 10,000 images of CIFAR-10 (as JPEG).")
     jobs = [job for job in proxy_jobs(lot_numbers(320, 2026)[:76], 24, [], steps=400) if job.group == 'lot']
     return Study('proxy-short', about, tuple(jobs), lambda records: proxy_page(records, 3), given=given('cifar10'))
