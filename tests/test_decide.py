@@ -165,6 +165,9 @@ def test_readme_counts_as_the_tables_do():
     readme = (STUDIES_HERE.parent/'README.md').read_text()
     assert n == m == 10
     assert f'{asked} found a network that reconstructs better, trained alone, than 95 % of 320 drawn by lot; decided by alpha, {by_alpha} did' in readme
+    agree = {cells[1]: cells[3:5] for line in (STUDIES_HERE/'space'/'README.md').read_text().splitlines() if len(cells := [c.strip() for c in line.split('|')]) == 6}
+    (on_cifar, chance), (on_emoji, _) = (map(float, agree[name]) for name in ('cifar10', 'emoji'))
+    assert f'the same leader on {on_cifar:.0%} of the edges, {on_emoji:.0%} on emoji, {chance:.0%} by chance'.replace('%', ' %') in readme
     page, other = ((STUDIES_HERE/study/'README.md').read_text() for study in ('proxy', 'criteria'))
     def line(begins, page=page): return next(line.strip('| ').split(' | ') for line in page.splitlines() if line.startswith(f'| {begins} |'))
     for words, (_, n, rho, *_) in {
