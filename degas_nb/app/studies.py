@@ -387,10 +387,10 @@ def places(
     for r in records:
         if 'result' in r: ends.setdefault(r['key'].partition('/')[0], []).append((r['args']['seed'], in_the_end(r['result'], last)))
     lot = np.array([end for seed, end in ends.pop('lot', []) if not seed])
-    lines = [['not by lot', 'runs', 'distance', 'of the lot are nearer than the median of them']]
+    lines = [['not by lot', 'runs', 'distance', 'of the lot are nearer than their mean']]
     for name, found in ends.items():
         far = [end for _, end in found]
-        lines.append([name, len(far), spread_around(far, 1), f'{np.mean(lot < median(far)):.0%}' if len(lot) else ''])
+        lines.append([name, len(far), spread_around(far, 1), f'{np.mean(lot < mean(far)):.0%}' if len(lot) else ''])
     said = ''
     if len(lot): said = f"By lot: {len(lot)} networks, median {median(lot):.1f}, the nearest twentieth below {np.quantile(lot, .05):.1f}."
     return '\n\n'.join(filter(None, [markdown_table(lines) if len(lines) > 1 else '', said]))
