@@ -230,8 +230,8 @@ def table_page(
     judge = next((r['result'] for r in records if 'result' in r), {})
     said = ("Distance (Frechet, in the features of a small classifier) and score (of its logits, as IS): mean of the last three marks, "
             "then mean and standard deviation over seeds. The fifth column compares rows of two runs or more; "
-            "what does not stand in it, these seeds don't tell apart. Of two equal rows of three seeds one is nearer so, by chance, in one pair "
-            "of ten (of five seeds: of 126), and a table has dozens of pairs.")
+            "what does not stand in it, these seeds don't tell apart. Of two equal rows of three seeds one is nearer so, by chance, "
+            "in one pair of ten (of five seeds: of 126), and a table has dozens of pairs.")
     eyes = f" The classifier is {judge['extractor']}, right for {judge['accuracy']:.0%} of held-out images." if judge else ''
     return '\n\n'.join(filter(None, [who_judged(records), markdown_table(lines), said + eyes]))
 
