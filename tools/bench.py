@@ -27,6 +27,7 @@ from sklearn.linear_model import RidgeCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import PolynomialFeatures
 
+from degas_nb.app.studies import AVERAGED, in_the_end
 from degas_nb.ground.folders import atomic_write
 from degas_nb.judge import bench
 from degas_nb.judge.worth import noise_of
@@ -79,23 +80,15 @@ def distance_table(records:list[dict])->dict:
     "The compact table of distances: a row a run, the distance at every mark, times 100, and how far the critic told drawn from real until then."
     commits, groups = sorted({r['commit'] for r in records}), sorted({group_of(r) for r in records})
     marks = only(tuple(map(int, r['result']['curve'])) for r in records)
-    rows = [[r['number'], r['args']['seed'], groups.index(group_of(r)), round(mean_of_last(r['result']['curve']), 6), r['cpu'], r['result']['params'],
+    rows = [[r['number'], r['args']['seed'], groups.index(group_of(r)), round(in_the_end(r['result'], AVERAGED), 6), r['cpu'], r['result']['params'],
              commits.index(r['commit']), r['name'], *(round(x, 3) for x in list(r['result']['critic'].values())[:2]),
              *(round(100*x) for x in r['result']['curve'].values())] for r in records]
     columns = ['number', 'seed', 'group', 'distance', 'seconds', 'params', 'commit', 'name', *(f'critic{m}' for m in marks[:2]), *(f'step{m}' for m in marks)]
     settings = dict(width=only(r['args']['width'] for r in records), steps=only(r['args']['steps'] for r in records), run='GANTraining, ctgan',
-                    distance=f'mean of the last {LAST}', step='distance, times 100')
+                    distance=f'mean of the last {AVERAGED}', step='distance, times 100')
     by = dict(extractor=only(r['result']['extractor'] for r in records), accuracy=only(r['result']['accuracy'] for r in records))
     return dict(format='degas-bench/1', data='cifar10', images=only(r['result']['images'] for r in records), target='distance', settings=settings | by,
                 commits=commits, groups=groups, marks=len(marks), times=100, columns=columns, rows=sorted(rows, key=lambda row: (row[0] is None, row)))
-
-
-LAST = 6  # marks
-
-
-def mean_of_last(curve:dict[str, float])->float:
-    "A distance in the end, as the study `proxy` has it."
-    return float(np.mean([*curve.values()][-LAST:]))
 
 
 class Networks(Kernel):

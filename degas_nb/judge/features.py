@@ -307,7 +307,7 @@ def small_features(
     images:Images|Mixed,            # with labels; train on the training split
     recipe:Recipe=Recipe(),         # how
     cache:Path|str|None=None,       # folder of trained classifiers; None: `cache_place()`
-    device:str|torch.device='cpu',  # where the extractor computes; it is trained on the CPU, for the same weights everywhere
+    device:str|torch.device='cpu',  # where the extractor computes; it is trained on the CPU, so that a GPU makes no other one
 )->SmallFeatures:
     "The small classifier for these images: the one that ships for them, or from the cache, or trained now."
     check_labels(images)
@@ -383,9 +383,9 @@ def _read_classifier(
 )->tuple[SmallClassifier, float, str]|None:  # classifier, accuracy, hash of both; None when there is none that can be used
     "What is in a file of the cache; one that is damaged is told of."
     from safetensors import SafetensorError, safe_open
-    net = start_classifier(n_classes, recipe)
     try:
         read_whole(path, MOST_BYTES)  # a file, and no larger
+        net = start_classifier(n_classes, recipe)
         with safe_open(path, 'pt') as f:
             about = json.loads(f.metadata()['sealed']) if 'sealed' in f.metadata() else f.metadata()
             net.load_state_dict({k: f.get_tensor(k) for k in f.keys()})
