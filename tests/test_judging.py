@@ -465,3 +465,8 @@ def test_studies_go_on_with_the_eyes_that_began_them(shared_cifar, monkeypatch, 
     small = small_features(load(str(shared_cifar), limit=10_000), cache=tmp_path)
     known = {json.loads(line)['result'].get('extractor') for line in (Path(__file__).parents[1]/'studies'/'proxy'/'records.jsonl').read_text().splitlines()}
     assert known == {small.hash}
+
+
+def test_nobody_trains_eyes_for_the_emoji(monkeypatch, tmp_path):
+    monkeypatch.setattr(features, 'train_classifier', lambda *a: pytest.fail('trained anew'))
+    assert small_features(load('emoji'), cache=tmp_path).accuracy > .6 and not [*tmp_path.iterdir()]

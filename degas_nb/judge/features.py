@@ -298,7 +298,7 @@ class SmallFeatures:
         with looking(self.net): return self.net(x)
 
 # %% ../../nbs/judge/01_features.ipynb #e9b07d42
-_SHIPPED = files('degas_nb')/'builtin'/'eyes'  # classifiers that studies judge by, so that who goes on with one sees with the same eyes
+_SHIPPED = files('degas_nb')/'builtin'/'eyes'  # of the emoji, and of the images that studies judge by: everybody sees with the same eyes
 _TRAINER = 2  # a part of the name in the cache: raised when `train_classifier` changes, so that no old weights pass for new ones
 
 
