@@ -15,6 +15,7 @@ from degas_nb.ground.errors import UserError
 from degas_nb.ground.folders import RunFolder
 from degas_nb.ground.studies import read_records, study_page
 from degas_nb.judge import bench
+from degas_nb.search import decide as rules
 from degas_nb.search.alternating import Search, SearchConfig
 from degas_nb.search.decide import DECISIONS, Asked, decide
 from degas_nb.search.prune import prune
@@ -70,6 +71,33 @@ def test_alpha_is_the_pruning_and_more_questions_are_never_worse(search):
     for how in ('measured', 'evolved'):
         few, many = [Asked(search).loss(decide(search, how, n).genotype) for n in (30, 90)]
         assert many <= few + 1e-9 and decide(search, how, 30).genotype.meta['asked'] <= 30
+
+
+def differ(a, b): return sum(a.incoming(x) != b.incoming(x) for x in a.nodes)
+
+
+@pytest.mark.parametrize('says', [[3., 1., 2.], [2., float('inf'), 1.], [float('inf')]*3])
+def test_the_finalist_that_loses_least_when_tuned_is_taken(search, monkeypatch, says):
+    met = []
+    monkeypatch.setattr(rules, 'tune', lambda asked, genotype: met.append(genotype) or says[len(met) - 1])
+    found, few = decide(search, 'tuned', 108), Asked(search, 64)
+    assert len(met) == 3 and [*map(few.loss, met)] == sorted(map(few.loss, met))  # the best first
+    assert all(differ(a, b) > 1 for i, a in enumerate(met) for b in met[:i])
+    assert number_of(found.genotype) == number_of(met[says.index(min(says))]) and found.genotype.meta['asked'] <= 90
+
+
+def test_to_tune_a_network_is_to_train_it_alone(search):
+    "From the shared weights; no weight that is none of its own moves."
+    one, own = draw(torch.Generator().manual_seed(4)), Asked(search).on_a_copy()
+    before = {k: v.clone() for k, v in own.net.state_dict().items()}
+    made = alone(own.net, one)
+    rules.train_alone(own, 8, 2e-3, lambda: made)
+    moved = {k for k, p in own.net.named_parameters() if not torch.equal(p, before[k])}
+    used = {k for k, p in own.net.named_parameters() if torch.autograd.grad(alone(own.net, one)(own.latents.z[:8]).square().sum(), p, allow_unused=True)[0] is not None}
+    assert moved and moved == used and own.loss(one) < Asked(search).loss(one)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(Asked, 'loss', lambda *_: float('nan'))
+        assert rules.tune(Asked(search), one) == float('inf')
 
 
 @pytest.mark.parametrize('says', [[3., 1., 2.], [2., float('inf'), 1.], [float('inf')]*3])

@@ -251,12 +251,14 @@ def decide_jobs(
     seeds:dict[str, int],  # of each setting, how many
 )->tuple[Job, ...]:
     "All rules, the costly ones on some seeds, where alpha has the paper's travel or the teaching rate; elsewhere those that count."
-    def job(name, seed):
+    def job(name, seed, rules, *key):
+        return Job('/'.join([name, str(seed), *key]), 'degas_nb.app.studies:decide_search', dict(seed=seed, rules=rules, width=16) | SETTINGS[name])
+    def first(name, seed):
         usual = ['alpha', 'measured', 'evolved']
         more = dict(travel=['perturb'] + ['finals', 'perturb_tuned']*(seed < costly), teaching=['practised']*(seed < 4)).get(name, [])
-        rules = ['alpha'] if name == 'paper' else usual + more
-        return Job(f'{name}/{seed}', 'degas_nb.app.studies:decide_search', dict(seed=seed, rules=rules, width=16) | SETTINGS[name])
-    return tuple(job(name, seed) for name, n in seeds.items() for seed in range(n))
+        return ['alpha'] if name == 'paper' else usual + more
+    jobs = [job(name, seed, first(name, seed)) for name, n in seeds.items() for seed in range(n)]
+    return tuple(jobs + [job('teaching', seed, ['tuned'], 'tuned') for seed in range(seeds['teaching'])])
 
 # %% ../../nbs/app/05_studies.ipynb #a15stc04
 def decide_page(
@@ -287,8 +289,8 @@ def agreement(
     "Do searches that differ in the seed alone have the same leaders?"
     lines = [['alpha', 'searches', 'pairs with the same leader', 'by chance']]
     for name in dict.fromkeys(r['key'].partition('/')[0] for r in records):
-        leaders = [{e: max(ops, key=ops.get) for e, ops in r['result']['weights'].items()}
-                   for r in records if 'result' in r and r['key'].startswith(name + '/')]
+        searches = {r['args']['seed']: r['result']['weights'] for r in records if 'result' in r and r['key'].startswith(name + '/')}
+        leaders = [{e: max(ops, key=ops.get) for e, ops in weights.items()} for weights in searches.values()]
         pairs = [mean(a[e] == b[e] for e in a) for i, a in enumerate(leaders) for b in leaders[:i]]
         if pairs: lines.append([name, len(leaders), f'{mean(pairs):.2f}', f'{(3/9 + 8/4)/11:.2f}'])
     return markdown_table(lines)
@@ -302,7 +304,7 @@ def decide_study(name:str, images:str, data:str, costly:int, **seeds:int)->Study
 
 @declared
 def decide()->Study: return decide_study('decide', '2,000 images of CIFAR-10 (as JPEG)', 'cifar10', 3,
-                                           travel=10, teaching=10, paper=10, joint=3, warmup=3, held_out=3)
+                                           travel=10, teaching=10, paper=10, joint=10, warmup=3, held_out=3)
 
 
 @declared

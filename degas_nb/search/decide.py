@@ -6,6 +6,7 @@
 __all__ = ['Rule', 'DECISIONS', 'Asked', 'Decision', 'decision_rule', 'decide']
 
 # %% ../../nbs/search/10_decide.ipynb #ee0f9f93
+import math
 from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import asdict, dataclass, fields, replace
@@ -258,21 +259,30 @@ def evolved(asked:Asked, budget:int)->Decision:
     return Decision(best, (f"{asked.n} networks evolved: the best loses {asked.known[best]:.4f} in the super-network",), asked.n)
 
 # %% ../../nbs/search/10_decide.ipynb #a16prc01
+def train_alone(
+    own:Asked,                                     # its super-network and latents change
+    steps:int,                                     # a batch each
+    rate:float,                                    # of the weights at first, falling to 0; of Adam
+    made:Callable[[], Callable[[Tensor], Tensor]]  # who makes a batch: one network alone
+)->None:
+    "Each batch trains one network alone, on the weights that it has in the super-network."
+    search, config = own.search, own.search.config
+    rate = rate if config.optimiser == 'adam' else config.lr
+    optimiser = OPTIMISERS[config.optimiser](own.net.weight_parameters(), config)
+    own.net.train()
+    for n in range(steps):
+        set_rate_(optimiser, rate*(1 - n/steps))
+        index = search.batches.at(config.epochs + n//search.per_epoch, n % search.per_epoch)
+        with arithmetic(config):
+            part_step(made(), own.latents, search.images, index, optimiser, config.z_lr)
+
+
 def practise(
     asked:Asked,  # with a super-network and latents of its own, which change
 )->None:
     "Half as many steps as the search made: each batch trains one network by lot, alone."
-    search, net = asked.search, asked.net
-    config, steps = search.config, max(1, search.config.epochs//2)*search.per_epoch
-    rate = 4e-3 if config.optimiser == 'adam' else config.lr
-    optimiser = OPTIMISERS[config.optimiser](net.weight_parameters(), config)
-    net.train()
-    for n in range(steps):
-        set_rate_(optimiser, rate*(1 - n/steps))
-        made = alone(net, draw(asked.rng, asked.space))
-        index = search.batches.at(config.epochs + n//search.per_epoch, n % search.per_epoch)
-        with arithmetic(config):
-            part_step(made, asked.latents, search.images, index, optimiser, config.z_lr)
+    steps = max(1, asked.search.config.epochs//2)*asked.search.per_epoch
+    train_alone(asked, steps, 4e-3, lambda: alone(asked.net, draw(asked.rng, asked.space)))
 
 
 @decision_rule
@@ -314,6 +324,42 @@ def epoch_loss(
 )->float:
     "The mean loss of the epoch's batches."
     return sum(next(run).losses['loss'] for _ in range(run.per_epoch))/run.per_epoch
+
+# %% ../../nbs/search/10_decide.ipynb #p30tune2
+def tune(
+    asked:Asked,        # stays as it is
+    genotype:Genotype,  # of its space
+    epochs:int=1,       # that it trains alone
+)->float:
+    "What a network loses once it has trained alone for a while on a copy of the weights that it has in the super-network."
+    own = asked.on_a_copy()
+    made = alone(own.net, genotype)
+    train_alone(own, epochs*asked.search.per_epoch, 2e-3, lambda: made)
+    loss = own.loss(genotype)
+    return loss if math.isfinite(loss) else math.inf
+
+
+def unlike(
+    ranked:list[Genotype],  # best first
+    n:int,                  # how many are wanted
+)->list[Genotype]:          # n, or fewer
+    "The first of them that differ from each other in two nodes or more."
+    some = []
+    for genotype in ranked:
+        if len(some) < n and all(sum(genotype.incoming(x) != one.incoming(x) for x in one.nodes) > 1 for one in some): some.append(genotype)
+    return some
+
+
+@decision_rule
+def tuned(asked:Asked, budget:int)->Decision:
+    "Of the best of those asked for some that are unlike: each trains alone for an epoch, from its shared weights, on a copy."
+    few = Asked(asked.search, 64)
+    first = measured(few, max(1, budget - budget//6))
+    finalists = unlike(sorted(few.known, key=few.known.get), max(2, budget//36))
+    losses = {genotype: tune(asked, genotype) for genotype in finalists}
+    best = min(losses, key=losses.get)
+    says = f"{len(finalists)} of them tuned alone: number {finalists.index(best) + 1} is first, with {losses[best]:.4f}"
+    return Decision(best, (*first.says, says), few.n)
 
 # %% ../../nbs/search/10_decide.ipynb #s21chfit
 def check_fit(
