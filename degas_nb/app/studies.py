@@ -258,7 +258,7 @@ def decide_jobs(
         more = dict(travel=['perturb'] + ['finals', 'perturb_tuned']*(seed < costly), teaching=['practised']*(seed < 4)).get(name, [])
         return ['alpha'] if name == 'paper' else usual + more
     jobs = [job(name, seed, first(name, seed)) for name, n in seeds.items() for seed in range(n)]
-    return tuple(jobs + [job('teaching', seed, ['tuned'], 'tuned') for seed in range(seeds['teaching'])])
+    return tuple(jobs + [job(name, seed, ['tuned'], 'tuned') for name in ('teaching', 'joint') for seed in range(seeds.get(name, 0))])
 
 # %% ../../nbs/app/05_studies.ipynb #a15stc04
 def decide_page(

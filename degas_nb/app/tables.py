@@ -107,7 +107,7 @@ def scored(
 
 # %% ../../nbs/app/06_tables.ipynb #t25c0041
 SEARCHED = dict(
-    rl=AT_EQUAL_COST['rl'], adversarial=AT_EQUAL_COST['adversarial'], degas=AT_EQUAL_COST['degas'],
+    rl=AT_EQUAL_COST['rl'], adversarial=AT_EQUAL_COST['adversarial'] | dict(rule='measured'), degas=AT_EQUAL_COST['degas'] | dict(rule='measured'),
     alpha=dict(preset='paper', epochs=12, travel=11.7, rule='alpha'))  # a row's network: settings of a search, and what decides
 
 

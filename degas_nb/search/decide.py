@@ -329,12 +329,11 @@ def epoch_loss(
 def tune(
     asked:Asked,        # stays as it is
     genotype:Genotype,  # of its space
-    epochs:int=1,       # that it trains alone
 )->float:
-    "What a network loses once it has trained alone for a while on a copy of the weights that it has in the super-network."
+    "What a network loses once it has trained alone, from the weights that it has in the super-network: on a copy, a twelfth of the search."
     own = asked.on_a_copy()
-    made = alone(own.net, genotype)
-    train_alone(own, epochs*asked.search.per_epoch, 2e-3, lambda: made)
+    made, steps = alone(own.net, genotype), asked.search.config.epochs*asked.search.per_epoch//12
+    train_alone(own, max(1, steps), 2e-3, lambda: made)
     loss = own.loss(genotype)
     return loss if math.isfinite(loss) else math.inf
 
@@ -352,7 +351,7 @@ def unlike(
 
 @decision_rule
 def tuned(asked:Asked, budget:int)->Decision:
-    "Of the best of those asked for some that are unlike: each trains alone for an epoch, from its shared weights, on a copy."
+    "Of the best of those asked for some that are unlike: each trains alone for a moment, from its shared weights, on a copy."
     few = Asked(asked.search, 64)
     first = measured(few, max(1, budget - budget//6))
     finalists = unlike(sorted(few.known, key=few.known.get), max(2, budget//36))
