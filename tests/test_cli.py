@@ -10,10 +10,10 @@ import torch
 from PIL import Image
 
 from degas_nb.app.driving import command_lines
-from degas_nb.app.main import COMMANDS, _flags, _new_names, help_of
+from degas_nb.app.main import COMMANDS, _flags, _new_names, help_of, parse
 from degas_nb.gan.frameworks import FRAMEWORKS
 from degas_nb.gan.training import GANConfig
-from degas_nb.search.alternating import SearchConfig
+from degas_nb.search.alternating import SEARCHES, SearchConfig, search_settings
 from degas_nb.space.genotype import DEGAS, Genotype
 from degas_nb.ground.folders import RunFolder
 
@@ -254,6 +254,30 @@ def test_the_choices_of_the_help_are_those_of_the_settings(config):
 def test_a_preset_changes_the_defaults_of_the_help():
     assert '(default 12)' in help_of('search') and '(default 50)' in help_of('search', ['--preset', 'paper-cifar10'])
     assert '(default rmsprop)' in ' '.join(help_of('train', ['--framework', 'wgan']).split())
+
+
+BEGINS = {   # of a search, and the words that begin it
+    '': SearchConfig.teaching(), '--held-out 0.5': SearchConfig(travel=11.7, held_out=.5), '--alpha-lr 0.01': SearchConfig(alpha_lr=.01, joint=True),
+    '--alpha-lr 0.01 --travel 5.0': SearchConfig(alpha_lr=.01, travel=5., joint=True), '--travel None --no-joint': SearchConfig(), '--epochs 3': replace(SearchConfig.teaching(), epochs=3)}
+
+
+@pytest.mark.parametrize('words', BEGINS)
+def test_a_search_begins_as_the_study_says_unless_flags_say_otherwise(words, tmp_path):
+    "And the line that a report prints begins the same search again."
+    command = parse('search', ['--data', 'emoji', '--out', str(tmp_path/'x'), *words.split()])
+    assert command.config == BEGINS[words] and command.decide == 'tuned'
+    about = dict(source=dict(data='emoji'), n=8)
+    run = RunFolder.create(tmp_path/'x', 'search', search_settings(command.config, DEGAS), about, writes=dict(decide='tuned', asked=300))
+    begun = command_lines(run)[0].split()
+    assert ' '.join(begun) == ' '.join(['degas search --data emoji', *words.split(), f'--out {tmp_path}/x'])
+    assert parse('search', begun[2:]).config == command.config
+
+
+def test_only_the_search_of_degas_has_a_study_that_says_how():
+    for name, kind in SEARCHES.items():
+        if name == 'degas': continue
+        command = parse('search', ['--data', 'emoji', '--out', 'x', '--strategy', name])
+        assert command.config == kind.Config() == kind.Config.teaching() and command.decide == kind.decides
 
 
 def test_flags_by_their_old_names(drawn, tmp_path, capsys):

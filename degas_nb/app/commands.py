@@ -42,7 +42,7 @@ from ..judge.metrics import (
 from .report import demo_report, run_report
 from .driving import (
     HABITS, ON_NAN, ImageSource, checked_run, command_lines, drive, foresee, full_name, go_on, habits_of, open_run, same_settings, say,
-    shared_run, stored, tell, value_of, with_space)
+    shared_run, stored, tell, usual_decision, value_of, with_space)
 
 # %% ../../nbs/app/03_commands.ipynb #s21dryc2
 def _preset_of(
@@ -51,7 +51,7 @@ def _preset_of(
 )->tuple[SearchConfig, str]:  # settings, and how to decide
     "Where the flags of a search start."
     kind = SEARCHES.get(strategy, Search)
-    if not preset.startswith('paper'): return kind.Config(), kind.decides
+    if not preset.startswith('paper'): return kind.Config.teaching(), usual_decision(kind)
     return kind.Config.paper(preset[6:] or 'cifar10'), 'alpha' if kind is Search else kind.decides
 
 
@@ -93,6 +93,8 @@ class SearchCommand:
             config = SearchConfig.from_dict(run.config)
             return cls(source, config, run.path, strategy=config.strategy, **habits_of(run))
         config, how = _preset_of(value_of(argv, '--strategy') or 'degas', value_of(argv, '--preset') or 'teaching')
+        if value_of(argv, '--held-out'): config = replace(config, joint=False)   # images of its own take a pass of their own
+        if value_of(argv, '--alpha-lr'): config = replace(config, travel=None)   # which would set the rate
         return cls(ImageSource(MISSING), config, MISSING, decide=how)
 
     def run(self)->None:
@@ -129,7 +131,7 @@ def run_search(
     search:Search,                # new, or taken up by `go_on`
     run:RunFolder,                # its folder, locked
     save_every:float=60.,         # seconds between checkpoints
-    decide:str=HABITS['decide'],  # a name of `DECISIONS`
+    decide:str=Search.decides,    # a name of `DECISIONS`
     asked:int=HABITS['asked'],    # networks that the super-network may be asked for
     on_nan:str=HABITS['on_nan'],  # of `ON_NAN`
 )->Genotype|None:                 # what was found; None on all ranks but the first

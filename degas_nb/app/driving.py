@@ -283,7 +283,7 @@ WAYS = strategies, controller, halving, adversarial  # modules that add to what 
 _KINDS:dict[str, type] = dict(search=Search, gan=GANTraining, reconstruction=Reconstruction)
 _BESIDE = 'space', 'strategy', 'generator', 'genotype'  # what config.json says beside the settings
 # what a command does around a run: no settings of the run
-HABITS = dict(save_every=60., sample_every=50, decide='measured', asked=300, on_nan='stop')
+HABITS = dict(save_every=60., sample_every=50, decide='tuned', asked=300, on_nan='stop')
 
 
 def habits_of(
@@ -291,6 +291,13 @@ def habits_of(
 )->dict:
     "What the command did around the run."
     return (dict(decide='alpha') if run.kind == 'search' else {}) | run.meta.get('writes', {})
+
+
+def usual_decision(
+    kind:type,  # a `Search`
+)->str:
+    "How `degas search` decides where no flag says otherwise; only DEGAS' own search has a study that says so."
+    return HABITS['decide'] if kind is Search else kind.decides
 
 
 def class_of(
@@ -323,13 +330,28 @@ def command_lines(
     return lines
 
 
+def _usual(
+    run:RunFolder,  # of any kind
+    settings:dict,  # of it
+)->dict:
+    "What the command takes where no flag says otherwise."
+    if run.kind == 'gan': return HABITS | asdict(GANConfig.teaching(settings['framework']))
+    kind = class_of(run.kind, run.config)
+    if run.kind == 'reconstruction': return HABITS | asdict(kind.Config())
+    usual = asdict(kind.Config.teaching())
+    if settings['held_out']: usual['joint'] = False
+    if settings['alpha_lr'] != usual['alpha_lr']: usual['travel'] = None
+    return HABITS | usual | dict(decide=usual_decision(kind))
+
+
 def _command_line(
     run:RunFolder,  # made by a command
     plan:dict,      # settings that held in the beginning, where others hold now
 )->str:
     "The command that begins this run: every setting that is not the teaching default."
-    settings = {k: plan.get(k, v) for k, v in run.config.items() if k not in _BESIDE} | habits_of(run)
-    usual = GANConfig.teaching(settings['framework']) if run.kind == 'gan' else class_of(run.kind, run.config).Config()
+    before = asdict(class_of(run.kind, run.config).Config()) if run.kind == 'search' else {}  # a run from before some of these were settings
+    settings = before | {k: plan.get(k, v) for k, v in run.config.items() if k not in _BESIDE} | habits_of(run)
+    usual = _usual(run, settings)
     words = ['degas', command_of(run)]
     if run.kind == 'gan':
         spec = run.config['generator']
@@ -341,9 +363,10 @@ def _command_line(
     if 'space' in run.config: words += ['--space', str(run.path)]
     source = run.data['source'] if 'source' in run.data else {}
     for name, value in (source | settings).items():
-        default = getattr(usual, name, getattr(ImageSource, name, HABITS.get(name)))
+        default = usual.get(name, getattr(ImageSource, name, None))
         if value == (list(default) if isinstance(default, tuple) else default): continue  # JSON has lists
-        words += [f"--{name.replace('_', '-')}", *([] if value is True else map(str, value) if isinstance(value, list) else [str(value)])]
+        flag = name.replace('_', '-')
+        words += [f'--{flag}'] if value is True else [f'--no-{flag}'] if value is False else [f'--{flag}', *map(str, value if isinstance(value, list) else [value])]
     return shlex.join([*words, '--out', str(run.path)])
 
 # %% ../../nbs/app/02_driving.ipynb #5b2842d5

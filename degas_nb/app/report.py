@@ -720,6 +720,7 @@ _CHOSEN = {  # how the network was come to, by the decision
     'alpha': 'Pruning keeps, for every node, the edge and operation with the largest weight; where that edge skips a level, '
              'the best operation of the direct edge stays too. What is left is the generator',
     'proposed': 'The best of what the controller proposed in the end, by its loss in the super-network',
+    'tuned': 'The super-network was asked for networks, some of the best trained on alone for a moment, and this one lost least',
     'survivor': 'The network that was left of the race, or led it'}
 _ASKED = 'Chosen by asking what networks, or mixtures without an operation, lose in the super-network'
 _GLO_TEXT = (

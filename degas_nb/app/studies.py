@@ -247,8 +247,9 @@ SETTINGS = dict(
 
 
 def decide_jobs(
-    costly:int,            # seeds on which the costly rules are tried, too
-    seeds:dict[str, int],  # of each setting, how many
+    costly:int,                     # seeds on which the costly rules are tried, too
+    seeds:dict[str, int],           # of each setting, how many
+    tuned:dict[str, list[str]]={},  # setting -> the rules of ten more searches, side by side on one machine
 )->tuple[Job, ...]:
     "All rules, the costly ones on some seeds, where alpha has the paper's travel or the teaching rate; elsewhere those that count."
     def job(name, seed, rules, *key):
@@ -258,7 +259,7 @@ def decide_jobs(
         more = dict(travel=['perturb'] + ['finals', 'perturb_tuned']*(seed < costly), teaching=['practised']*(seed < 4)).get(name, [])
         return ['alpha'] if name == 'paper' else usual + more
     jobs = [job(name, seed, first(name, seed)) for name, n in seeds.items() for seed in range(n)]
-    return tuple(jobs + [job(name, seed, ['tuned'], 'tuned') for name in ('teaching', 'joint') for seed in range(seeds.get(name, 0))])
+    return tuple(jobs + [job(name, seed, rules, 'tuned') for name, rules in tuned.items() for seed in range(10)])
 
 # %% ../../nbs/app/05_studies.ipynb #a15stc04
 def decide_page(
@@ -296,19 +297,19 @@ def agreement(
     return markdown_table(lines)
 
 
-def decide_study(name:str, images:str, data:str, costly:int, **seeds:int)->Study:
+def decide_study(name:str, images:str, data:str, costly:int, tuned:dict[str, list[str]], **seeds:int)->Study:
     "The study of one set of images."
     about = f"Which rule finds the best network in a search on {images}? Every rule on the same super-networks."
-    return Study(name, about, decide_jobs(costly, seeds), lambda records: decide_page(records, lot_losses(data)), given=given(data))
+    return Study(name, about, decide_jobs(costly, seeds, tuned), lambda records: decide_page(records, lot_losses(data)), given=given(data))
 
 
 @declared
-def decide()->Study: return decide_study('decide', '2,000 images of CIFAR-10 (as JPEG)', 'cifar10', 3,
+def decide()->Study: return decide_study('decide', '2,000 images of CIFAR-10 (as JPEG)', 'cifar10', 3, dict(teaching=['tuned'], joint=['tuned']),
                                            travel=10, teaching=10, paper=10, joint=10, warmup=3, held_out=3)
 
 
 @declared
-def decide_emoji()->Study: return decide_study('decide-emoji', 'all emoji', 'emoji', 1, travel=4, paper=4, teaching=10)
+def decide_emoji()->Study: return decide_study('decide-emoji', 'all emoji', 'emoji', 1, dict(joint=['alpha', 'measured', 'tuned']), travel=4, paper=4, teaching=10)
 
 # %% ../../nbs/app/05_studies.ipynb #a16stc01
 @cache
