@@ -303,6 +303,15 @@ def test_search_killed_in_epoch_3(found, tmp_path):
     as_undisturbed(out, found)
 
 
+def test_an_alternating_search_that_was_killed_goes_on(tmp_path):
+    "Its two optimisers, and alpha's batch, are where they were."
+    whole, out = tmp_path/'whole', tmp_path/'run'
+    assert degas(*search_argv(whole, '--no-joint')) == 0
+    assert signalled(8, [signal.SIGKILL], *search_argv(out, '--no-joint', '--save-every', 0)).returncode == -signal.SIGKILL
+    assert degas('search', '--resume', '--out', out) == 0
+    as_undisturbed(out, whole)
+
+
 def test_search_killed_before_the_first_checkpoint(found, tmp_path):
     out = tmp_path/'run'
     assert signalled(2, [signal.SIGKILL], *search_argv(out)).returncode == -signal.SIGKILL

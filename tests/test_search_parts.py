@@ -25,7 +25,7 @@ from degas_nb.search.mixed import MixedOp, candidates
 from degas_nb.space.ops import batch_norm
 from degas_nb.search.prune import PRUNING_RULES, mixing_weights, prune
 from degas_nb.search.pyramid import KERNELS, collapse, laplacian_pyramid, lap1, reconstruction_loss
-from degas_nb.ground.folders import RunFolder, shipped_run
+from degas_nb.ground.folders import Diverged, RunFolder, shipped_run
 from degas_nb.search.alternating import ClippedSGD, Search, SearchConfig
 from degas_nb.search.steps import bf16_on_cpu, reconstruction
 from degas_nb.ground.errors import UserError
@@ -328,3 +328,12 @@ def test_a_fused_step_of_sgd_takes_gradients_laid_out_in_any_way(resumed):
             opt.step()
     torch.testing.assert_close(fused, plain)
     assert ways[1].state[fused]['momentum_buffer'].stride() == fused.stride()
+
+
+def test_what_diverged_draws_nothing_and_says_so():
+    "Latents that are none have no Gaussian; a decomposition of their covariance would end in a traceback."
+    search = Search.from_config(load('emoji', limit=16), SearchConfig(epochs=1, width=4, z_dim=16, batch_size=8))
+    next(search)
+    search.latents.z[3, 2] = float('inf')
+    with pytest.raises(Diverged, match='not finite at step 1.*smaller --lr'): search.sample(4)
+    with pytest.raises(UserError, match='diverged'): Gaussian.fit(search.latents.z)

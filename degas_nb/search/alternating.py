@@ -173,6 +173,9 @@ def strategy_in(
     raise UserError(f"unknown strategy {name!r:.60}; there are {', '.join(SEARCHES)} (more come with: import degas_nb.search.strategies)")
 
 # %% ../../nbs/search/07_alternating.ipynb #ae6a5f44
+_SMALLER = "try a smaller --lr or --z-lr; what was saved goes on with one, too (--resume --lr RATE)"
+
+
 @dataclass(frozen=True)
 class LatentStep:
     "What one step of latents and weights did; numbers are fetched when they are read."
@@ -189,9 +192,7 @@ class LatentStep:
 
     def record(self)->dict:  # a line of trace.jsonl
         "Plain values; a `Diverged` when they are not finite."
-        if not math.isfinite(self.losses['loss']):
-            smaller = "try a smaller --lr or --z-lr; what was saved goes on with one, too (--resume --lr RATE)"
-            raise Diverged(f"the loss is not finite at step {self.n}: {smaller}")
+        if not math.isfinite(self.losses['loss']): raise Diverged(f"the loss is not finite at step {self.n}: {_SMALLER}")
         return dict(step=self.n, epoch=self.epoch, **self.losses, lr=self.lr)
 
 # %% ../../nbs/search/07_alternating.ipynb #a15srstp
@@ -359,6 +360,7 @@ class Pictures(LatentRun):
     )->Tensor:                          # (n, 3, s, s) uint8
         "New images: latents from the Gaussian of the learned ones (GLO)."
         net, latents, made = self.pictured()
+        if not latents.z.isfinite().all(): raise Diverged(f"the latents are not finite at step {self.n}: {_SMALLER}")
         z = latents.sample(n, rng or Randoms(self.config.seed, ('samples',))['samples'])
         with arithmetic(self.config), batch_statistics(net): return to_uint8(made(z.to(self.device)*latents.scale)).cpu()
 
