@@ -46,13 +46,15 @@ from .driving import (
 
 # %% ../../nbs/app/03_commands.ipynb #s21dryc2
 def _preset_of(
-    strategy:str,             # a name of `SEARCHES`; one that is none is refused where the flags are parsed
-    preset:str,               # a choice of --preset
+    argv:list[str],           # flags, not yet parsed; what is no choice is refused where they are
 )->tuple[SearchConfig, str]:  # settings, and how to decide
     "Where the flags of a search start."
-    kind = SEARCHES.get(strategy, Search)
-    if not preset.startswith('paper'): return kind.Config.teaching(), usual_decision(kind)
-    return kind.Config.paper(preset[6:] or 'cifar10'), 'alpha' if kind is Search else kind.decides
+    kind, preset = SEARCHES.get(value_of(argv, '--strategy') or 'degas', Search), value_of(argv, '--preset') or 'teaching'
+    if preset.startswith('paper'): return kind.Config.paper(preset[6:] or 'cifar10'), 'alpha' if kind is Search else kind.decides
+    config = kind.Config.teaching()
+    if value_of(argv, '--held-out'): config = replace(config, joint=False)  # images of its own take a pass of their own
+    if value_of(argv, '--alpha-lr'): config = replace(config, travel=None)  # which would set the rate
+    return config, usual_decision(kind)
 
 
 def check_dry(
@@ -92,9 +94,7 @@ class SearchCommand:
             source = ImageSource.of(run, value_of(argv, '--data'))
             config = SearchConfig.from_dict(run.config)
             return cls(source, config, run.path, strategy=config.strategy, **habits_of(run))
-        config, how = _preset_of(value_of(argv, '--strategy') or 'degas', value_of(argv, '--preset') or 'teaching')
-        if value_of(argv, '--held-out'): config = replace(config, joint=False)   # images of its own take a pass of their own
-        if value_of(argv, '--alpha-lr'): config = replace(config, travel=None)   # which would set the rate
+        config, how = _preset_of(argv)
         return cls(ImageSource(MISSING), config, MISSING, decide=how)
 
     def run(self)->None:

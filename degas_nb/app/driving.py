@@ -349,7 +349,7 @@ def _command_line(
     plan:dict,      # settings that held in the beginning, where others hold now
 )->str:
     "The command that begins this run: every setting that is not the teaching default."
-    before = asdict(class_of(run.kind, run.config).Config()) if run.kind == 'search' else {}  # a run from before some of these were settings
+    before = asdict(class_of(run.kind, run.config).Config()) if run.kind == 'search' else {}  # an old run lacks some settings
     settings = before | {k: plan.get(k, v) for k, v in run.config.items() if k not in _BESIDE} | habits_of(run)
     usual = _usual(run, settings)
     words = ['degas', command_of(run)]
@@ -366,7 +366,8 @@ def _command_line(
         default = usual.get(name, getattr(ImageSource, name, None))
         if value == (list(default) if isinstance(default, tuple) else default): continue  # JSON has lists
         flag = name.replace('_', '-')
-        words += [f'--{flag}'] if value is True else [f'--no-{flag}'] if value is False else [f'--{flag}', *map(str, value if isinstance(value, list) else [value])]
+        if isinstance(value, bool): words.append(f'--{flag}' if value else f'--no-{flag}')
+        else: words += [f'--{flag}', *map(str, value if isinstance(value, list) else [value])]
     return shlex.join([*words, '--out', str(run.path)])
 
 # %% ../../nbs/app/02_driving.ipynb #5b2842d5

@@ -253,7 +253,8 @@ def decide_jobs(
 )->tuple[Job, ...]:
     "All rules, the costly ones on some seeds, where alpha has the paper's travel or the teaching rate; elsewhere those that count."
     def job(name, seed, rules, *key):
-        return Job('/'.join([name, str(seed), *key]), 'degas_nb.app.studies:decide_search', dict(seed=seed, rules=rules, width=16) | SETTINGS[name])
+        args = dict(seed=seed, rules=rules, width=16) | SETTINGS[name]
+        return Job('/'.join([name, str(seed), *key]), 'degas_nb.app.studies:decide_search', args)
     def first(name, seed):
         usual = ['alpha', 'measured', 'evolved']
         more = dict(travel=['perturb'] + ['finals', 'perturb_tuned']*(seed < costly), teaching=['practised']*(seed < 4)).get(name, [])
@@ -280,8 +281,8 @@ def decide_page(
             lines.append([name, rule, n, f'{mean(losses):.4f}', f'{below} of {n}', f'{won} of {n}', f'{cost:.2f}'])
     by_lot = (f"By lot ({len(lot)}): the 5th percentile is {fifth:.4f}, the median {median(lot):.4f}; "
               f"the best of some fifty {min(best):.4f} to {max(best):.4f}, in six such searches by lot.")
-    said = f"{by_lot} Cost: search and decision, in searches of the same row; losses: of the network alone (seed 0).{cost_side_by_side(records)}"
-    return '\n\n'.join([markdown_table(lines), said, agreement(records)])
+    said = f"{by_lot} Cost: search and decision, in searches of the same row; losses: of the network alone (seed 0)."
+    return '\n\n'.join([markdown_table(lines), said + cost_side_by_side(records), agreement(records)])
 
 
 def cost_side_by_side(
@@ -293,8 +294,8 @@ def cost_side_by_side(
     if not all(runs.values()): return ''
     one, both = (mean(r['search_cpu'] for r in found) for found in runs.values())
     decided = mean(r['search_cpu'] + r['rules']['tuned']['cpu'] for r in runs['joint'])
-    return (f" On one machine a search of `joint` takes {both/one:.2f} of one of `teaching`, and with its decision by `tuned` {decided/one:.2f} "
-            f"({len(runs['joint'])} and {len(runs['teaching'])} searches).")
+    return (f" On one machine a search of `joint` takes {both/one:.2f} of one of `teaching`, "
+            f"and with its decision by `tuned` {decided/one:.2f} ({len(runs['joint'])} and {len(runs['teaching'])} searches).")
 
 # %% ../../nbs/app/05_studies.ipynb #a15stc06
 def agreement(

@@ -107,7 +107,8 @@ def scored(
 
 # %% ../../nbs/app/06_tables.ipynb #t25c0041
 SEARCHED = dict(
-    rl=AT_EQUAL_COST['rl'], adversarial=AT_EQUAL_COST['adversarial'] | dict(rule='measured'), degas=AT_EQUAL_COST['degas'] | dict(rule='measured'),
+    rl=AT_EQUAL_COST['rl'],
+    **{name: AT_EQUAL_COST[name] | dict(rule='measured') for name in ('adversarial', 'degas')},
     alpha=dict(preset='paper', epochs=12, travel=11.7, rule='alpha'))  # a row's network: settings of a search, and what decides
 
 

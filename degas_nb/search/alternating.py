@@ -60,15 +60,7 @@ class SearchConfig:
     deterministic:bool = False  # on a GPU: only kernels that give the same bits each time, where torch has such; slower
     seed:int = 0  # of everything random in the run
 
-    def __post_init__(self):
-        counts, rates = ('epochs', 'width', 'z_dim'), ('lr', 'z_lr', 'alpha_lr', 'lr_end', 'alpha_decay', 'warmup', 'held_out')
-        words = dict(optimiser=OPTIMISERS, z_init=('pca', 'random'), surface=SURFACES, relaxation=RELAXATIONS, impl=IMPLS, amp=AMP)
-        check_settings(self, dict.fromkeys(counts, 1) | dict(batch_size=2) | dict.fromkeys(rates, 0), words)
-        if self.travel is not None: check_least('travel', self.travel, 0)
-        if self.img_size < 1: raise UserError(f"--img-size {self.img_size} must be a multiple of 8, and at least 16")
-        if self.held_out >= 1: raise UserError(f"--held-out {self.held_out} must be at least 0 and less than 1")
-        if self.joint and self.held_out:
-            raise UserError("--joint takes alpha's gradient from the images that the weights see: leave out --held-out, or --joint")
+    def __post_init__(self): check_search(self)
 
     @classmethod
     @checked()
@@ -96,6 +88,20 @@ class SearchConfig:
         kind = strategy_in(values).Config
         cls = kind if issubclass(kind, cls) else cls
         return cls(**checked_fields(cls, plain_settings(values), 'settings of the search'))
+
+# %% ../../nbs/search/07_alternating.ipynb #p30check
+def check_search(
+    config:SearchConfig,  # just made
+)->None:
+    "A `UserError` names the setting that is none."
+    counts, rates = ('epochs', 'width', 'z_dim'), ('lr', 'z_lr', 'alpha_lr', 'lr_end', 'alpha_decay', 'warmup', 'held_out')
+    words = dict(optimiser=OPTIMISERS, z_init=('pca', 'random'), surface=SURFACES, relaxation=RELAXATIONS, impl=IMPLS, amp=AMP)
+    check_settings(config, dict.fromkeys(counts, 1) | dict(batch_size=2) | dict.fromkeys(rates, 0), words)
+    if config.travel is not None: check_least('travel', config.travel, 0)
+    if config.img_size < 1: raise UserError(f"--img-size {config.img_size} must be a multiple of 8, and at least 16")
+    if config.held_out >= 1: raise UserError(f"--held-out {config.held_out} must be at least 0 and less than 1")
+    if config.joint and config.held_out:
+        raise UserError("--joint takes alpha's gradient from the images that the weights see: leave out --held-out, or --joint")
 
 # %% ../../nbs/search/07_alternating.ipynb #d8c409d4
 class ClippedSGD(torch.optim.SGD):

@@ -144,7 +144,7 @@ class Gaussian:
     )->'Gaussian':
         "Mean and covariance of `z`; fewer latents than dimensions are welcome."
         _check_latents(z)
-        if not z.isfinite().all(): raise UserError("latents with numbers that are not finite have no Gaussian: the run that made them diverged")
+        if not z.isfinite().all(): raise UserError("latents that are not finite have no Gaussian: the run that made them diverged")
         z64 = z.to('cpu', torch.float64)                  # some devices have no float64
         mean = z64.mean(0)
         covariance = (z64 - mean).T @ (z64 - mean)/max(len(z) - 1, 1)
