@@ -326,7 +326,7 @@ def decide()->Study:
 
 @declared
 def decide_emoji()->Study:
-    later = [('joint', range(10), ['alpha', 'measured', 'tuned'])]
+    later = [('joint', range(10), ['alpha', 'measured', 'tuned']), ('joint', range(10, 20), ['measured', 'tuned'])]
     return decide_study('decide-emoji', 'all emoji', 'emoji', 1, later, travel=4, paper=4, teaching=10)
 
 # %% ../../nbs/app/05_studies.ipynb #a16stc01
