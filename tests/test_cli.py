@@ -273,6 +273,17 @@ def test_a_search_begins_as_the_study_says_unless_flags_say_otherwise(words, tmp
     assert parse('search', begun[2:]).config == command.config
 
 
+@pytest.mark.parametrize('word', ['--alpha-lr', '--alpha_lr'])
+def test_a_rate_of_alpha_counts_or_is_refused(word, found, tmp_path, line):
+    "However it is spelt: a new search goes by it; one whose travel sets the rate says so, and stays as it was."
+    for words in ([word, '0.01'], [f'{word}=0.01']):
+        assert parse('search', ['--data', 'emoji', '--out', 'x', *words]).config == SearchConfig(alpha_lr=.01, joint=True)
+    assert not parse('search', ['--data', 'emoji', '--out', 'x', '--held_out', '.5']).config.joint
+    out = copy(found, tmp_path)
+    before = snapshot(out)
+    assert '--travel 11.7' in line('search', '--resume', '--epochs', 6, word, .01, '--out', out) and snapshot(out) == before
+
+
 def test_only_the_search_of_degas_has_a_study_that_says_how():
     for name, kind in SEARCHES.items():
         if name == 'degas': continue

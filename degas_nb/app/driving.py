@@ -493,8 +493,10 @@ def value_of(
     "The value of a flag, before the flags are parsed properly."
     found = None
     for i, word in enumerate(argv):
-        if word == flag and i + 1 < len(argv): found = argv[i + 1]
-        if word.startswith(flag + '='): found = word.split('=', 1)[1]
+        name, equals, value = word.partition('=')
+        if name.replace('_', '-') != flag: continue  # tyro takes --held_out, too
+        if equals: found = value
+        elif i + 1 < len(argv): found = argv[i + 1]
     return found  # the last one counts, as it does for tyro
 
 # %% ../../nbs/app/02_driving.ipynb #ad519831
@@ -505,6 +507,8 @@ def go_on(
     wanted:object=None,  # settings from here on, of the run's kind; None: as before
 )->None:
     "Take up the run at its checkpoint, perhaps by another plan; what the trace has beyond it is dropped."
+    if getattr(wanted, 'travel', None) is not None and wanted.alpha_lr != run.config['alpha_lr']:
+        raise UserError(f"alpha's rate follows from the run's --travel {wanted.travel:g}, --alpha-lr would change nothing: leave it out")
     if run.has_checkpoint(): run.load_checkpoint(steps.load_state_dict)
     elif 'start' in run.meta:
         raise UserError(f"{run.path} has no checkpoint yet, and began with the weights of another run: start it again with --overwrite")
