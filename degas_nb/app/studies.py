@@ -710,6 +710,7 @@ def space()->Study:
 # epochs of 24 looks
 _TWELVE = {'degas': 12, 'cell': 12, 'gdas': 12, 'asap': 12, 'darts2': 5, 'paths': 24, 'rl': 8, 'random': 24, 'adversarial': 6}
 AT_EQUAL_COST = {name: dict(strategy=name, epochs=epochs) | (dict(proposals=2) if name == 'rl' else {}) for name, epochs in _TWELVE.items()}
+AT_EQUAL_COST['degas, both gradients from one pass'] = dict(strategy='degas', epochs=24, joint=True, travel=11.7, rule='tuned')
 AT_EQUAL_COST['random, as many seconds'] = dict(strategy='random', epochs=90, candidates=32)
 
 
@@ -721,13 +722,14 @@ def search_by(
     budget:int=300,        # networks that may be asked for in the end
     steps:int=400,         # of the critic's training
     device:str='cpu',      # where to compute
+    rule:str='',           # a name of `DECISIONS`; '': the strategy's own
     **settings:int|float,  # of the strategy's settings, that differ
 )->dict:
     "A search, and what its network is worth alone and to a critic."
     kind, images = class_of('search', dict(strategy=strategy)), some_images(data, limit)
     began, search = process_time(), Search.from_config(images, kind.Config(seed=seed, width=16, **settings), device=device)
     for step in search: pass
-    cpu, found = process_time() - began, decide_by(search, kind.decides, budget)
+    cpu, found = process_time() - began, decide_by(search, rule or kind.decides, budget)
     out = dict(cpu=round(cpu, 2), decision_cpu=round(process_time() - began - cpu, 2), looks=search.passes, asked=found.asked)
     n = number_of(found.genotype)
     alone = reconstruct_network(n, 0, data, limit, device, width=16)
@@ -742,7 +744,7 @@ def strategies_page(
 )->str:
     "A row for each way: what its networks are worth, and what they cost."
     lines = [['way', 'runs', 'loss alone', 'of the lot lose less', 'distance', 'looks', 'seconds of search', 'of decision']]
-    for name in dict.fromkeys(r['key'].rpartition('/')[0] for r in records):
+    for name in AT_EQUAL_COST:
         runs = [r['result'] for r in records if 'result' in r and r['key'].rpartition('/')[0] == name]
         if not runs: continue
         column = {k: [run[k] for run in runs] for k in ('loss', 'distance', 'looks', 'cpu', 'decision_cpu')}

@@ -90,6 +90,9 @@ class AdversarialSearch(Search):
     @property
     def looks(self)->float: return 3. + self.config.critic_steps  # see `Search`
 
+    @property
+    def at_rest(self)->float: return 2. + self.config.critic_steps
+
     def draw_others(self, turn:int)->None: self.randoms['noise'].manual_seed(stream_seed(self.config.seed, 'noise', 'turn', turn))
 
     def made(self, n:int)->Tensor:  # (n, 3, s, s)

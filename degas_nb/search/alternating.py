@@ -415,7 +415,7 @@ class SearchState(Pictures):
 # %% ../../nbs/search/07_alternating.ipynb #s21stepp
 class Stepping(SearchState):
     "What a step of a search does, and what is known of the operations after it: what another strategy does in another way."
-    looks = 2.            # how often a step computes its batch forward
+    looks, at_rest = 2., 1.  # how often a step computes its batch forward, and how often one in which alpha rests
     decides = 'measured'  # the decision that is asked for where nobody says another
     by_alpha = True       # are the weights that a step tells those of alpha?
 
@@ -433,7 +433,8 @@ class Stepping(SearchState):
     @property
     def passes(self)->float:
         "How often the whole search computes each image forward: what searches are compared by."
-        return round(len(self)*self.looks*self.config.batch_size/len(self.images), 2)
+        once = len(self) if self.config.joint else min(len(self), self.config.warmup*self.per_epoch)
+        return round(((len(self) - once)*self.looks + once*self.at_rest)*self.config.batch_size/len(self.images), 2)
 
     @property
     def planned(self)->int: return self.length(self.plan_at(self.n))  # steps of the run, by the plan of the next one
