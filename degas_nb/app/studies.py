@@ -25,7 +25,7 @@ from ..ground.data import Images, load, spread
 from ..ground.errors import UserError, checked
 from ..ground.folders import read_json
 from ..ground.studies import Job, Study, markdown_table, table
-from ..judge.bench import lot_losses
+from ..judge.bench import lot_losses, measured_runs
 from ..judge.features import SmallFeatures, small_features
 from ..judge.metrics import Statistics, describe_images, frechet_distance
 from ..judge.worth import bet, by_network, rho, side_by_side, verdict, with_interval
@@ -723,6 +723,9 @@ def search_by(
     steps:int=400,         # of the critic's training
     device:str='cpu',      # where to compute
     rule:str='',           # a name of `DECISIONS`; '': the strategy's own
+    marks:int=8,           # scores of the training on the way
+    ema:float|None=None,   # of the network that is scored; None: the framework's usual
+    gan_seed:int=0,        # of the critic's training
     **settings:int|float,  # of the strategy's settings, that differ
 )->dict:
     "A search, and what its network is worth alone and to a critic."
@@ -733,9 +736,11 @@ def search_by(
     out = dict(cpu=round(cpu, 2), decision_cpu=round(process_time() - began - cpu, 2), looks=search.passes, asked=found.asked)
     n = number_of(found.genotype)
     alone = reconstruct_network(n, 0, data, limit, device, width=16)
-    trained = train_network(n, 0, data, width=16, steps=steps, device=device)
+    usual = {} if ema is None else dict(ema=ema)
+    trained = train_network(n, gan_seed, data, marks=marks, width=16, steps=steps, device=device, **usual)
     distance = round(in_the_end(trained), 4)
-    return out | dict(network=n, loss=alone['loss'], params=alone['params'], distance=distance, extractor=trained['extractor'])
+    return out | dict(network=n, loss=alone['loss'], params=alone['params'], distance=distance, curve=trained['curve'],
+                      extractor=trained['extractor'])
 
 # %% ../../nbs/app/05_studies.ipynb #s21stdc1
 def strategies_page(
@@ -770,3 +775,45 @@ def strategies()->Study:
     jobs = tuple(Job(f'{name}/{seed}', 'degas_nb.app.studies:search_by', dict(seed=seed) | settings)
                  for seed in range(5) for name, settings in AT_EQUAL_COST.items())
     return Study('strategies', about, jobs, lambda records: strategies_page(records, lot_losses('cifar10')), given=given('cifar10'))
+
+# %% ../../nbs/app/05_studies.ipynb #p31chc01
+def chosen_page(
+    records:list[dict],  # of the study
+    far:np.ndarray,      # distances of networks by lot, one training each
+    lot:list[float],     # and losses of networks by lot
+)->str:
+    "A row for each rule, and the differences seed by seed."
+    runs, lines = {}, [['decided by', 'runs', 'loss alone', 'of the lot lose less', 'parameters', 'distance', 'of the lot are nearer than its mean']]
+    for r in records:
+        if 'result' in r: runs.setdefault(r['key'].partition('/')[0], {})[r['args']['seed']] = r['result']
+    ends = {rule: {seed: in_the_end(run, AVERAGED) for seed, run in found.items()} for rule, found in runs.items()}
+    for rule, found in runs.items():
+        column, there = {k: [run[k] for run in found.values()] for k in ('loss', 'params')}, [*ends[rule].values()]
+        better = mean(sum(x < loss for x in lot)/len(lot) for loss in column['loss'])
+        lines.append([f'`{rule}`', len(there), spread_around(column['loss'], 4), f'{better:.1%}', f"{mean(column['params']):.0f}",
+                      spread_around(there, 1), f'{np.mean(far < mean(there)):.0%}'])
+    lines.append(['nothing: by lot', len(far), f'median {median(lot):.4f}', '', '', spread_around([*far], 1), ''])
+    pairs = [['nearer (-) or farther', 'searches', 'mean difference (95 %)', 'nearer in']]
+    for one, other in combinations(sorted(ends, reverse=True), 2):
+        apart = np.array([ends[one][seed] - ends[other][seed] for seed in ends[one] if seed in ends[other]])
+        if len(apart) < 3: continue
+        pairs.append([f'`{one}` than `{other}`', len(apart), with_interval(lambda some: some.mean(-1), apart), f'{np.sum(apart < 0)} of {len(apart)}'])
+    said = "Networks by lot: study `proxy`, one training of each. The pairs are of the same searches; an interval over 0 tells nothing apart."
+    return '\n\n'.join(filter(None, [who_judged(records), markdown_table(lines), markdown_table(pairs) if len(pairs) > 1 else '', said]))
+
+
+def lot_distances()->np.ndarray:
+    "Of networks by lot, one training each (the study `proxy`)."
+    runs = [run for run in measured_runs('distance') if run['group'] == 'lot' and not run['seed']]
+    return np.array([mean(run['curve'][-AVERAGED:]) for run in runs])
+
+
+@declared
+def chosen()->Study:
+    "What the network of a search comes to by one rule and another, once a critic has trained it."
+    about = ("What does a search of 2,000 images of CIFAR-10 (as JPEG), as `degas search` makes it, come to once CT-GAN has trained its "
+             "network on 10,000 for 1,000 updates, if another rule decides?")
+    same = dict(strategy='degas', joint=True, travel=11.7, steps=1000, marks=10, ema=.99)
+    jobs = tuple(Job(f'{rule}/{seed}', 'degas_nb.app.studies:search_by', dict(seed=seed, gan_seed=seed, rule=rule) | same)
+                 for rules in (('tuned', 'lean'), ('alpha',)) for seed in range(10) for rule in rules)
+    return Study('chosen', about, jobs, lambda records: chosen_page(records, lot_distances(), lot_losses('cifar10')), given=given('cifar10'))

@@ -24,6 +24,7 @@ from .reconstruct import Reconstruction, ReconstructionConfig
 from .steps import glo_step, part_step, reconstruction
 from .supernet import alone, by_name, mixed
 from ..space.choices import change, changes, draw
+from ..space.generator import n_params
 from ..space.genotype import ALL, Genotype, SearchSpace, SpaceEdge, left_over
 from ..space.ops import batch_statistics
 
@@ -216,23 +217,24 @@ def measured(
     drawn = asked.n
     for start in dict.fromkeys(starts):
         if asked.n >= budget: break
-        climb(asked, start, budget)
+        climb(asked, start, budget, asked.loss)
     best = min(asked.known, key=asked.known.get)
     first = f"{drawn} networks by lot: the best loses {asked.known[starts[0]]:.4f} in the super-network"
     return Decision(best, (first, f"{asked.n - drawn} single changes: the best loses {asked.known[best]:.4f}"), asked.n)
 
 
 def climb(
-    asked:Asked,     # answers
-    start:Genotype,  # where to begin
-    budget:int,      # networks asked for in all
+    asked:Asked,                    # answers
+    start:Genotype,                 # where to begin
+    budget:int,                     # networks asked for in all
+    by:Callable[[Genotype], float]  # the less the better; it asks for the network
 )->None:
     "Keep every single change that helps, tried in an order by lot, until none helps or the budget ends."
     here = start
     while here:
-        near, loss = changes(here, asked.space), asked.loss(here)
+        near, now = changes(here, asked.space), by(here)
         order = torch.randperm(len(near), generator=asked.rng).tolist()
-        here = next((near[i] for i in order if asked.n < budget and asked.loss(near[i]) < loss), None)
+        here = next((near[i] for i in order if asked.n < budget and by(near[i]) < now), None)
 
 # %% ../../nbs/search/10_decide.ipynb #1f19a9db
 def evolve(
@@ -359,6 +361,46 @@ def tuned(asked:Asked, budget:int)->Decision:
     best = min(losses, key=losses.get)
     says = f"{len(finalists)} of them tuned alone: number {finalists.index(best) + 1} is first, with {losses[best]:.4f}"
     return Decision(best, (*first.says, says), few.n)
+
+# %% ../../nbs/search/10_decide.ipynb #p31lean2
+def n_alone(
+    asked:Asked,        # whose super-network
+    genotype:Genotype,  # of its space
+)->int:
+    "How many numbers the network has to learn that this one is inside the super-network."
+    net = asked.net
+    return sum(n_params(part) for part in (net.head, net.tail, *(net.edges[e.name].ops[e.op] for e in genotype.edges)))
+
+
+def for_its_size(
+    asked:Asked,                 # answers
+    usual:list[Genotype]         # networks by lot: what is usual
+)->Callable[[Genotype], float]:  # the less the better
+    "How many standard deviations a network's loss and size lie above those of others, as logarithms, added."
+    def both(genotype:Genotype)->Tensor: return torch.tensor([asked.loss(genotype), n_alone(asked, genotype)]).double().log()
+    seen = torch.stack([numbers for numbers in map(both, usual) if numbers.isfinite().all()] or [torch.zeros(2)])
+    spread = seen.std(0, correction=0)
+    spread = torch.where(spread > 0, spread, 1.)
+    def above(genotype:Genotype)->float:
+        found = ((both(genotype) - seen.mean(0))/spread).sum().item()
+        return found if math.isfinite(found) else math.inf
+    return above
+
+
+@decision_rule
+def lean(asked:Asked, budget:int)->Decision:
+    "Networks by lot, then single changes, by their loss in the super-network and their size together."
+    few = Asked(asked.search, 64)
+    lot = [draw(asked.rng, asked.space) for _ in range(max(1, budget//3))]
+    by = for_its_size(few, lot)
+    for start in sorted(dict.fromkeys(lot), key=by):
+        if few.n >= budget: break
+        climb(few, start, budget, by)
+    best = min(few.known, key=by)
+    smaller = sum(n_alone(asked, one) > n_alone(asked, best) for one in lot)
+    better = sum(few.loss(one) > few.loss(best) for one in lot)
+    return Decision(best, (f"of {len(lot)} networks by lot {better} lose more in the super-network and {smaller} are larger",
+                           f"both together lie {-by(best):.1f} standard deviations below what is usual"), few.n)
 
 # %% ../../nbs/search/10_decide.ipynb #s21chfit
 def check_fit(
