@@ -22,7 +22,9 @@ from degas_nb.search.prune import prune
 from degas_nb.search.reconstruct import Reconstruction, ReconstructionConfig
 from degas_nb.search.supernet import SuperGenerator, alone, by_name, mixed
 from degas_nb.space.choices import draw, network, number_of
+from degas_nb.space.generator import Generator, n_params
 from degas_nb.space.genotype import DEGAS, Genotype, SearchSpace, SpaceEdge
+from degas_nb.space.ops import batch_norm
 
 STUDIES_HERE = Path(__file__).parent.parent/'studies'
 
@@ -107,6 +109,26 @@ def test_the_network_that_a_critic_tells_apart_least_is_taken(search, monkeypatc
     found, asked = decide(search, 'critic', 90), Asked(search)
     assert len(met) == 3 == len(set(met)) and [*map(asked.loss, met)] == sorted(map(asked.loss, met))  # the best first
     assert found.genotype == met[says.index(min(says))] and found.genotype.meta == dict(decide='critic', asked=found.asked)
+
+
+def test_who_loses_little_and_is_small_is_taken(search):
+    "Loss and size as they lie among networks by lot; the size is that of the network with the norms of the search."
+    asked, rng = Asked(search, 64), torch.Generator().manual_seed(3)
+    usual = [draw(rng) for _ in range(30)]
+    bare = [n_params(Generator(one, z_dim=16, width=4, norm=batch_norm(affine=False))) for one in usual]
+    assert [rules.n_alone(asked, one) for one in usual] == bare
+    numbers = torch.tensor([[*map(asked.loss, usual)], bare]).double().log()
+    places = ((numbers - numbers.mean(1, keepdim=True))/numbers.std(1, correction=0, keepdim=True)).sum(0)
+    by = rules.for_its_size(asked, usual)
+    assert [*map(by, usual)] == pytest.approx(places.tolist())
+    found = decide(search, 'lean', 90)
+    assert by(found.genotype) < min(map(by, usual)) and rules.n_alone(asked, found.genotype) < sorted(bare)[15] and found.asked <= 90
+
+
+@pytest.mark.parametrize('answer', [float('nan'), float('inf'), 1.])
+def test_where_all_lose_alike_or_nothing_there_is_still_a_network(search, monkeypatch, answer):
+    monkeypatch.setattr(Asked, 'loss_of', lambda *_: answer)
+    for budget in (1, 12): number_of(decide(search, 'lean', budget).genotype)
 
 
 @pytest.mark.parametrize('how, budget', [('by_eye', 10), ('measured', 0)])

@@ -8,8 +8,12 @@ import pytest
 
 from lab import Watched
 
+from degas_nb.app import report as reports
 from degas_nb.app.report import demo_report, run_report, toy_runs
 from degas_nb.ground.errors import UserError
+from degas_nb.ground.folders import RunFolder
+from degas_nb.search.decide import DECISIONS
+from degas_nb.space.genotype import Genotype
 
 SECTIONS = ['Alpha over time', 'The network that was found', 'Reconstructions beside their targets', 'Samples of the super-network', 'Losses of the search',
             'Samples over training', 'Losses of the GAN training', 'Scores', 'How to do this again', 'Environment']
@@ -96,6 +100,19 @@ def test_what_stands_in_the_files_is_text(tmp_path):
     html = demo_report(search, gan, tmp_path / 'report.html', [NASTY]).read_text()
     page = Page(html)
     assert len(page.all('script')) == 2 and outside(html) == [] and NASTY in page.words
+
+
+def test_every_decision_is_put_into_words(tmp_path):
+    "Those that did more than ask have words of their own; one that nobody knows is said to have asked."
+    run = RunFolder.create(tmp_path/'run', 'search', {}, {})
+    said = {}
+    for how in DECISIONS:
+        genotype = Genotype.named('cifar10_paper')
+        Genotype(genotype.nodes, genotype.edges, genotype.space, dict(decide=how)).save(run.path/'genotype.json')
+        said[how] = reports._chosen(run)
+    asking = {how for how, words in said.items() if words.startswith(reports._ASKED)}
+    assert asking == {'measured', 'evolved', 'perturb', 'perturb_tuned'}
+    assert len(set(said.values())) == len(said) - len(asking) + 1
 
 
 def test_missing_and_damaged_parts_are_said(toy, tmp_path):

@@ -17,6 +17,7 @@ from degas_nb.search.decide import decide
 from degas_nb.search.halving import RandomConfig
 from degas_nb.search.strategies import ASAPConfig, DARTS2Config, GDASConfig, GDASSearch, PathsConfig
 from degas_nb.space.choices import draw
+from degas_nb.space.generator import Head
 from degas_nb.space.genotype import DEGAS, Genotype
 from commands import TINY, as_undisturbed, degas, signalled
 
@@ -60,6 +61,20 @@ def test_a_run_opens_as_what_it_is_and_says_what_its_help_says(name, tmp_path):
     said = help_of('search', ['--strategy', name])
     for f in set(vars(config)) - set(vars(SearchConfig())): assert f"--{f.replace('_', '-')} " in said
     assert 'tau' not in help_of('search')
+
+
+@pytest.mark.parametrize('name, more', [(name, {}) for name in SEARCHES] + [
+    ('degas', dict(joint=True)), ('degas', dict(warmup=2)), ('degas', dict(joint=True, warmup=2)), ('degas', dict(held_out=.5)),
+    *((name, dict(warmup=2)) for name in ('cell', 'gdas', 'darts2')), ('adversarial', dict(warmup=2, critic_steps=2)), ('rl', dict(proposals=4))])
+def test_a_search_knows_how_often_it_computes_the_images(name, more, monkeypatch):
+    "What strategies are compared by is what they do: every batch that a network computes passes its head."
+    seen, forward = [], Head.forward
+    monkeypatch.setattr(Head, 'forward', lambda head, z: seen.append(len(z)) or forward(head, z))
+    few_candidates = dict(candidates=3) if name == 'random' else {}
+    run = Search.from_config(few(), small(SEARCHES[name].Config, **few_candidates, **more))
+    seen.clear()
+    for step in run: pass
+    assert sum(seen) == pytest.approx(run.passes*16)
 
 
 @pytest.mark.parametrize('words, says', [

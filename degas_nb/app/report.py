@@ -721,6 +721,10 @@ _CHOSEN = {  # how the network was come to, by the decision
              'the best operation of the direct edge stays too. What is left is the generator',
     'proposed': 'The best of what the controller proposed in the end, by its loss in the super-network',
     'tuned': 'The super-network was asked for networks, some of the best trained on alone for a moment, and this one lost least',
+    'lean': 'The super-network was asked for networks, and this one lost little and was small, both set against networks by lot',
+    'finals': "The super-network was asked for networks; alpha's own and the best of them raced alone, from nothing, and this one won",
+    'practised': 'The super-network practised to be one network alone, was then asked for networks, and this one lost least',
+    'critic': 'The super-network was asked for networks; the best of them met a critic for a while, and this one was told apart least',
     'survivor': 'The network that was left of the race, or led it'}
 _ASKED = 'Chosen by asking what networks, or mixtures without an operation, lose in the super-network'
 _GLO_TEXT = (

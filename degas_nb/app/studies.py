@@ -783,7 +783,8 @@ def chosen_page(
     lot:list[float],     # and losses of networks by lot
 )->str:
     "A row for each rule, and the differences seed by seed."
-    runs, lines = {}, [['decided by', 'runs', 'loss alone', 'of the lot lose less', 'parameters', 'distance', 'of the lot are nearer than its mean']]
+    title = 'decided by', 'runs', 'loss alone', 'of the lot lose less', 'parameters', 'distance', 'of the lot are nearer than its mean'
+    runs, lines = {}, [[*title]]
     for r in records:
         if 'result' in r: runs.setdefault(r['key'].partition('/')[0], {})[r['args']['seed']] = r['result']
     ends = {rule: {seed: in_the_end(run, AVERAGED) for seed, run in found.items()} for rule, found in runs.items()}
@@ -797,8 +798,9 @@ def chosen_page(
     for one, other in combinations(sorted(ends, reverse=True), 2):
         apart = np.array([ends[one][seed] - ends[other][seed] for seed in ends[one] if seed in ends[other]])
         if len(apart) < 3: continue
-        pairs.append([f'`{one}` than `{other}`', len(apart), with_interval(lambda some: some.mean(-1), apart), f'{np.sum(apart < 0)} of {len(apart)}'])
-    said = "Networks by lot: study `proxy`, one training of each. The pairs are of the same searches; an interval over 0 tells nothing apart."
+        difference = with_interval(lambda some: some.mean(-1), apart)
+        pairs.append([f'`{one}` than `{other}`', len(apart), difference, f'{np.sum(apart < 0)} of {len(apart)}'])
+    said = "Networks by lot: study `proxy`, one training of each. Pairs are of the same searches; an interval over 0 tells nothing apart."
     return '\n\n'.join(filter(None, [who_judged(records), markdown_table(lines), markdown_table(pairs) if len(pairs) > 1 else '', said]))
 
 
@@ -816,4 +818,5 @@ def chosen()->Study:
     same = dict(strategy='degas', joint=True, travel=11.7, steps=1000, marks=10, ema=.99)
     jobs = tuple(Job(f'{rule}/{seed}', 'degas_nb.app.studies:search_by', dict(seed=seed, gan_seed=seed, rule=rule) | same)
                  for rules in (('tuned', 'lean'), ('alpha',)) for seed in range(10) for rule in rules)
-    return Study('chosen', about, jobs, lambda records: chosen_page(records, lot_distances(), lot_losses('cifar10')), given=given('cifar10'))
+    def page(records:list[dict])->str: return chosen_page(records, lot_distances(), lot_losses('cifar10'))
+    return Study('chosen', about, jobs, page, given=given('cifar10'))

@@ -400,7 +400,7 @@ def lean(asked:Asked, budget:int)->Decision:
     smaller = sum(n_alone(asked, one) > n_alone(asked, best) for one in lot)
     better = sum(few.loss(one) > few.loss(best) for one in lot)
     return Decision(best, (f"of {len(lot)} networks by lot {better} lose more in the super-network and {smaller} are larger",
-                           f"both together lie {-by(best):.1f} standard deviations below what is usual"), few.n)
+                           f"both together lie {0 - by(best):.1f} standard deviations below what is usual"), few.n)
 
 # %% ../../nbs/search/10_decide.ipynb #s21chfit
 def check_fit(
