@@ -119,7 +119,7 @@ def test_who_loses_little_and_is_small_is_taken(search):
     assert [rules.n_alone(asked, one) for one in usual] == bare
     numbers = torch.tensor([[*map(asked.loss, usual)], bare]).double().log()
     places = ((numbers - numbers.mean(1, keepdim=True))/numbers.std(1, correction=0, keepdim=True)).sum(0)
-    by = rules.for_its_size(asked, usual)
+    by = rules.excess(asked, usual)
     assert [*map(by, usual)] == pytest.approx(places.tolist())
     found = decide(search, 'lean', 90)
     assert by(found.genotype) < min(map(by, usual)) and rules.n_alone(asked, found.genotype) < sorted(bare)[15] and found.asked <= 90

@@ -367,40 +367,39 @@ def n_alone(
     asked:Asked,        # whose super-network
     genotype:Genotype,  # of its space
 )->int:
-    "How many numbers the network has to learn that this one is inside the super-network."
+    "Parameters of this network inside the super-network."
     net = asked.net
     return sum(n_params(part) for part in (net.head, net.tail, *(net.edges[e.name].ops[e.op] for e in genotype.edges)))
 
 
-def for_its_size(
+def excess(
     asked:Asked,                 # answers
-    usual:list[Genotype]         # networks by lot: what is usual
+    usual:list[Genotype],        # networks by lot
 )->Callable[[Genotype], float]:  # the less the better
-    "How many standard deviations a network's loss and size lie above those of others, as logarithms, added."
+    "How many standard deviations of those by lot a network's loss and its parameters lie above the mean, as logarithms, added."
     def both(genotype:Genotype)->Tensor: return torch.tensor([asked.loss(genotype), n_alone(asked, genotype)]).double().log()
     seen = torch.stack([numbers for numbers in map(both, usual) if numbers.isfinite().all()] or [torch.zeros(2)])
     spread = seen.std(0, correction=0)
     spread = torch.where(spread > 0, spread, 1.)
-    def above(genotype:Genotype)->float:
+    def of(genotype:Genotype)->float:
         found = ((both(genotype) - seen.mean(0))/spread).sum().item()
         return found if math.isfinite(found) else math.inf
-    return above
+    return of
 
 
 @decision_rule
 def lean(asked:Asked, budget:int)->Decision:
-    "Networks by lot, then single changes, by their loss in the super-network and their size together."
+    "Networks by lot, then single changes, by their loss in the super-network and their parameters together."
     few = Asked(asked.search, 64)
-    lot = [draw(asked.rng, asked.space) for _ in range(max(1, budget//3))]
-    by = for_its_size(few, lot)
+    lot = [draw(few.rng, few.space) for _ in range(max(1, budget//3))]
+    by = excess(few, lot)
     for start in sorted(dict.fromkeys(lot), key=by):
         if few.n >= budget: break
         climb(few, start, budget, by)
     best = min(few.known, key=by)
-    smaller = sum(n_alone(asked, one) > n_alone(asked, best) for one in lot)
-    better = sum(few.loss(one) > few.loss(best) for one in lot)
-    return Decision(best, (f"of {len(lot)} networks by lot {better} lose more in the super-network and {smaller} are larger",
-                           f"both together lie {0 - by(best):.1f} standard deviations below what is usual"), few.n)
+    lose_more = sum(few.loss(one) > few.loss(best) for one in lot)
+    larger = sum(n_alone(few, one) > n_alone(few, best) for one in lot)
+    return Decision(best, (f"of {len(lot)} networks by lot {lose_more} lose more in the super-network, and {larger} are larger",), few.n)
 
 # %% ../../nbs/search/10_decide.ipynb #s21chfit
 def check_fit(
