@@ -9,6 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
+from degas_nb.app import commands as app_commands
 from degas_nb.app.driving import command_lines
 from degas_nb.app.main import COMMANDS, _flags, _new_names, help_of, parse
 from degas_nb.gan.frameworks import FRAMEWORKS
@@ -271,6 +272,16 @@ def test_a_search_begins_as_the_study_says_unless_flags_say_otherwise(words, tmp
     begun = command_lines(run)[0].split()
     assert ' '.join(begun) == ' '.join(['degas search --data emoji', *words.split(), f'--out {tmp_path}/x'])
     assert parse('search', begun[2:]).config == command.config
+
+
+def test_the_report_of_the_demo_says_how_to_make_its_search_again(tmp_path):
+    demo = app_commands.DemoCommand(out=tmp_path/'demo', epochs=3, seed=5)
+    about, config = dict(source=dict(data='emoji'), n=8), SearchConfig(epochs=3, seed=5)
+    RunFolder.create(demo.out/'search', 'search', search_settings(config, DEGAS), about, writes=dict(save_every=60., decide='alpha'))
+    first, *others = app_commands._by_hand(demo)
+    again = parse('search', first.split()[2:])
+    assert again.config == config and again.decide == 'alpha' and again.out == demo.out/'search'
+    for line in others: parse(line.split()[1], line.split()[2:])
 
 
 @pytest.mark.parametrize('word', ['--alpha-lr', '--alpha_lr'])

@@ -209,20 +209,23 @@ def test_readme_counts_as_the_tables_do():
     words = ('none one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen eighteen nineteen '
              'twenty').split()
     def row(study, rule):
-        cells = next(line.split(' | ') for line in (STUDIES_HERE/study/'README.md').read_text().splitlines() if line.startswith(f'| joint | {rule} |'))
-        return words[int(cells[2])], *(words[int(cell.split()[0])] for cell in cells[4:6])
-    (n, below, better), (m, below_by_alpha, better_by_alpha) = row('decide', 'tuned'), row('decide', 'alpha')
-    (k, there, won), (h, there_by_alpha, won_by_alpha) = row('decide-emoji', 'tuned'), row('decide-emoji', 'alpha')
+        cells = next(line.split(' | ') for line in (STUDIES_HERE/study/'README.md').read_text().splitlines() if line.startswith(f'| {rule} |'))
+        return words[int(cells[2])], *(words[int(cell.split()[0])] for cell in cells[4:6]), cells[6].replace('%', ' %')
+    (n, below, better, all_six), (m, below_by_alpha, better_by_alpha, _) = row('decide', 'joint | tuned'), row('decide', 'joint | alpha')
+    (k, there, won, six_there), (h, there_by_alpha, won_by_alpha, _) = row('decide-emoji', 'joint | tuned'), row('decide-emoji', 'joint | alpha')
+    (few, papers, won_by_paper, _) = row('decide', 'paper | alpha')
     readme = (STUDIES_HERE.parent/'README.md').read_text()
     assert {n, m, k, h} <= {'ten', 'twenty'}
     assert f'of {n} searches of 2,000 CIFAR-10 images, as `degas search` makes them, {below} found a network that reconstructs better' in readme
-    assert f'than 95 % of 320 drawn by lot, and {better} one that is better than the best of fifty by lot' in readme
+    assert f'than 95 % of 320 drawn by lot, and {better} one that is better than the best of fifty by lot ({all_six} against all six fifties that the table has)' in readme
     assert f'decided by alpha (the operation with the largest mixing weight), {below_by_alpha} and {better_by_alpha} of {m} did' in readme
-    assert f'On emoji they are {there} and {won} of {k}, by alpha {there_by_alpha} and {won_by_alpha} of {h}' in readme
+    assert f"With the paper's optimisers and rates, {papers} and {won_by_paper} of {few}." in readme
+    assert f'On emoji they are {there} and {won} of {k} ({six_there}), by alpha {there_by_alpha} and {won_by_alpha} of {h}' in readme
     cost = (STUDIES_HERE/'decide'/'README.md').read_text().split('its decision by `tuned` ')[1].split()[0]
-    assert f'costs {float(cost):.0%} of what an alternating one costs'.replace('%', ' %') in readme
-    agree = {cells[1]: cells[3:5] for line in (STUDIES_HERE/'space'/'README.md').read_text().splitlines() if len(cells := [c.strip() for c in line.split('|')]) == 6}
-    (on_cifar, chance), (on_emoji, _) = (map(float, agree[name]) for name in ('cifar10', 'emoji'))
+    assert f'costs {float(cost):.0%} of what an alternating one of that size costs'.replace('%', ' %') in readme
+    def agree(study): return next(map(float, line.strip('| ').split(' | ')[2:]) for line in (STUDIES_HERE/study/'README.md').read_text().splitlines()
+                                  if line.startswith('| joint |') and line.count('|') == 5)
+    (on_cifar, chance), (on_emoji, _) = agree('decide'), agree('decide-emoji')
     assert f'the same leader on {on_cifar:.0%} of the edges, {on_emoji:.0%} on emoji, {chance:.0%} by chance'.replace('%', ' %') in readme
     page, other = ((STUDIES_HERE/study/'README.md').read_text() for study in ('proxy', 'criteria'))
     def line(begins, page=page): return next(line.strip('| ').split(' | ') for line in page.splitlines() if line.startswith(f'| {begins} |'))
@@ -251,7 +254,7 @@ def test_readme_counts_as_the_tables_do():
     assert f"the one comes to {second['found_on_cifar10']} and the other to {second['found_on_target']}: no difference that five seeds could show. CT-GAN's ResNet has {second['resnet']}, the paper's Figure 1 {second['figure1']}, networks by lot {second['lot']}." in readme
     rows = {cells[0].strip('| '): cells[2] for line in (STUDIES_HERE/'table1'/'README.md').read_text().splitlines() if (cells := line.split(' | '))[2:]}
     for row, words in dict(ctgan="CT-GAN's own ResNet ends at a distance of", figure1="the paper's Figure 1 in its place at", lot='a network by lot at',
-                           degas='DEGAS by its default, at').items(): assert f'{words} {rows[row]}' in readme, row
+                           degas='what an alternating search finds by asking (`measured`) at').items(): assert f'{words} {rows[row]}' in readme, row
 
 
 def test_a_page_can_be_made_of_any_of_its_records():

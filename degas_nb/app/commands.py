@@ -1021,7 +1021,7 @@ def _by_hand(
 )->list[str]:
     "The same with the other commands."
     data, search, gan = map(shlex.quote, (demo.data, f'{demo.out}/search', f'{demo.out}/gan'))
-    return [f"degas search --data {data} --epochs {demo.epochs} --seed {demo.seed} --decide alpha --out {search}",
+    return [*command_lines(checked_run(demo.out/'search', 'search')),
             f"degas prune {search}",
             f"degas train --genotype {search} --data {data} --framework ctgan --steps {demo.steps} --seed {demo.seed} --out {gan}",
             f"degas score {gan} --data {data} --n {demo.n}"]

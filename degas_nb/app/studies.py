@@ -244,6 +244,7 @@ def decide_search(
 SETTINGS = dict(
     travel=dict(travel=11.7), teaching=dict(alpha_lr=3e-3), paper=dict(preset='paper', epochs=12), warmup=dict(travel=11.7, warmup=4),
     held_out=dict(travel=11.7, held_out=.5), joint=dict(travel=11.7, joint=True))  # how alpha moves
+ROWS = dict(teaching='rate')  # what a page calls them: where these began, `SearchConfig.teaching()` was another one
 
 
 def decide_jobs(
@@ -270,17 +271,19 @@ def decide_page(
     "A row for each setting and rule: the losses, and how many are among the best that chance gives."
     ordered = sorted(lot)
     fifth, best = ordered[len(lot)//20], [min(lot[i::6]) for i in range(6)]  # six times some fifty by lot, each a random search
-    lines = [['alpha', 'rule', 'runs', 'mean loss', 'below the 5th percentile', 'better than the best of 50', 'cost']]
+    chance = 'below the 5th percentile', 'better than the best of 50', 'than one of six, on average'
+    lines = [['alpha', 'rule', 'runs', 'mean loss', *chance, 'cost']]
     for name in dict.fromkeys(r['key'].partition('/')[0] for r in records):
         runs = [(r['args']['seed'], r['result']) for r in records if 'result' in r and r['key'].startswith(name + '/')]
         for rule in dict.fromkeys(rule for _, result in runs for rule in result['rules']):
             found = [(seed, result['rules'][rule], result['search_cpu']) for seed, result in runs if rule in result['rules']]
             losses, n = [f['loss'] for _, f, _ in found], len(found)
             below, won = sum(loss < fifth for loss in losses), sum(f['loss'] < best[seed % 6] for seed, f, _ in found)
-            cost = mean(1 + f['cpu']/search for _, f, search in found)
-            lines.append([name, rule, n, f'{mean(losses):.4f}', f'{below} of {n}', f'{won} of {n}', f'{cost:.2f}'])
+            cost, each = mean(1 + f['cpu']/search for _, f, search in found), mean(loss < one for loss in losses for one in best)
+            shares = f'{below} of {n}', f'{won} of {n}', f'{each:.0%}'
+            lines.append([ROWS.get(name, name), rule, n, f'{mean(losses):.4f}', *shares, f'{cost:.2f}'])
     by_lot = (f"By lot ({len(lot)}): the 5th percentile is {fifth:.4f}, the median {median(lot):.4f}; "
-              f"the best of some fifty {min(best):.4f} to {max(best):.4f}, in six such searches by lot.")
+              f"the best of some fifty {min(best):.4f} to {max(best):.4f}, in six such searches by lot, which the seeds take in turn.")
     said = f"{by_lot} Cost: search and decision, in searches of the same row; losses: of the network alone (seed 0)."
     return '\n\n'.join([markdown_table(lines), said + cost_side_by_side(records), agreement(records)])
 
@@ -294,7 +297,7 @@ def cost_side_by_side(
     if not all(runs.values()): return ''
     one, both = (mean(r['search_cpu'] for r in found) for found in runs.values())
     decided = mean(r['search_cpu'] + r['rules']['tuned']['cpu'] for r in runs['joint'])
-    return (f" On one machine a search of `joint` takes {both/one:.2f} of one of `teaching`, "
+    return (f" On one machine a search of `joint` takes {both/one:.2f} of one of `{ROWS['teaching']}`, "
             f"and with its decision by `tuned` {decided/one:.2f} ({len(runs['joint'])} and {len(runs['teaching'])} searches).")
 
 # %% ../../nbs/app/05_studies.ipynb #a15stc06
@@ -307,13 +310,13 @@ def agreement(
         searches = {r['args']['seed']: r['result']['weights'] for r in records if 'result' in r and r['key'].startswith(name + '/')}
         leaders = [{e: max(ops, key=ops.get) for e, ops in weights.items()} for weights in searches.values()]
         pairs = [mean(a[e] == b[e] for e in a) for i, a in enumerate(leaders) for b in leaders[:i]]
-        if pairs: lines.append([name, len(leaders), f'{mean(pairs):.2f}', f'{(3/9 + 8/4)/11:.2f}'])
+        if pairs: lines.append([ROWS.get(name, name), len(leaders), f'{mean(pairs):.2f}', f'{(3/9 + 8/4)/11:.2f}'])
     return markdown_table(lines)
 
 
 def decide_study(name:str, images:str, data:str, costly:int, later:list, **seeds:int)->Study:
     "The study of one set of images."
-    about = f"Which rule finds the best network in a search on {images}? Every rule on the same super-networks."
+    about = f"Which rule finds the best network in a search on {images}? At one seed all decide the same search, the later ones made anew."
     return Study(name, about, decide_jobs(costly, seeds, later), lambda records: decide_page(records, lot_losses(data)), given=given(data))
 
 

@@ -304,7 +304,7 @@ def finals(asked:Asked, budget:int)->Decision:
     finalists = list(dict.fromkeys([by_alpha, *there]))[:max(2, 2*n_epochs//3)]
     losses = race(asked.search, finalists)
     best = min(losses, key=losses.get)
-    place = "alpha's own network" if best == by_alpha else f"number {finalists.index(best)} of those asked for"
+    place = "alpha's own network" if best == by_alpha else f"number {there.index(best) + 1} of those asked for"
     says = f"{asked.n} networks asked for, {len(finalists)} tried alone", f"first after two epochs alone: {place}"
     return Decision(best, says, asked.n)
 
