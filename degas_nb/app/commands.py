@@ -211,7 +211,7 @@ def _look(
 # %% ../../nbs/app/03_commands.ipynb #6cbce414
 @dataclass(frozen=True)
 class PruneCommand:
-    "Decide the architecture from a search's alphas: (re)writes DIR/genotype.json."
+    "Decide a search again, by its own rule or another: (re)writes DIR/genotype.json."
     dir:Positional[Path]                             # folder of a search, running or finished
     decide:Literal['own', *DECISIONS] = 'own'        # own: as the search does; alpha: as the paper does; else by asking
     asked:int|None = None                            # networks that it may be asked for; left out: as many as by the search

@@ -49,7 +49,7 @@ class SearchConfig:
     z_init:str = 'pca'  # 'pca' is ahead wherever the lessons compare the two; 'random' is the paper's
     surface:str = 'sphere'  # latents live on the unit 'sphere', or in the 'ball' (GLO)
     alpha_lr:float = 3e-3  # of alpha, Adam; for short runs: DARTS' 3e-4 needs ten times the steps
-    travel:float|None = None  # of alpha, rate x steps: sets `alpha_lr` whatever the length; the paper's is 39,050 x 3e-4 = 11.7
+    travel:float|None = None  # of alpha, rate x steps: sets `alpha_lr`, to 0.05 at most; the paper's is 39,050 x 3e-4 = 11.7
     alpha_decay:float = 1e-3  # weight decay of alpha (DARTS)
     warmup:int = 0  # epochs in which alpha rests; PC-DARTS: 15
     held_out:float = 0.0  # share of the images kept for alpha: their latents move, the weights never see them; DARTS: 0.5

@@ -72,7 +72,7 @@ def alpha_alarm(
     done:float,          # share of the search
 )->str:                  # '' when nothing is
     "What is odd about alpha, in words: it has decided before anything was learned, or it does not decide for layers at all."
-    told = "see the lesson what_alpha_means, and try a smaller --alpha-lr or a --warmup"
+    told = "see the lesson what_alpha_means, and try a new run with a smaller --travel (or --alpha-lr), or a --warmup"
     best = {edge: max(ops, key=ops.get) for edge, ops in weights.items() if ops}
     early = next((edge for edge, op in best.items() if weights[edge][op] > .99), None) if done <= .1 else None
     if early: return f"alpha collapses: {best[early]} has more than 0.99 of {early} in the first tenth of the search; {told}"
