@@ -13,8 +13,9 @@ from degas_nb.app import commands as app_commands
 from degas_nb.app.driving import command_lines
 from degas_nb.app.main import COMMANDS, _flags, _new_names, help_of, parse
 from degas_nb.gan.frameworks import FRAMEWORKS
-from degas_nb.gan.training import GANConfig
-from degas_nb.search.alternating import SEARCHES, SearchConfig, search_settings
+from degas_nb.gan.training import GANConfig, GANTraining
+from degas_nb.ground.data import load
+from degas_nb.search.alternating import SEARCHES, Search, SearchConfig, search_settings
 from degas_nb.space.genotype import DEGAS, Genotype
 from degas_nb.ground.folders import RunFolder
 
@@ -272,6 +273,30 @@ def test_a_search_begins_as_the_study_says_unless_flags_say_otherwise(words, tmp
     begun = command_lines(run)[0].split()
     assert ' '.join(begun) == ' '.join(['degas search --data emoji', *words.split(), f'--out {tmp_path}/x'])
     assert parse('search', begun[2:]).config == command.config
+
+
+def test_runs_that_no_command_made_are_decided_and_scored_all_the_same(tmp_path, line, capsys):
+    "They can't say where their images are; who asks names them."
+    images, named, small = load('emoji', limit=16), tmp_path/'images.npy', dict(width=4, z_dim=16, batch_size=8)
+    np.save(named, images.pixels.permute(0, 2, 3, 1).numpy())
+    search = Search.from_config(load(named), SearchConfig(epochs=1, **small))
+    run = RunFolder.create(tmp_path/'search', 'search', search_settings(search.config, DEGAS), dict(name='mine'))
+    with run.lock(): found = app_commands.run_search(search, run, asked=6)
+    assert found.meta['decide'] == Search.decides and degas('prune', run.path, '--data', 'emoji') == 2  # other images: all of them
+    again = line('prune', run.path, '--decide', 'measured', '--asked', 6)
+    assert '--data' in again and degas('prune', run.path, '--data', named, '--device', 'cpu') == 0
+    assert Genotype.load(run.path) == found and Genotype.load(run.path).meta['asked'] == found.meta['asked']
+    assert command_lines(RunFolder.open(run.path))[0].startswith('degas search --data IMAGES ')
+    training = GANTraining.from_config(images, GANConfig(steps=2, **small), found)
+    training.save(tmp_path/'gan')
+    capsys.readouterr()
+    for more in [], ['--untrained']:
+        assert degas('score', tmp_path/'gan', '--data', 'emoji', '--n', 20, *more) == 0
+        assert json.loads(capsys.readouterr().out)['n_fake'] == 20
+    for where, words in (run.path, ['prune', run.path]), (tmp_path/'gan', ['sample', tmp_path/'gan', '--out', tmp_path/'x.png']):
+        for saved in where.glob('checkpoint*.pt'): saved.unlink()  # as in its first minute
+        said = line(*words)
+        assert 'no checkpoint yet' in said and '--overwrite' not in said
 
 
 def test_the_report_of_the_demo_says_how_to_make_its_search_again(tmp_path):

@@ -4,9 +4,11 @@ from dataclasses import replace
 
 import pytest
 
+from degas_nb.app import driving
 from degas_nb.app.driving import foresee
 from degas_nb.gan.training import GANConfig, GANTraining
 from degas_nb.ground.data import load
+from degas_nb.ground.ranks import Ranks
 from degas_nb.search.alternating import Search, SearchConfig
 from degas_nb.space.genotype import Genotype
 from commands import TINY, degas
@@ -44,6 +46,20 @@ def test_it_says_what_a_run_would_take_and_writes_nothing(command, tmp_path, cap
     for more in (['--overwrite'], ['--resume']):
         assert degas(*words, *more, '--out', tmp_path/'run') == 2
         assert capsys.readouterr().err.count('\n') == 1 and not list(tmp_path.iterdir())
+
+
+def test_all_ranks_stop_to_measure_at_the_same_step_and_one_tells(capsys, monkeypatch):
+    "What one of them asks for, all do; else one would wait in a step for another that is done."
+    asked = []
+    class Together(Ranks):
+        def most(self, value): return asked.append(value) or len(asked) == 5  # another rank's clock says so
+    run = Search.from_config(load('emoji', limit=16), SearchConfig(width=4, z_dim=16, batch_size=8))
+    run.ranks = Together()
+    told = foresee(run, seconds=1e9)
+    assert run.n == 5 == len(asked) and not any(asked)
+    monkeypatch.setattr(driving, 'talks', lambda: False)
+    driving.tell(told)
+    assert capsys.readouterr() == ('', '')
 
 
 def test_presets_of_a_training(capsys):

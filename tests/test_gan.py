@@ -9,7 +9,9 @@ import torch.nn.functional as F
 from degas_nb.app.driving import checked_run
 from degas_nb.gan.critic import ConvMeanPool, ResNetCritic, Scores
 from degas_nb.ground.data import Images
-from degas_nb.judge.features import Recipe, SmallFeatures, small_features
+from degas_nb.judge.extractors import InceptionFeatures, ModuleFeatures, find_extractor, inception_net
+from degas_nb.judge.features import Recipe, SmallClassifier, SmallFeatures, small_features
+from degas_nb.ground.ranks import find_device
 from degas_nb.gan.frameworks import FRAMEWORKS, consistency, find_framework, score_together
 from degas_nb.gan.steps import descend
 from degas_nb.gan.training import GANConfig, GANTraining, draw_images, trained_generator
@@ -35,6 +37,14 @@ def some_images(n=40, size=32, seed=0):
 def training(spec='cifar10_paper', images=None, **kw):
     spec = spec if spec in ('resnet', 'dcgan') else Genotype.named(spec)
     return GANTraining.from_config(images or some_images(), GANConfig(**TINY | kw), spec)
+
+
+def test_labels_need_no_names():
+    images = replace(some_images(), classes=None)
+    run = training(images=images, conditional=True)
+    next(run)
+    assert run.generator.n_classes == int(images.labels.max()) + 1
+    with pytest.raises(UserError, match="no image of '0'"): training(images=replace(images, labels=images.labels.clamp(min=1)), conditional=True)
 
 
 def weights(run): return {f'{net}.{k}': v for net in ('generator', 'critic', 'average') for k, v in getattr(run, net).state_dict().items()}
@@ -562,3 +572,19 @@ def test_a_run_from_before_a_setting_existed_goes_on(tmp_path):
     for r in run, rest:
         for _ in r: pass
     assert_same(run, rest)
+
+
+def test_auto_is_a_device_wherever_one_is_named(tmp_path):
+    "And what is none is said, before anything is made."
+    images = some_images()
+    run = training(images=images)
+    run.save(tmp_path/'run')
+    classifier = SmallClassifier(n_classes=2)
+    makers = dict(
+        continued=lambda d: GANTraining.continued(images, GANConfig(**TINY), tmp_path/'run', d).device, of_run=lambda d: GANTraining.of_run(RunFolder.open(tmp_path/'run'), images, d).device,
+        load=lambda d: GANTraining.load(tmp_path/'run', images, d).device, trained=lambda d: next(trained_generator(tmp_path/'run', d).parameters()).device,
+        small=lambda d: SmallFeatures(classifier, 32, .5, 'x', 'y', d).device, module=lambda d: ModuleFeatures(torch.nn.Flatten(), 'flat', 3, device=d).device,
+        named=lambda d: find_extractor('small', None, images, device=d).device, inception=lambda d: InceptionFeatures(inception_net().state_dict(), device=d).device)
+    for name, make in makers.items():
+        assert torch.device(make('auto')) == torch.device(find_device('auto')), name
+        with pytest.raises(UserError, match='banana'): make('banana')

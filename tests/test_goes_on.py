@@ -1,5 +1,5 @@
 """A run that goes on by another plan: longer, with other rates, after numbers that were none; what it remembers and what it says."""
-import ast, json, os, re, shutil
+import ast, json, os, re, shlex, shutil
 from dataclasses import fields
 from pathlib import Path
 
@@ -195,6 +195,7 @@ def test_rollback_halves_the_rates_draws_other_numbers_and_is_written_down(comma
     assert [h['until'] for h in there.get('history', [])] == [back]*bool(back) and there['config']['lr'] == pytest.approx({'search': 5e-4, 'train': 2e-4, 'reconstruct': 5e-4}[command])
     lines = command_lines(RunFolder.open(out))
     assert len(lines) == 1 and '--on-nan rollback' in lines[0]
+    assert degas(*shlex.split(lines[0])[1:-2], '--out', tmp_path/'again') == 0 and trace(tmp_path/'again') == rows  # it does this again
     rates = [word for name in there['config'] if name.endswith('lr') and name != 'lr_end' for word in (f"--{name.replace('_', '-')}", there['config'][name])]
     assert degas(*PLAIN[command](plain, *rates, tiny=SMALL)) == 0
     assert trace(plain)[step - 1]['lr'] == pytest.approx(rows[step - 1]['lr']) and trace(plain)[back] != rows[back]  # half the rates from there on, and other numbers

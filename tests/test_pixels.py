@@ -13,6 +13,7 @@ from PIL import Image
 from degas_nb.ground import data
 from degas_nb.ground.data import load, read_rgb
 from degas_nb.ground.errors import UserError
+from degas_nb.ground.sizes import as_they_are
 
 RNG = np.random.default_rng(0)
 
@@ -145,6 +146,18 @@ def test_kinds_are_scaled_each_by_itself(tmp_path):
     b[0, 0] = 255
     images = deep(tmp_path, [a.astype(np.int32), b.astype(np.uint16)*257])
     assert (images.pixels[:, 0].numpy() == np.stack([a, b])).all() and len(images.notes) == 2
+
+
+@pytest.mark.parametrize('dtype', [np.uint16, np.int32, np.float32])
+def test_a_dark_size_among_bright_ones_stays_dark(dtype, tmp_path):
+    "Where every size is left as it is, all are still scaled as one set; alone, the dark ones would be taken for 8 bits."
+    bright, dark = grey(), (grey()//200)[:20, :24]
+    bright[0, 0], dark[0, 0] = 255, 1
+    for i, some in enumerate((dark, bright, dark)): Image.fromarray((some.astype(np.float64)*200).astype(dtype)).save(tmp_path/f'{i}.tif')
+    def brightest(images): return sorted(int(part.pixels.max()) for part in getattr(images, 'parts', [images]))
+    for _ in range(2): assert brightest(as_they_are(tmp_path)) == [1, 198]  # 200 and 51,000 of 65,535; the second time perhaps from the cache
+    (tmp_path/'1.tif').unlink()
+    assert brightest(as_they_are(tmp_path)) == [200]
 
 
 @pytest.mark.parametrize('value, word', [(5, 'black'), (250, 'white')])

@@ -12,6 +12,7 @@ from degas_nb.app import report as reports
 from degas_nb.app.report import demo_report, run_report, toy_runs
 from degas_nb.ground.errors import UserError
 from degas_nb.ground.folders import RunFolder
+from degas_nb.search.alternating import SEARCHES
 from degas_nb.search.decide import DECISIONS
 from degas_nb.space.genotype import Genotype
 
@@ -100,6 +101,15 @@ def test_what_stands_in_the_files_is_text(tmp_path):
     html = demo_report(search, gan, tmp_path / 'report.html', [NASTY]).read_text()
     page = Page(html)
     assert len(page.all('script')) == 2 and outside(html) == [] and NASTY in page.words
+
+
+@pytest.mark.parametrize('strategy', SEARCHES)
+def test_the_loss_is_what_is_descended_or_what_is_watched(strategy, toy, tmp_path):
+    shutil.copytree(toy[0], tmp_path/'run')
+    config = json.loads((tmp_path/'run/config.json').read_text())
+    (tmp_path/'run/config.json').write_text(json.dumps(config | dict(config=config['config'] | dict(strategy=strategy))))
+    html = run_report(tmp_path/'run').read_text()
+    assert ('What the search descends' in html) == (strategy != 'adversarial') == ('never saw this loss' not in html)
 
 
 def test_every_decision_is_put_into_words(tmp_path):

@@ -13,7 +13,7 @@ from degas_nb.app.tables import generator_of_size
 from degas_nb.ground.errors import UserError
 from degas_nb.ground.folders import Trace
 from degas_nb.ground.show import in_markdown
-from degas_nb.ground.studies import Job, Study, _StudyFolder, read_records, run_study, table
+from degas_nb.ground.studies import Job, Study, _StudyFolder, read_records, run_study, study_page, table
 from degas_nb.space.choices import network
 from degas_nb.space.generator import n_params
 from toys import until
@@ -301,3 +301,11 @@ def test_the_first_table_in_miniature(shared_cifar, tmp_path, capfd):
 
 def test_no_miniature_is_said(tmp_path, capfd):
     assert degas('study', 'toy', '--quick', '--out', tmp_path) == 2 and '--quick' in capfd.readouterr().err and not any(tmp_path.iterdir())
+
+
+def test_a_page_of_records_that_say_less():
+    "Who copied them from elsewhere, or wrote them by hand, left out what no page needs."
+    from degas_nb.app.studies import spread_of
+    bare = dict(key='even/0', work='study_work:square', args=dict(x=0), seconds=1., result=dict(off=2.))
+    made = Study('squares', 'What?', (Job('even/0', 'study_work:square', dict(x=0)),), lambda records: spread_of(records, 'off'))
+    assert 'not said (1 runs)' in study_page(made, [bare]) and 'A run takes 1 seconds' in study_page(made, [bare])

@@ -139,6 +139,8 @@ def run_search(
     main = search.ranks.main
     if main and search.n == len(search) and (found := _finished(run)): return found
     show = torch.linspace(0, len(search.images) - 1, 32).long()
+    if main and 'writes' not in run.meta:  # no command made it: what is done is written down here
+        run.note(writes=dict(save_every=save_every, decide=decide, asked=asked, on_nan=on_nan))
     if main and not search.n: save_grid(search.images.batch(show), run.samples/'targets.png', n_cols=8)
     often, alarm = max(1, search.per_epoch//4), _Alarm(search)
     drive(search, run, 'search',
@@ -217,6 +219,8 @@ class PruneCommand:
     asked:int|None = None                            # networks that it may be asked for; left out: as many as by the search
     rule:str = 'two_stage'                           # how alpha decides: two_stage is the paper's; the lesson prune compares them
     compare:Literal['weights', 'alpha'] = 'weights'  # mixing weights, as DARTS does, or raw alphas
+    data:str|None = None                             # where its images are, for a search that no command made and that can't say it
+    device:str = 'auto'                              # where to ask: auto (cuda, else mps, else cpu), cpu, cuda, cuda:1, mps ...
 
     def run(self)->None:
         "Decide and print."
@@ -227,7 +231,9 @@ class PruneCommand:
         by_hand = (self.rule, self.compare) != (PruneCommand.rule, PruneCommand.compare)
         habits = HABITS | habits_of(run)
         how = self.decide if self.decide != 'own' else 'alpha' if by_hand else habits['decide']
-        if how != 'alpha': genotype = _decided(_searched(checked_run(self.dir, 'search')), how, self.asked or habits['asked'])
+        if how != 'alpha':
+            search = _searched(checked_run(self.dir, 'search'), self.data, how, self.device)
+            genotype = _decided(search, how, self.asked or habits['asked'])
         else: genotype = _decide(values, space, self.rule, self.compare)
         genotype.save(run.path/'genotype.json')
         print(genotype)
@@ -243,6 +249,7 @@ def _decide(
     for record in explain_prune(values, space, rule, which): say(record['says'])
     return prune(values, space, rule, which)
 
+# %% ../../nbs/app/03_commands.ipynb #p31prun1
 def _decided(
     search:Search,  # at its end, or on its way
     how:str,        # a name of `DECISIONS`
@@ -255,11 +262,16 @@ def _decided(
 
 
 def _searched(
-    run:RunFolder,  # with a checkpoint
+    run:RunFolder,  # perhaps without a checkpoint yet
+    data:str|None,  # its images, where it can't say them
+    how:str,        # what it is wanted for: a name of `DECISIONS`
+    device:str,     # where to compute
 )->Search:
     "A search as it was at its last checkpoint, on its own images."
-    images = ImageSource.of(run).load(run.config['img_size'])
-    return Search.load(run.path, images)
+    if not run.has_checkpoint():
+        raise UserError(f"{run.path} has no checkpoint yet, which {how} asks: wait a minute, or see what alpha says with --decide alpha")
+    images = ImageSource.of(run, data).load(run.config['img_size'])
+    return Search.load(run.path, images, find_device(device))
 
 # %% ../../nbs/app/03_commands.ipynb #95da31a9
 def _last_values(
@@ -787,7 +799,7 @@ def _score_run_folder(
     _scores_of(run)  # damaged? Better now than after the work
     size = run.config['generator']['img_size']
     if asked.img_size not in (None, size): raise UserError(f"{run.path} draws {size}x{size} images: leave out --img-size")
-    own = ImageSource.of(run)
+    own = ImageSource.of(run, asked.real) if known is None or asked.untrained else ImageSource('')
     source = _same_images(own, asked.real) if asked.real else own
     own, source = (replace(s, skip_broken=s.skip_broken or asked.skip_broken) for s in (own, source))
     device = find_device(asked.device)
@@ -1021,10 +1033,11 @@ def _by_hand(
 )->list[str]:
     "The same with the other commands."
     data, search, gan = map(shlex.quote, (demo.data, f'{demo.out}/search', f'{demo.out}/gan'))
+    broken = ' --skip-broken' if demo.skip_broken else ''
     return [*command_lines(checked_run(demo.out/'search', 'search')),
             f"degas prune {search}",
-            f"degas train --genotype {search} --data {data} --framework ctgan --steps {demo.steps} --seed {demo.seed} --out {gan}",
-            f"degas score {gan} --data {data} --n {demo.n}"]
+            f"degas train --genotype {search} --data {data}{broken} --framework ctgan --steps {demo.steps} --seed {demo.seed} --out {gan}",
+            *(f"degas score {gan} --n {demo.n} --seed {demo.seed}{how}" for how in (' --untrained', ''))]
 
 
 def _after(

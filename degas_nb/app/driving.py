@@ -264,10 +264,12 @@ def _roll_back(
         raise Diverged(f"{what}, after {ROLLBACKS} rollbacks to steps {', '.join(map(str, steps.rollbacks))}:{str(why).partition(':')[2]}")
     run.load_checkpoint(steps.load_state_dict)
     rates = changeable_rates(steps)
+    began = run.meta.get('began') or {k: getattr(steps.config, k) for k in rates}
     steps.replan(**{k: getattr(steps.config, k)/2 for k in rates})
     steps.rollbacks = [*steps.rollbacks, steps.n]
     steps.draw_others(steps.turn)
-    run.note(config=steps.settings(), history=steps.history, rollbacks=steps.rollbacks)
+    first = {} if steps.n else dict(began=began)  # no history tells of a plan by which no step was made
+    run.note(config=steps.settings(), history=steps.history, rollbacks=steps.rollbacks, **first)
     run.trace.truncate(steps.n)
     now = ', '.join(f"--{k.replace('_', '-')} {getattr(steps.config, k):.3g}" for k in rates)
     often = f"{len(steps.rollbacks)} of {ROLLBACKS} times"
@@ -330,7 +332,7 @@ def command_lines(
     "The commands that make this run again: the first one, and those that changed its plan."
     changed = [k for k in run.history[0] if k != 'until'] if run.history else []
     plans = [*run.history, {k: run.config.get(k) for k in changed}]
-    lines = [_command_line(run, plans[0])]
+    lines = [_command_line(run, plans[0] | run.meta.get('began', {}))]
     for past, now in zip(plans, plans[1:]):
         if past['until'] in run.meta.get('rollbacks', []): continue  # the first command does this by itself
         flags = [word for k in changed if now[k] != past[k] for word in (f"--{k.replace('_', '-')}", str(now[k]))]
@@ -369,7 +371,7 @@ def _command_line(
     if run.kind == 'reconstruction': words += ['--genotype', str(run.path/'genotype.json')]
     if 'strategy' in run.config: words += ['--strategy', run.config['strategy']]
     if 'space' in run.config: words += ['--space', str(run.path)]
-    source = run.data['source'] if 'source' in run.data else {}
+    source = run.data.get('source') or dict(data='IMAGES')  # no command made the run: who does it again names them
     for name, value in (source | settings).items():
         default = usual.get(name, getattr(ImageSource, name, None))
         if value == (list(default) if isinstance(default, tuple) else default): continue  # JSON has lists
@@ -459,6 +461,9 @@ def checked_run(
     if not isinstance(writes, dict) or not all(type(v) in kinds.get(k, ()) for k, v in writes.items()) or (
             writes.get('on_nan', 'stop') not in ON_NAN):
         raise UserError(f"{where} is damaged: it has no proper 'writes'")
+    began, rates = run.meta.get('began', {}), class_of(kind, settings).changeable
+    if not isinstance(began, dict) or not all(k in rates and type(v) in (int, float) for k, v in began.items()):
+        raise UserError(f"{where} is damaged: it has no proper 'began'")
     with_space(run)
     return run
 
@@ -544,7 +549,7 @@ def foresee(
     for step in islice(steps, 200):
         step.record()  # its numbers are there, so it is done
         took.append(time.monotonic() - begun)
-        if len(took) > 2 and took[-1] >= seconds: break
+        if steps.ranks.most(len(took) > 2 and took[-1] >= seconds): break  # all of them, or none
     each = [b - a for a, b in zip(took, took[1:])] or took
     a_step = sorted(each)[len(each)//2]
     state = steps.state_dict()
@@ -580,7 +585,7 @@ def tell(
     took, n = foreseen['hours'], foreseen['steps']
     says = f"{took:.3g} hours" if took >= 1 else f"{60*took:.3g} minutes" if took >= 1/60 else f"{3600*took:.3g} seconds"
     say(f"{n} steps would take some {says} on this {foreseen['device']}, pictures and checkpoints apart; nothing was written")
-    print(json.dumps(foreseen))
+    if talks(): print(json.dumps(foreseen))
 
 # %% ../../nbs/app/02_driving.ipynb #p28crt1
 @checked(steps=3)

@@ -744,6 +744,9 @@ _GAN_TEXT = (
 _LOSS_TEXT = (
     'What the search descends: mse is the mean squared error, lap the mean absolute difference of the bands of the Laplacian pyramids; '
     'their sum is the loss. Pixels lie in [-1, 1].')
+_WATCHED_TEXT = (
+    'How well the network can make the images, which only their latents go down: mse is the mean squared error, lap the mean absolute '
+    'difference of the bands of the Laplacian pyramids. Pixels lie in [-1, 1].')
 _GAN_LOSS_TEXT = (
     'The terms add up to the loss; their names are those of the framework. '
     'A critic term that stays at zero, or grows without end, would be a sign of collapse.')
@@ -771,7 +774,7 @@ def _add_search(
     whose = 'leader' if strategy == 'random' else 'super-network'
     page.add(f'Samples of the {whose}', 'Latent vectors drawn from one Gaussian fitted to those of the training images.',
              _film(run, 'epoch'), short='Search samples')
-    page.add('Losses of the search', _LOSS_TEXT,
+    page.add('Losses of the search', _WATCHED_TEXT if strategy == 'adversarial' else _LOSS_TEXT,
              _losses(records, _GLO_LOSSES), short='Search losses')
 
 # %% ../../nbs/app/01_report.ipynb #a16rcc03

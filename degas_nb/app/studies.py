@@ -183,7 +183,7 @@ def spread_of(
 )->str:
     "Best, median and worst of each group of runs, and what a run takes."
     columns = {name: lambda found, of=of: of(r[what] for r in found) for name, of in dict(best=min, median=median, worst=max).items()}
-    seconds = [r['cpu'] for r in records if 'result' in r]
+    seconds = [r.get('cpu', r['seconds']) for r in records if 'result' in r]
     took = f"\n\nA run takes {mean(seconds):.3g} seconds of one processor." if seconds else ''
     return table(records, lambda r: r['key'].partition('/')[0], **columns) + took
 

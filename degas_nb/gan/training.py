@@ -410,7 +410,7 @@ class GANTraining(Kept):
         ranks:Ranks=Ranks(),            # processes that share each step
     )->'GANTraining':
         "A new training that begins with the generator that draws in another run (`init='keep'`)."
-        return cls(start_of(path, images, config).to(device), images, replace(config, init='keep'), ranks)
+        return cls(start_of(path, images, config).to(find_device(str(device))), images, replace(config, init='keep'), ranks)
 
     @classmethod
     @checked()
@@ -423,7 +423,7 @@ class GANTraining(Kept):
     )->'GANTraining':
         "A folder's training before its first step."
         generator, config = generator_from(settings['generator']), config_in(settings)
-        return cls(generator.to(device), images, config, ranks, history, fresh=config.init in INITS)
+        return cls(generator.to(find_device(str(device))), images, config, ranks, history, fresh=config.init in INITS)
 
     @property
     def artist(self)->nn.Module:
@@ -539,7 +539,7 @@ def drawing_generator(
     if state.get('spec', spec) != spec:
         raise UserError("the checkpoint holds another generator than its config.json names: restore one of them")
     load_module_(net, state['generator'] if state['average'] is None else state['average'])
-    return net.to(device, memory_format=torch.channels_last)
+    return net.to(find_device(str(device)), memory_format=torch.channels_last)
 
 # %% ../../nbs/gan/04_training.ipynb #d083f746
 @checked()
@@ -558,6 +558,7 @@ def class_count(
 )->int:
     "How many classes the images have; a `UserError` when labels are missing or leave a class empty."
     name, classes = images.name, images.classes
+    if images.labels is not None and classes is None: classes = [*map(str, range(int(images.labels.max()) + 1))]
     if images.labels is None:
         raise UserError(f"{name} has no labels, and a conditional training needs one for each image: "
                         "sort the images into class folders, or leave out --conditional")

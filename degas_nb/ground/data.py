@@ -467,13 +467,14 @@ def _jpeg_segments(
 @dataclass
 class Source:
     "Images that can be opened one by one."
-    names:list[str]                 # one for each image
-    open:Callable[[int], Opened]    # the i-th image
+    names:list[str]  # one for each image
+    open:Callable[[int], Opened]  # the i-th image
     labels:list[int]|None = None
     classes:list[str]|None = None
     split:str = 'all'
     notes:list[str] = field(default_factory=list)
     stamps:list[tuple]|None = None  # of each image, what is another when its file is; the last two are times in ns
+    ends:dict[str, tuple[float, float]] = field(default_factory=dict)  # kind -> darkest, brightest pixel: scaled as if they were here
 
 # %% ../../nbs/ground/03_data.ipynb #da7a1903
 def joined(
@@ -1094,7 +1095,7 @@ def decode(
     "The images of `source` at `index` as bytes in memory; those that are in the cache are not decoded again."
     index, shape = list(index), (img_size, img_size) if isinstance(img_size, int) else img_size and tuple(img_size)
     how = (source, index, shape, skip_broken, progress)
-    place = _kept_at(source, index, shape, skip_broken)
+    place = _kept_at(source, index, shape, skip_broken, *[source.ends]*bool(source.ends))
     done = place and _recall(place)
     if done is None and place is None: done = _from_files(*how)
     if done is None:
@@ -1144,7 +1145,7 @@ def _brought_to(
     progress:Callable|None,
 )->tuple[_Decoded, Counter]:  # and how many there are of each (width, height)
     "Images of one shape, and what had to be done to them."
-    pixels, tally, kept = _room(len(index), shape), _Tally(shape, bring), []
+    pixels, tally, kept = _room(len(index), shape), _Tally(shape, bring, source.ends), []
     def one(i):
         try: opened = source.open(i)
         except UserError as e: return e
@@ -1186,8 +1187,9 @@ class _Tally:
     def __init__(self,
         shape:Shape,     # of all images in the end
         bring:Callable,  # how they come to it
+        ends:dict,       # of a `Source`
     ):
-        self.shape, self.bring, self.kinds, self.sizes, self.n_ignored = shape, bring, Counter(), Counter(), 0
+        self.shape, self.bring, self.ends, self.kinds, self.sizes, self.n_ignored = shape, bring, ends, Counter(), Counter(), 0
         self.deep:dict[str, list[tuple[int, tuple[float, float]]]] = {}  # kind -> (row, (darkest, brightest pixel))
         self.broken:list[str] = []
 
@@ -1207,7 +1209,9 @@ class _Tally:
 
     def ranges(self)->dict[str, tuple[float, float, float, float]]:  # kind -> darkest, brightest pixel, black, white
         "What the deep images of each kind hold, and how they are scaled: as one set."
-        ends = {kind: (min(low for _, (low, _) in found), max(high for _, (_, high) in found)) for kind, found in self.deep.items()}
+        every = {kind: [pair for _, pair in found] for kind, found in self.deep.items()}
+        for kind, pair in self.ends.items(): every.get(kind, []).append(pair)
+        ends = {kind: (min(low for low, _ in found), max(high for _, high in found)) for kind, found in every.items()}
         return {kind: (*pair, *grey_range(kind, *pair)) for kind, pair in ends.items()}
 
     def to_do_again(self)->Iterator[tuple[int, tuple[float, float]]]:  # row, (black, white)

@@ -375,6 +375,8 @@ class Checkpoints(Locked):
     )->dict:                                      # the `state` that was saved
         "The newest undamaged checkpoint, said when it is not the newest; a `UserError` when there is none."
         there, why = [name for name in CHECKPOINTS if (self.path/name).exists()], ''
+        if not there:
+            raise UserError(f"{self.path} has no checkpoint yet: a run saves its first within a minute; if it was stopped, --resume it")
         for i, name in enumerate(there):
             if (state := undamaged(self.path/name)) is None: continue
             if found := take and _refusal(take, state):

@@ -79,11 +79,17 @@ def _of_each_size(
     name:str,             # as printed in records
 )->Mixed:
     "Decoded size by size."
-    def size(i):
-        with suppress(UserError): return source.open(i).image.size
-    groups = {}
-    for i, wh in zip(index, in_order(size, list(index))):
-        if wh: groups.setdefault(wh, []).append(i)
+    def look(i):
+        with suppress(UserError):
+            opened = source.open(i)
+            return opened.image.size, opened.kind, opened.deep.getextrema() if opened.deep else None
+    groups, ends = {}, {}
+    for i, found in zip(index, in_order(look, list(index))):
+        if not found: continue
+        wh, kind, own = found
+        groups.setdefault(wh, []).append(i)
+        if own: ends.setdefault(kind, []).extend(own)
+    source = replace(source, ends={kind: (min(all_of), max(all_of)) for kind, all_of in ends.items()})  # one scale for all sizes
     rank = {i: n for n, i in enumerate(sorted(chain(*groups.values())))}
     parts = [decode(source, members, wh[::-1]) for wh, members in groups.items()]
     mixed = Mixed(parts, [torch.tensor([rank[i] for i in members]) for members in groups.values()])

@@ -519,7 +519,8 @@ def study_page(
 )->str:                  # Markdown
     "The page of a study, from its records alone: what it asks, how far it is, what failed, and what its own `pages` say."
     n = count_runs(study.jobs, records)
-    codes, cards = Counter(r['commit'] for r in records), Counter(r['hardware'] for r in records if 'hardware' in r)
+    codes = Counter(str(r.get('commit', 'not said')) for r in records)
+    cards = Counter(str(r['hardware']) for r in records if 'hardware' in r)
     says = f"{n['finished']} of {n['runs']} runs finished, {n['failed']} failed, {n['left']} not made yet."
     failed = [f"- failed: {in_markdown(r['key'])}: {in_markdown(r['error'])}" for r in records if 'error' in r]
     source = f"*Made of `records.jsonl` alone: `degas study {study.words()} --tables`. " \

@@ -98,7 +98,7 @@ class InceptionFeatures:
         device:str|torch.device='cpu',  # where it computes
     ):
         if resize not in PREPARE: raise UserError(f"no resize rule {resize!r}: choose from {', '.join(PREPARE)}")
-        net = inception_net()
+        device, net = find_device(str(device)), inception_net()
         try: net.load_state_dict(state)
         except (RuntimeError, TypeError, AttributeError):
             raise UserError("these weights don't fit the Inception network of FID: other names or shapes") from None
@@ -217,7 +217,8 @@ class ModuleFeatures:
         if not isinstance(net, nn.Module): raise UserError(f"{name} must be a torch.nn.Module, not {type(net).__name__}")
         if dim < 1 or img_size is not None and img_size < 1:
             raise UserError(f"{name} with dim {dim} and img_size {img_size}: both must be at least 1")
-        self.net, self.name, self.dim, self.img_size, self.device = copied(net).to(find_device(str(device))), name, dim, img_size, device
+        self.name, self.dim, self.img_size, self.device = name, dim, img_size, find_device(str(device))
+        self.net = copied(net).to(self.device)
         self.dtype = next((v.dtype for v in [*self.net.parameters(), *self.net.buffers()] if v.is_floating_point()), torch.float32)
         self.hash = weights_hash(self.net.state_dict())
         self.resize = 'none' if img_size is None else f'bilinear, antialiased, to {img_size}'
@@ -324,5 +325,5 @@ def find_extractor(
     "The extractor of that name."
     if not isinstance(name, str) or name not in EXTRACTORS:
         raise UserError(f"no extractor {shown(name)}: choose from {', '.join(EXTRACTORS)}")
-    find_device(str(device))   # there, before anything is downloaded or trained
+    device = find_device(str(device))   # there, before anything is downloaded or trained
     return EXTRACTORS[name](weights, labelled, resize, device)

@@ -285,7 +285,8 @@ class SmallFeatures:
         device:str|torch.device='cpu',  # where it computes
         warning:str='',                 # for every record: why the features aren't worth much
     ):
-        self.net, self.img_size = copied(net).to(find_device(str(device))), img_size
+        device = find_device(str(device))
+        self.net, self.img_size = copied(net).to(device), img_size
         self.accuracy, self.trained_on, self.hash = accuracy, trained_on, hash
         self.dim, self.resize, self.device, self.warning = net.dim, f'bilinear to {img_size} if not {img_size}', device, warning
 
