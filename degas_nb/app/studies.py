@@ -816,8 +816,8 @@ def lot_distances()->np.ndarray:
 @declared
 def chosen()->Study:
     "What the network of a search comes to by one rule and another, once a critic has trained it."
-    about = ("What does a search of 2,000 images of CIFAR-10 (as JPEG), as `degas search` makes it, come to once CT-GAN has trained its "
-             "network on 10,000 for 1,000 updates, if another rule decides?")
+    about = ("What does a search of 2,000 images of CIFAR-10 (as JPEG), as `degas search` makes it but for the width of 16, come to once "
+             "CT-GAN has trained its network on 10,000 for 1,000 updates, if another rule decides?")
     same = dict(strategy='degas', joint=True, travel=11.7, steps=1000, marks=10, ema=.99)
     jobs = tuple(Job(f'{rule}/{seed}', 'degas_nb.app.studies:search_by', dict(seed=seed, gan_seed=seed, rule=rule) | same)
                  for rules in (('tuned', 'lean'), ('alpha',)) for seed in range(8) for rule in rules)
