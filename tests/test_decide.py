@@ -246,6 +246,12 @@ def test_readme_counts_as_the_tables_do():
     (both, around), (size, about), (alone, _) = map(nearer, ('loss and parameters, their ranks (among all) added', 'the number of parameters', 'the loss after GLO'))
     assert f'by {both} {around}) by both, by {size} {about}) by parameters, and by {alone} by the loss' in readme
     assert f"one by lot has {page.split(', of all ')[1][:4]}" in readme and f"stays open ({line('by lot: without noise')[2]})" in readme
+    new = (STUDIES_HERE/'chosen'/'README.md').read_text()
+    lean, tuned, lot, pair = line('lean', new), line('tuned', new), line('nothing: by lot', new), line('lean than tuned', new)
+    assert lean[1] == tuned[1] == '8' and (f"eight searches decided so end at {lean[5]}, the same eight decided by the loss alone (`tuned`) at {tuned[5]}, "
+                                           f"networks by lot at {lot[5]}.") in readme
+    apart, low, _, high = pair[2].replace('(', '').replace(')', '').split()
+    assert f'nearer than `tuned` by {-float(apart):.2f} ({-float(high):.2f} to {-float(low):.2f}), in {pair[3]}.' in readme
     places = page.split('| not by lot |')[1]
     assert f"nearly all networks by lot ({line('resnet', places)[3]} of them are nearer than the mean of its three runs)" in readme
     assert all(int(line(name, places)[3][:-1]) < 34 for name in ('cifar10_paper', 'cifar10_found')), 'in the better third'

@@ -794,15 +794,15 @@ def chosen_page(
     for rule, found in runs.items():
         column, there = {k: [run[k] for run in found.values()] for k in ('loss', 'params')}, [*ends[rule].values()]
         better = mean(sum(x < loss for x in lot)/len(lot) for loss in column['loss'])
-        lines.append([f'`{rule}`', len(there), spread_around(column['loss'], 4), f'{better:.1%}', f"{mean(column['params']):.0f}",
+        lines.append([rule, len(there), spread_around(column['loss'], 4), f'{better:.1%}', f"{mean(column['params']):.0f}",
                       spread_around(there, 1), f'{np.mean(far < mean(there)):.0%}'])
     lines.append(['nothing: by lot', len(far), f'median {median(lot):.4f}', '', '', spread_around([*far], 1), ''])
     pairs = [['nearer (-) or farther', 'searches', 'mean difference (95 %)', 'nearer in']]
-    for one, other in combinations(sorted(ends, reverse=True), 2):
+    for one, other in combinations(sorted(ends, key=lambda rule: mean(ends[rule].values())), 2):
         apart = np.array([ends[one][seed] - ends[other][seed] for seed in ends[one] if seed in ends[other]])
         if len(apart) < 3: continue
         difference = with_interval(lambda some: some.mean(-1), apart)
-        pairs.append([f'`{one}` than `{other}`', len(apart), difference, f'{np.sum(apart < 0)} of {len(apart)}'])
+        pairs.append([f'{one} than {other}', len(apart), difference, f'{np.sum(apart < 0)} of {len(apart)}'])
     said = "Networks by lot: study `proxy`, one training of each. Pairs are of the same searches; an interval over 0 tells nothing apart."
     return '\n\n'.join(filter(None, [who_judged(records), markdown_table(lines), markdown_table(pairs) if len(pairs) > 1 else '', said]))
 
