@@ -756,11 +756,18 @@ def strategies_page(
         runs = [r['result'] for r in records if 'result' in r and r['key'].rpartition('/')[0] == name]
         if not runs: continue
         column = {k: [run[k] for run in runs] for k in ('loss', 'distance', 'looks', 'cpu', 'decision_cpu')}
-        better = mean(sum(x < loss for x in lot)/len(lot) for loss in column['loss'])
-        lines.append([name, len(runs), spread_around(column['loss'], 4), f'{better:.1%}', spread_around(column['distance'], 1),
+        lines.append([name, len(runs), *worth_alone(column['loss'], lot), spread_around(column['distance'], 1),
                       f"{mean(column['looks']):.0f}", f"{mean(column['cpu']):.0f}", f"{mean(column['decision_cpu']):.0f}"])
     said = f"Mean and standard deviation over seeds; {len(lot)} networks by lot have a median of {median(lot):.4f}."
     return '\n\n'.join(filter(None, [who_judged(records), markdown_table(lines), said]))
+
+
+def worth_alone(
+    losses:list[float],  # of some networks
+    lot:list[float],     # of networks by lot, on the same images
+)->tuple[str, str]:
+    "Their losses, and the share of the lot that lose less, on average."
+    return spread_around(losses, 4), f'{mean(sum(x < loss for x in lot)/len(lot) for loss in losses):.1%}'
 
 
 def spread_around(
@@ -793,8 +800,7 @@ def chosen_page(
     ends = {rule: {seed: in_the_end(run, AVERAGED) for seed, run in found.items()} for rule, found in runs.items()}
     for rule, found in runs.items():
         column, there = {k: [run[k] for run in found.values()] for k in ('loss', 'params')}, [*ends[rule].values()]
-        better = mean(sum(x < loss for x in lot)/len(lot) for loss in column['loss'])
-        lines.append([rule, len(there), spread_around(column['loss'], 4), f'{better:.1%}', f"{mean(column['params']):.0f}",
+        lines.append([rule, len(there), *worth_alone(column['loss'], lot), f"{mean(column['params']):.0f}",
                       spread_around(there, 1), f'{np.mean(far < mean(there)):.0%}'])
     lines.append(['nothing: by lot', len(far), f'median {median(lot):.4f}', '', '', spread_around([*far], 1), ''])
     pairs = [['nearer (-) or farther', 'searches', 'mean difference (95 %)', 'nearer in']]
