@@ -30,6 +30,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from functools import cache
 from importlib.resources import files
 from io import BytesIO, IOBase
 from itertools import accumulate
@@ -1353,6 +1354,12 @@ def dataset(
     return register
 
 # %% ../../nbs/ground/03_data.ipynb #da7a1914
+@cache
+def _emoji_sheet()->Image.Image:
+    "All of them in one picture, decoded once a process: every lesson asks for them, and it takes 50 ms."
+    return Image.open(BytesIO((files('degas_nb')/'builtin'/'emoji.webp').read_bytes())).convert('RGB')
+
+
 @dataset()
 def emoji(root:Path, split:str, img_size:int|None)->Source:
     "1,911 emoji on white, 32x32, built in; larger ones from `emoji64.zip`, which tools/emoji.py makes."
@@ -1360,9 +1367,7 @@ def emoji(root:Path, split:str, img_size:int|None)->Source:
     if img_size and img_size > 32 and zipped.exists():
         source = files_source(zipped, 'all', img_size)
         return replace(source, names=[Path(n).stem for n in source.names])
-    folder = files('degas_nb')/'builtin'
-    about = json.loads((folder/'emoji.json').read_text(encoding='utf-8'))
-    sheet = Image.open(BytesIO((folder/'emoji.webp').read_bytes())).convert('RGB')
+    about, sheet = json.loads((files('degas_nb')/'builtin'/'emoji.json').read_text(encoding='utf-8')), _emoji_sheet()
     n_cols = sheet.width//32
     def open(i): return Opened(sheet.crop((i%n_cols*32, i//n_cols*32, i%n_cols*32 + 32, i//n_cols*32 + 32)))
     notes = [f"built-in emoji enlarged: tools/emoji.py makes sharper ones ({zipped})"] if img_size and img_size > 32 else []
