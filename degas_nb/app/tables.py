@@ -106,8 +106,9 @@ def scored(
     return round(frechet_distance(seen.gaussian, real), 4), round(inception_score(seen.logits).mean, 4)
 
 # %% ../../nbs/app/06_tables.ipynb #t25c0041
+AS_DEGAS_SEARCH = AT_EQUAL_COST['degas, both gradients from one pass']  # as `degas search` makes it
 SEARCHED = dict(
-    rl=AT_EQUAL_COST['rl'],
+    rl=AT_EQUAL_COST['rl'], tuned=AS_DEGAS_SEARCH, lean=AS_DEGAS_SEARCH | dict(rule='lean'),
     **{name: AT_EQUAL_COST[name] | dict(rule='measured') for name in ('adversarial', 'degas')},
     alpha=dict(preset='paper', epochs=12, travel=11.7, rule='alpha'))  # a row's network: settings of a search, and what decides
 
@@ -240,7 +241,8 @@ def table_page(
 WORK, SEEDS = 'degas_nb.app.tables:train_row', 5
 METHODS = dict(dcgan=('dcgan', 'dcgan'), sngan=('resnet', 'sngan'), wgan_gp=('resnet', 'wgan_gp'), ctgan=('resnet', 'ctgan'),
                cagan=('resnet', 'cagan'))  # row -> generator and framework
-NETWORKS = dict(agan_like='rl', adversarial='adversarial', degas_alpha='alpha', degas='degas', figure1='cifar10_paper', lot='lot')
+NETWORKS = dict(agan_like='rl', adversarial='adversarial', degas_alpha='alpha', degas='degas', degas_tuned='tuned', degas_lean='lean',
+                figure1='cifar10_paper', lot='lot')
 
 
 def rows_of(
