@@ -192,7 +192,7 @@ def _by_line(x:np.ndarray, y:np.ndarray, u:np.ndarray, v:np.ndarray)->tuple[floa
 
 def _by_neighbours(x:np.ndarray, y:np.ndarray, u:np.ndarray, v:np.ndarray, k:int)->tuple[float, float]:
     "Logarithms of values against those of the `k` nearest."
-    near = v[np.argsort(abs(x[:, None] - u[None]), axis=1, kind='stable')[:, :k]]
+    near = v[np.argpartition(abs(x[:, None] - u[None]), k - 1, axis=1)[:, :k]]
     return _share(y[:, None], near), float(np.exp((y[:, None] - near).mean()))
 
 
