@@ -216,10 +216,12 @@ def test_readme_counts_as_the_tables_do():
     (few, papers, won_by_paper, _) = row('decide', 'paper | alpha')
     readme, worth = (STUDIES_HERE.parent/'README.md').read_text(), (STUDIES_HERE.parent/'nbs/judge/05_worth.ipynb').read_text()
     assert {n, m, k, h} <= {'ten', 'twenty'}
-    assert f'f {n} searches of 2,000 CIFAR-10 images, as `degas search` makes them, {below} found a network that reconstructs better' in readme
-    assert f'than 95 % of 320 drawn by lot, and {better} one that is better than the best of fifty by lot ({all_six} against all six fifties that the table has)' in readme
+    assert f'f {n} searches of 2,000 CIFAR-10 images, as `degas search` makes them (but 16 channels wide, not 32), {below} found a network that reconstructs better' in readme
+    assert f'than 95 % of 320 drawn by lot, and {better} one that is better than the best of fifty by lot ({all_six} on average over the six fifties of the table)' in readme
     assert f"decided by alpha (the operation with the largest mixing weight, the paper's rule), {below_by_alpha} and {better_by_alpha} of {m} did" in readme
     assert f"With the paper's optimisers and rates, {papers} and {won_by_paper} of {few}." in readme
+    (rates, alternating, won_alternating, _) = row('decide-emoji', 'rate | alpha')
+    assert f'(by alpha after an alternating search, {alternating} and {won_alternating} of {rates})' in readme
     assert f'On emoji they are {there} and {won} of {k} ({six_there}), by alpha {there_by_alpha} and {won_by_alpha} of {h}' in readme
     cost = (STUDIES_HERE/'decide'/'README.md').read_text().split('its decision by `tuned` ')[1].split()[0]
     assert f'costs {float(cost):.0%} of what an alternating one of that size costs'.replace('%', ' %') in readme
@@ -231,7 +233,7 @@ def test_readme_counts_as_the_tables_do():
     def line(begins, page=page): return next(line.strip('| ').split(' | ') for line in page.splitlines() if line.startswith(f'| {begins} |'))
     for words, (_, n, rho, *_) in {
             'the loss after GLO, what a search minimises': line('by lot: all'), 'the same, within the better half of them': line('by lot: the better half'),
-            'the same, at equal size': line('by lot: at equal size'),
+            'the same, at equal size': line('by lot: at equal size'), 'the loss of its own images, of these 96 only': line('loss of its own images', other),
             'the loss of images that it has never seen': line('loss of images never seen', other), 'the number of its parameters': line('number of parameters'),
             'loss and parameters, their ranks added': line('loss and parameters, their ranks added'),}.items(): assert f'| {words} | {n} | {rho} |' in readme, words
     assert page.split('on networks by lot: ')[1].split(' (')[0] in readme
@@ -246,17 +248,19 @@ def test_readme_counts_as_the_tables_do():
     assert f'by lot ({page.split(", of all ")[1][:4]}) by {both} {around}), the best by parameters by {size} {about}), the best by the loss by {alone} (' in worth
     assert f"stays open: {line('by lot: without noise')[2]}" in worth
     new = (STUDIES_HERE/'chosen'/'README.md').read_text()
-    lean, tuned, lot, pair = line('lean', new), line('tuned', new), line('nothing: by lot', new), line('lean than tuned', new)
-    assert lean[1] == tuned[1] == '8' and (f"eight searches decided so end at {lean[5]}, the same eight decided by the loss alone (`tuned`) at {tuned[5]}, "
-                                           f"networks by lot at {lot[5]}.") in readme
-    apart, low, _, high = pair[2].replace('(', '').replace(')', '').split()
-    assert f'nearer than `tuned` by {-float(apart):.2f} ({-float(high):.2f} to {-float(low):.2f}), in {pair[3]}.' in readme
+    lean, tuned, lot, pair, ahead = (line(name, new) for name in ('lean', 'tuned', 'nothing: by lot', 'lean than tuned', 'lean than by lot'))
+    def nearer_by(cells):
+        apart, low, _, high = cells[2].replace('(', '').replace(')', '').split()
+        return f'{-float(apart):.2f}', f'({-float(high):.2f} to {-float(low):.2f})', f'({low} to {high})'
+    assert lean[1] == tuned[1] == '8' and f'distance of {lean[5]} (over the second half of a training), networks by lot {lot[5]}: nearer by {" ".join(nearer_by(ahead)[:2])}' in readme
+    assert f'have {tuned[5]}. On average `lean` is nearer than that by {nearer_by(pair)[0]}' in readme and f'do not tell the two apart {nearer_by(pair)[2]}' in readme
+    assert f'{lean[5]} over the second half' in worth and f'by {nearer_by(pair)[0]} {nearer_by(pair)[2][:-1]}, so eight' in worth and 'five of eight' in worth and pair[3].startswith('5 of 8')
     places = page.split('| not by lot |')[1]
     assert f"nearly all networks by lot ({line('resnet', places)[3]} of them are nearer than the mean of its three runs)" in worth
     assert all(int(line(name, places)[3][:-1]) < 34 for name in ('cifar10_paper', 'cifar10_found')), 'in the better third'
     assert 'tau of {tau:.2f} ({low:.2f} to {high:.2f})'.format(**bench._surrogate('distance')['held_out']['cifar10']['lot']) in readme
     second = {cells[0].strip('| '): cells[2] for line in (STUDIES_HERE/'table2'/'README.md').read_text().splitlines() if (cells := line.split(' | '))[2:]}
-    assert f"the one comes to {second['found_on_cifar10']} and the other to {second['found_on_target']}: no difference that five seeds could show. CT-GAN's ResNet has {second['resnet']}, the paper's Figure 1 {second['figure1']}, networks by lot {second['lot']}." in readme
+    assert f"the one comes to {second['found_on_cifar10']} and the other to {second['found_on_target']}: no difference that five seeds could show. CT-GAN's ResNet has {second['resnet']}, the paper's Figure 1 {second['figure1']}, networks by lot {second['lot']}: on average" in readme
     rows = {cells[0].strip('| '): cells[2] for line in (STUDIES_HERE/'table1'/'README.md').read_text().splitlines() if (cells := line.split(' | '))[2:]}
     for row, words in dict(ctgan="CT-GAN's own ResNet ends at a distance of", figure1="the paper's Figure 1 in its place at", lot='a network by lot at',
                            degas='what an alternating search finds by asking (`measured`) at').items(): assert f'{words} {rows[row]}' in readme, row

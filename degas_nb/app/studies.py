@@ -19,6 +19,7 @@ from time import process_time
 
 import numpy as np
 import torch
+from scipy import stats
 
 from ..gan.training import GANConfig, GANTraining
 from ..ground.data import Images, load, spread
@@ -316,7 +317,7 @@ def agreement(
 
 def decide_study(name:str, images:str, data:str, costly:int, later:list, **seeds:int)->Study:
     "The study of one set of images."
-    about = f"Which rule finds the best network in a search on {images}? At one seed all decide the same search, the later ones made anew."
+    about = f"Which rule finds the best network in a search on {images}? All rules of a row decide the same search of a seed; rules that came later repeated it."
     return Study(name, about, decide_jobs(costly, seeds, later), lambda records: decide_page(records, lot_losses(data)), given=given(data))
 
 
@@ -397,7 +398,9 @@ def proxy_page(
             found.setdefault(network, {})[seed] = r['result'] | dict(end=in_the_end(r['result'], last))
     by_lot = {n: runs for n, runs in found.items() if n in lot}
     loss = by_network('loss')
-    parts = [who_judged(records), spread_of(records, 'distance'), places(records, last), agreement_of_distances(by_lot, last),
+    averaged = [r | dict(result=r['result'] | dict(distance=in_the_end(r['result'], last))) if 'result' in r else r for r in records]
+    parts = [who_judged(records), f"A distance is the mean of the last {last} scores of a training.", spread_of(averaged, 'distance'),
+             places(records, last), agreement_of_distances(by_lot, last),
              the_bet(found, lot, loss), instead(by_lot, loss), choices_of_eight(by_lot, loss)]
     return '\n\n'.join(filter(None, parts))
 
@@ -414,7 +417,8 @@ def places(
     lines = [['not by lot', 'runs', 'distance', 'of the lot are nearer than their mean']]
     for name, found in ends.items():
         far = [end for _, end in found]
-        lines.append([name, len(far), spread_around(far, 1), f'{np.mean(lot < mean(far)):.0%}' if len(lot) else ''])
+        beside = len(lot) and name != 'longer'  # twice as many updates
+        lines.append([name, len(far), spread_around(far, 1), f'{np.mean(lot < mean(far)):.0%}' if beside else ''])
     said = ''
     if len(lot): said = f"By lot: {len(lot)} networks, median {median(lot):.1f}, the nearest twentieth below {np.quantile(lot, .05):.1f}."
     return '\n\n'.join(filter(None, [markdown_table(lines) if len(lines) > 1 else '', said]))
@@ -758,7 +762,8 @@ def strategies_page(
         column = {k: [run[k] for run in runs] for k in ('loss', 'distance', 'looks', 'cpu', 'decision_cpu')}
         lines.append([name, len(runs), *worth_alone(column['loss'], lot), spread_around(column['distance'], 1),
                       f"{mean(column['looks']):.0f}", f"{mean(column['cpu']):.0f}", f"{mean(column['decision_cpu']):.0f}"])
-    said = f"Mean and standard deviation over seeds; {len(lot)} networks by lot have a median of {median(lot):.4f}."
+    said = (f"Mean and standard deviation over seeds; {len(lot)} networks by lot have a median of {median(lot):.4f}. Distance: after 400 updates at "
+            "width 16, so not to be held against those of other studies.")
     return '\n\n'.join(filter(None, [who_judged(records), markdown_table(lines), said]))
 
 
@@ -803,14 +808,28 @@ def chosen_page(
         lines.append([rule, len(there), *worth_alone(column['loss'], lot), f"{mean(column['params']):.0f}",
                       spread_around(there, 1), f'{np.mean(far < mean(there)):.0%}'])
     lines.append(['nothing: by lot', len(far), f'median {median(lot):.4f}', '', '', spread_around([*far], 1), ''])
-    pairs = [['nearer (-) or farther', 'searches', 'mean difference (95 %)', 'nearer in']]
+    pairs = [['nearer (-) or farther', 'runs', 'mean difference (95 %)', 'nearer in']]
     for one, other in combinations(sorted(ends, key=lambda rule: mean(ends[rule].values())), 2):
         apart = np.array([ends[one][seed] - ends[other][seed] for seed in ends[one] if seed in ends[other]])
-        if len(apart) < 3: continue
-        difference = with_interval(lambda some: some.mean(-1), apart)
-        pairs.append([f'{one} than {other}', len(apart), difference, f'{np.sum(apart < 0)} of {len(apart)}'])
-    said = "Networks by lot: study `proxy`, one training of each. Pairs are of the same searches; an interval over 0 tells nothing apart."
+        if len(apart) > 2: pairs.append([f'{one} than {other}', len(apart), _difference(stats.ttest_1samp(apart, 0), apart.mean()),
+                                         f'{np.sum(apart < 0)} of {len(apart)} searches'])
+    for rule, there in ends.items():
+        there = np.array([*there.values()])
+        if len(there) > 2: pairs.append([f'{rule} than by lot', len(there), _difference(stats.ttest_ind(there, far, equal_var=False), there.mean() - far.mean()),
+                                         f'{(there[:, None] < far).mean():.0%} of pairs'])
+    said = ("A distance is the mean of the last six of ten scores: the second half of a training. Networks by lot: study `proxy`, one training of "
+            "each, on a GPU in TF32. Two rules are compared search by search. Intervals are Student's (a bootstrap of so few is too narrow); one over 0 "
+            "tells nothing apart.")
     return '\n\n'.join(filter(None, [who_judged(records), markdown_table(lines), markdown_table(pairs) if len(pairs) > 1 else '', said]))
+
+
+def _difference(
+    test:object,  # of scipy, with `confidence_interval`
+    value:float,  # that it is about
+)->str:
+    "A difference and Student's interval for it."
+    between = test.confidence_interval(.95)
+    return f'{value:.2f} ({between.low:.2f} to {between.high:.2f})'
 
 
 def lot_distances()->np.ndarray:
