@@ -815,8 +815,9 @@ def chosen_page(
                                          f'{np.sum(apart < 0)} of {len(apart)} searches'])
     for rule, there in ends.items():
         there = np.array([*there.values()])
-        if len(there) > 2: pairs.append([f'{rule} than by lot', len(there), _difference(stats.ttest_ind(there, far, equal_var=False), there.mean() - far.mean()),
-                                         f'{(there[:, None] < far).mean():.0%} of pairs'])
+        if len(there) < 3: continue
+        test = stats.ttest_ind(there, far, equal_var=False)
+        pairs.append([f'{rule} than by lot', len(there), _difference(test, there.mean() - far.mean()), f'{(there[:, None] < far).mean():.0%} of pairs'])
     said = ("A distance is the mean of the last six of ten scores: the second half of a training. Networks by lot: study `proxy`, one training of "
             "each, on a GPU in TF32. Two rules are compared search by search. Intervals are Student's (a bootstrap of so few is too narrow); one over 0 "
             "tells nothing apart.")
