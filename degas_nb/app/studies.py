@@ -317,7 +317,8 @@ def agreement(
 
 def decide_study(name:str, images:str, data:str, costly:int, later:list, **seeds:int)->Study:
     "The study of one set of images."
-    about = f"Which rule finds the best network in a search on {images}? All rules of a row decide the same search of a seed; rules that came later repeated it."
+    about = (f"Which rule finds the best network in a search on {images}? All rules of a row decide the same search of a seed; "
+             "rules that came later repeated it.")
     return Study(name, about, decide_jobs(costly, seeds, later), lambda records: decide_page(records, lot_losses(data)), given=given(data))
 
 
@@ -762,8 +763,8 @@ def strategies_page(
         column = {k: [run[k] for run in runs] for k in ('loss', 'distance', 'looks', 'cpu', 'decision_cpu')}
         lines.append([name, len(runs), *worth_alone(column['loss'], lot), spread_around(column['distance'], 1),
                       f"{mean(column['looks']):.0f}", f"{mean(column['cpu']):.0f}", f"{mean(column['decision_cpu']):.0f}"])
-    said = (f"Mean and standard deviation over seeds; {len(lot)} networks by lot have a median of {median(lot):.4f}. Distance: after 400 updates at "
-            "width 16, so not to be held against those of other studies.")
+    said = (f"Mean and standard deviation over seeds; {len(lot)} networks by lot have a median of {median(lot):.4f}. "
+            "Distance: after 400 updates at width 16, so not to be held against those of other studies.")
     return '\n\n'.join(filter(None, [who_judged(records), markdown_table(lines), said]))
 
 
@@ -816,11 +817,11 @@ def chosen_page(
     for rule, there in ends.items():
         there = np.array([*there.values()])
         if len(there) < 3: continue
-        test = stats.ttest_ind(there, far, equal_var=False)
-        pairs.append([f'{rule} than by lot', len(there), _difference(test, there.mean() - far.mean()), f'{(there[:, None] < far).mean():.0%} of pairs'])
-    said = ("A distance is the mean of the last six of ten scores: the second half of a training. Networks by lot: study `proxy`, one training of "
-            "each, on a GPU in TF32. Two rules are compared search by search. Intervals are Student's (a bootstrap of so few is too narrow); one over 0 "
-            "tells nothing apart.")
+        difference = _difference(stats.ttest_ind(there, far, equal_var=False), there.mean() - far.mean())
+        pairs.append([f'{rule} than by lot', len(there), difference, f'{(there[:, None] < far).mean():.0%} of pairs'])
+    said = ("A distance is the mean of the last six of ten scores: the second half of a training. Networks by lot: study `proxy`, one "
+            "training of each, on a GPU in TF32. Two rules are compared search by search. Intervals are Student's (a bootstrap of so few is "
+            "too narrow); one over 0 tells nothing apart.")
     return '\n\n'.join(filter(None, [who_judged(records), markdown_table(lines), markdown_table(pairs) if len(pairs) > 1 else '', said]))
 
 
