@@ -820,8 +820,8 @@ def chosen_page(
         difference = _difference(stats.ttest_ind(there, far, equal_var=False), there.mean() - far.mean())
         pairs.append([f'{rule} than by lot', len(there), difference, f'{(there[:, None] < far).mean():.0%} of pairs'])
     said = ("A distance is the mean of the last six of ten scores: the second half of a training. Networks by lot: study `proxy`, "
-            "one training of each, on a GPU in TF32. Two rules are compared search by search. Intervals are Student's (a bootstrap of so few is "
-            "too narrow); one over 0 tells nothing apart.")
+            "one training of each, on a GPU in TF32. Two rules are compared search by search. Intervals are Student's (a "
+            "bootstrap of so few is too narrow); one over 0 tells nothing apart.")
     return '\n\n'.join(filter(None, [who_judged(records), markdown_table(lines), markdown_table(pairs) if len(pairs) > 1 else '', said]))
 
 
