@@ -19,7 +19,6 @@ from time import process_time
 
 import numpy as np
 import torch
-from scipy import stats
 
 from ..gan.training import GANConfig, GANTraining
 from ..ground.data import Images, load, spread
@@ -799,6 +798,7 @@ def chosen_page(
     lot:list[float],     # and losses of networks by lot
 )->str:
     "A row for each rule, and the differences seed by seed."
+    from scipy import stats  # here, because a command that needs none waits for none
     title = 'decided by', 'runs', 'loss alone', 'of the lot lose less', 'parameters', 'distance', 'of the lot are nearer than its mean'
     runs, lines = {}, [[*title]]
     for r in records:
