@@ -61,7 +61,7 @@ lesson-test: $(READY)  ## every lesson cell that is not marked slow, without a k
 CHEAP := PYTHONDONTWRITEBYTECODE= MALLOC_MMAP_THRESHOLD_=4294967296 MALLOC_TRIM_THRESHOLD_=4294967296
 
 # tests write thousands of small files, synced and removed: milliseconds each on a disk, so they lie in memory where it has room (in KiB)
-SCRATCH := $(shell [ -w /dev/shm ] && [ "$$(df -Pk /dev/shm | awk 'END {print $$4}')" -gt 4000000 ] && echo /dev/shm || echo $${TMPDIR:-/tmp})
+SCRATCH = $(shell [ -w /dev/shm ] && [ "$$(df -Pk /dev/shm | awk 'END {print $$4}')" -gt 4000000 ] && echo /dev/shm || echo $${TMPDIR:-/tmp})
 
 unit-test: $(READY)  ## every notebook in a kernel (tests/test_lessons.py), widgets in a browser, and what only CI gains from
 	@export TMPDIR=$$(mktemp -d -p $(SCRATCH)) $(CHEAP); export TESTS_CACHE=$$TMPDIR/cache; trap 'rm -rf "$$TMPDIR"' EXIT; $(MAKE) most-test && $(MAKE) -j3 -Otarget alone-test kernel-test device-test

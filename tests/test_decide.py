@@ -216,7 +216,7 @@ def test_readme_counts_as_the_tables_do():
     (few, papers, won_by_paper, _) = row('decide', 'paper | alpha')
     readme, worth = (STUDIES_HERE.parent/'README.md').read_text(), (STUDIES_HERE.parent/'nbs/judge/05_worth.ipynb').read_text()
     assert {n, m, k, h} <= {'ten', 'twenty'}
-    assert f'f {n} searches of 2,000 CIFAR-10 images, as `degas search` makes them (but 16 channels wide, not 32), {below} found a network that reconstructs better' in readme
+    assert f'Of {n} searches of 2,000 CIFAR-10 images, as `degas search` makes them (but 16 channels wide, not 32), {below} found a network that reconstructs better' in readme
     assert f'than 95 % of 320 drawn by lot, and {better} one that is better than the best of fifty by lot ({all_six} on average over the six fifties of the table)' in readme
     assert f"decided by alpha (the operation with the largest mixing weight, the paper's rule), {below_by_alpha} and {better_by_alpha} of {m} did" in readme
     assert f"With the paper's optimisers and rates, {papers} and {won_by_paper} of {few}." in readme
@@ -246,7 +246,7 @@ def test_readme_counts_as_the_tables_do():
         return f'{-float(value):.2f}', f'({-float(high):.2f} to {-float(low):.2f}'
     (both, around), (size, about), (alone, _) = map(nearer, ('loss and parameters, their ranks (among all) added', 'the number of parameters', 'the loss after GLO'))
     assert f'by lot ({page.split(", of all ")[1][:4]}) by {both} {around}), the best by parameters by {size} {about}), the best by the loss by {alone} (' in worth
-    assert f"stays open: {line('by lot: without noise')[2]}" in worth
+    assert f"stays open: {line('by lot: without noise')[2]}" in worth and f"stays open ({line('by lot: without noise')[2].replace(' (', ', ')}" in readme
     new = (STUDIES_HERE/'chosen'/'README.md').read_text()
     lean, tuned, lot, pair, ahead = (line(name, new) for name in ('lean', 'tuned', 'nothing: by lot', 'lean than tuned', 'lean than by lot'))
     def nearer_by(cells):
@@ -258,7 +258,7 @@ def test_readme_counts_as_the_tables_do():
     places = page.split('| not by lot |')[1]
     assert f"nearly all networks by lot ({line('resnet', places)[3]} of them are nearer than the mean of its three runs)" in worth
     assert all(int(line(name, places)[3][:-1]) < 34 for name in ('cifar10_paper', 'cifar10_found')), 'in the better third'
-    assert 'tau of {tau:.2f} ({low:.2f} to {high:.2f})'.format(**bench._surrogate('distance')['held_out']['cifar10']['lot']) in readme
+    assert 'tau of {tau:.2f} ({low:.2f} to {high:.2f}; the best of five'.format(**bench._surrogate('distance')['held_out']['cifar10']['lot']) in readme
     second = {cells[0].strip('| '): cells[2] for line in (STUDIES_HERE/'table2'/'README.md').read_text().splitlines() if (cells := line.split(' | '))[2:]}
     assert f"the one comes to {second['found_on_cifar10']} and the other to {second['found_on_target']}: no difference that five seeds could show. CT-GAN's ResNet has {second['resnet']}, the paper's Figure 1 {second['figure1']}, networks by lot {second['lot']}: on average" in readme
     rows = {cells[0].strip('| '): cells[2] for line in (STUDIES_HERE/'table1'/'README.md').read_text().splitlines() if (cells := line.split(' | '))[2:]}

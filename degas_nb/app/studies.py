@@ -755,15 +755,18 @@ def strategies_page(
     lot:list[float],     # losses of networks by lot, on the same images
 )->str:
     "A row for each way: what its networks are worth, and what they cost."
-    lines = [['way', 'runs', 'loss alone', 'of the lot lose less', 'distance', 'looks', 'seconds of search', 'of decision']]
+    lines = [['way', 'runs', 'loss alone', 'of the lot lose less', 'distance', 'looks', 'seconds of search',
+              'asked in the end', 'seconds of decision']]
     for name in AT_EQUAL_COST:
         runs = [r['result'] for r in records if 'result' in r and r['key'].rpartition('/')[0] == name]
         if not runs: continue
-        column = {k: [run[k] for run in runs] for k in ('loss', 'distance', 'looks', 'cpu', 'decision_cpu')}
+        column = {k: [run[k] for run in runs] for k in ('loss', 'distance', 'looks', 'cpu', 'asked', 'decision_cpu')}
         lines.append([name, len(runs), *worth_alone(column['loss'], lot), spread_around(column['distance'], 1),
-                      f"{mean(column['looks']):.0f}", f"{mean(column['cpu']):.0f}", f"{mean(column['decision_cpu']):.0f}"])
+                      f"{mean(column['looks']):.0f}", f"{mean(column['cpu']):.0f}",
+                      f"{mean(column['asked']):.0f}", f"{mean(column['decision_cpu']):.0f}"])
     said = (f"Mean and standard deviation over seeds; {len(lot)} networks by lot have a median of {median(lot):.4f}. "
-            "Distance: after 400 updates at width 16, so not to be held against those of other studies.")
+            "Distance: after 400 updates at width 16, by the same seed for all, so not to be held against those of other studies. "
+            "Looks: of the search, without its decision. Asked: networks, by the rule that decides.")
     return '\n\n'.join(filter(None, [who_judged(records), markdown_table(lines), said]))
 
 
