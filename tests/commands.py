@@ -1,5 +1,5 @@
 """`degas` run in a Python of its own, in a fork, or right here; undisturbed runs to compare with; what files hold."""
-import inspect, json, os, resource, shutil, signal, sys, tempfile, traceback
+import faulthandler, inspect, json, os, resource, shutil, signal, sys, tempfile, traceback
 from functools import cache
 from pathlib import Path
 
@@ -18,6 +18,7 @@ TINY = ['--limit', str(IMAGES), '--batch-size', str(BATCH), '--width', '4', '--z
 FEW = ['--batch-size', '32', *TINY[4:]]  # for folders, which are small anyway
 SMALL = [*TINY, '--img-size', '16']  # where nothing is compared with what `found` and `drawn` give
 EPOCHS, PER_EPOCH, STEPS = 4, 3, 6
+LONGEST = 200  # seconds that a child may take
 inspect.getsource = cache(inspect.getsource)  # tyro asks for each command again, and Python 3.11 parses a whole module to find a class
 FILES = {'config.json', 'trace.jsonl', 'checkpoint.pt', 'genotype.json', 'samples', 'report.html'}
 
@@ -43,6 +44,7 @@ def child_of(work, out, err):
     code = 1
     try:
         for f, fd in ((out, 1), (err, 2)): os.dup2(f.fileno(), fd)
+        faulthandler.dump_traceback_later(LONGEST, exit=True, file=err)  # whoever waits for this child learns where it hangs
         signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell starts what runs in its background with Ctrl-C ignored
         sys.stdout, sys.stderr = os.fdopen(1, 'w'), os.fdopen(2, 'w')
         work()

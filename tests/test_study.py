@@ -13,10 +13,11 @@ from degas_nb.app.tables import generator_of_size
 from degas_nb.ground.errors import UserError
 from degas_nb.ground.folders import Trace
 from degas_nb.ground.show import in_markdown
-from degas_nb.ground.studies import Job, Study, _StudyFolder, read_records, run_study, study_page, table
+from degas_nb.ground.studies import Job, Study, _Lanes, _StudyFolder, read_records, run_study, study_page, table
 from degas_nb.space.choices import network
 from degas_nb.space.generator import n_params
 from toys import until
+from warm import python
 
 HERE = Path(__file__).parent
 ODD = ('raises', 'leaves', 'is killed', 'is not plain', 'is a list')
@@ -120,6 +121,43 @@ def test_who_is_killed_leaves_no_process_behind(use, tmp_path):
     assert at_record(1, signal.SIGKILL, 'study', 'squares', '--out', tmp_path).returncode == -signal.SIGKILL
     until(lambda: not (tmp_path/'pid').exists() or not alive((tmp_path/'pid').read_text()))
     assert not _StudyFolder(tmp_path/'squares').busy()
+
+
+def test_who_leaves_the_loop_and_ends_waits_for_no_run(tmp_path):
+    "The loop is neither closed nor forgotten: its process is ended with this one."
+    code = f"""
+from test_study import *
+made = study([*squares(1), Job('long', 'study_work:sleep', dict(seconds=600))], {str(tmp_path)!r})
+records = run_study(made, {str(tmp_path/'out')!r}, workers=2)
+print(next(records)['key'])
+while not Path({str(tmp_path/'pid')!r}).exists(): time.sleep(.01)
+"""
+    begin = time.monotonic()
+    done = python('-c', code, env=os.environ | dict(PYTHONPATH=os.pathsep.join([str(HERE), str(HERE.parent)])))
+    assert (done.returncode, done.stdout) == (0, 'even/0\n') and time.monotonic() - begin < 60, done.stderr
+    until(lambda: not alive((tmp_path/'pid').read_text()))
+
+
+def test_a_lane_goes_on_where_its_process_is_gone():
+    "Killed while it has nothing to do: nobody notices. Killed in a run: that run has no outcome, and the next one gets another process."
+    lanes, job = _Lanes(1), Job('a', 'math:factorial', {})
+    def outcome():
+        lanes.start(Job('a', 'degas_nb.app.studies:throw', dict(throws=2, seed=1)), {})
+        return next(record for _ in range(600) for _, record in lanes.ended(.1))
+    try:
+        first = outcome()
+        lane, = lanes.free
+        os.kill(lane.process.pid, signal.SIGKILL)
+        lane.process.join()
+        assert outcome()['result'] == first['result'] and 'died' not in first
+        lanes.start(Job('b', 'time:sleep', dict()), {})   # which takes no keyword: an error, and the process lives
+        assert 'TypeError' in next(record for _ in range(600) for _, record in lanes.ended(.1))['error']
+        os.kill(lane.process.pid, signal.SIGSTOP)
+        lanes.start(job, {})
+        os.kill(lane.process.pid, signal.SIGKILL)
+        assert next(record for _ in range(600) for _, record in lanes.ended(.1))['died']
+        assert outcome()['result'] == first['result']
+    finally: lanes.close()
 
 
 def test_failed_runs_are_said_and_not_left_out(use, tmp_path, capfd):

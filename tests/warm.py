@@ -91,7 +91,9 @@ def watched(link):
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     n, fds, _, _ = socket.recv_fds(link, 4, 3)
     said = b''
-    while len(said) < int.from_bytes(n, 'big'): said += link.recv(65536)
+    while len(said) < int.from_bytes(n, 'big'):
+        if not (more := link.recv(65536)): os._exit(1)   # who asked has ended
+        said += more
     child = os.fork()
     if not child:
         link.close()

@@ -9,12 +9,12 @@ __all__ = ['Job', 'Study', 'read_records', 'run_study', 'table', 'study_page']
 import io, json, os, platform, signal as signals, socket, subprocess, sys, threading, time, traceback
 from collections import Counter
 from collections.abc import Callable, Iterator
-from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, ProcessPoolExecutor, wait
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib import import_module
-from multiprocessing import active_children, connection, get_context, parent_process
+from multiprocessing import connection, get_context, parent_process
+from multiprocessing.util import Finalize
 from pathlib import Path
 from signal import SIG_DFL, SIG_IGN, SIGINT, SIGTERM, getsignal, signal
 from typing import get_type_hints
@@ -216,6 +216,15 @@ def _settle()->None:
     threading.Thread(target=outlive_nobody, daemon=True).start()
 
 
+def _serve(
+    link:connection.Connection,  # to who asks
+)->None:
+    "One run after the other, until nobody asks any more."
+    _settle()
+    with suppress(EOFError, OSError):
+        while True: link.send(_perform(*link.recv()))
+
+
 def _imported(
     name:str,  # of a function of this module
 )->Callable:
@@ -236,46 +245,64 @@ def _as_workers()->Iterator[None]:
 
 # %% ../../nbs/ground/09_studies.ipynb #5a0d0042
 class _Lane:
-    "One process of this machine, which does one run after the other."
-    def __init__(self): self.pool, self.processes = None, []
+    """One process of this machine, which does one run after the other.
+
+    It is a process and a pipe. A pool of `concurrent.futures` has threads and locks of its own, which are not made for processes that are
+    ended on the way: once in some thousand studies one of them waits for another for ever.
+    """
+    def __init__(self): self.process, self.link = None, None
 
     def submit(self,
         job:Job,     # to be run
         given:dict,  # see `Study`
-    )->Future:
-        "Begin a run; a process that has died is replaced."
-        try: return self.submitted(job, given)
-        except BrokenExecutor:  # killed while it had nothing to do
-            self.close()
-            return self.submitted(job, given)
+    )->None:
+        "Begin a run; a process that has died while it had nothing to do is replaced."
+        if self.process and not self.process.is_alive(): self.close()
+        if not self.process: self.begin()
+        with suppress(OSError): self.link.send((job.work, job.args, given))  # whoever dies at this moment is noticed in `outcome`
 
-    def submitted(self,
-        job:Job,     # to be run
-        given:dict,  # see `Study`
-    )->Future:
-        "Begin a run in the process that there is, or in a new one."
-        before = {*active_children()}
-        with _as_workers():
-            if not self.pool: self.pool = ProcessPoolExecutor(1, get_context('spawn'), _imported('_settle'))
-            future = self.pool.submit(_imported('_perform'), job.work, job.args, given)
-        self.processes += {*active_children()} - before
-        return future
+    def begin(self)->None:
+        "Make the process."
+        ways = get_context('spawn')
+        self.link, theirs = ways.Pipe()
+        with _as_workers(), theirs:
+            self.process = ways.Process(target=_imported('_serve'), args=(theirs,))
+            self.process.start()
+        self.end = Finalize(None, _end, (self.process, self.link), exitpriority=1)  # or, at the latest, when this process ends
+
+    def has_ended(self)->bool:
+        "Is there an outcome, or nobody any more who could send one?"
+        return self.link.poll() or not self.process.is_alive()
+
+    def outcome(self)->dict|None:  # None: the process is gone
+        "How the run has ended."
+        with suppress(EOFError, OSError):
+            if self.link.poll(): return self.link.recv()
 
     def close(self)->None:
         "End the process, whatever it does."
-        for process in self.processes: process.terminate()
-        for process in self.processes:
-            process.join(5)
-            if process.is_alive(): process.kill()
-        if self.pool: self.pool.shutdown(wait=True, cancel_futures=True)
-        self.pool, self.processes = None, []
+        if self.process: self.end()
+        self.process = self.link = None
+
+
+def _end(
+    process:object,              # of a lane
+    link:connection.Connection,  # to it
+)->None:
+    "Nothing is left of it."
+    process.terminate()
+    process.join(5)
+    if process.is_alive(): process.kill()
+    process.join()
+    link.close()
+
 
 # %% ../../nbs/ground/09_studies.ipynb #5a0d0043
 class _Lanes:
     "Several lanes."
     def __init__(self,
         n:int,  # processes
-    ): self.free, self.busy = [_Lane() for _ in range(n)], {}
+    ): self.free, self.busy = [_Lane() for _ in range(n)], {}  # {lane: (job, when it began)}
 
     def room(self)->bool:
         "Can another run begin?"
@@ -287,16 +314,17 @@ class _Lanes:
     )->None:
         "Begin a run in a free lane."
         lane = self.free.pop()
-        self.busy[lane.submit(job, given)] = job, lane, time.monotonic()
+        self.busy[lane] = job, time.monotonic()
+        lane.submit(job, given)
 
     def ended(self,
         seconds:float,  # to wait, if none has ended
     )->Iterator[tuple[Job, dict]]:
         "Runs that have ended, and their outcomes."
-        for future in wait(self.busy, seconds, FIRST_COMPLETED).done:
-            job, lane, began = self.busy.pop(future)
-            try: outcome = future.result()
-            except BrokenExecutor:
+        connection.wait([awaited for lane in self.busy for awaited in (lane.link, lane.process.sentinel)], seconds)
+        for lane in [lane for lane in self.busy if lane.has_ended()]:
+            job, began = self.busy.pop(lane)
+            if (outcome := lane.outcome()) is None:
                 outcome = _died(began, 'killed, perhaps for want of memory')
                 lane.close()
             self.free.append(lane)
@@ -304,7 +332,7 @@ class _Lanes:
 
     def close(self)->None:
         "End all processes."
-        for lane in [*self.free, *(lane for _, lane, _ in self.busy.values())]: lane.close()
+        for lane in [*self.free, *self.busy]: lane.close()
 
 
 def _died(
