@@ -6,7 +6,7 @@
 __all__ = ['atomic_write', 'write_json', 'read_json', 'Trace', 'Diverged', 'Damaged', 'RunWarning', 'RunFolder', 'shipped_run']
 
 # %% ../../nbs/ground/04_folders.ipynb #10da4a2b
-import errno, io, json, math, os, re, shutil, time, warnings, zipfile
+import errno, io, json, math, os, re, time, warnings, zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from hashlib import sha256
@@ -389,6 +389,14 @@ class Checkpoints(Locked):
         if why: raise UserError(f"the checkpoint in {self.path} does not fit its run ({why}): restore it, or start again with --overwrite")
         raise UserError(f"{self.path} has no checkpoint that can be read: start again with --overwrite")
 
+    def check_not_beyond(self,
+        n:int,    # step of a run that shall be saved here
+        way:str,  # how the one that is here is loaded
+    )->None:
+        "A `UserError` when the run here is further: what it has learned since would be lost."
+        done = self.load_checkpoint().get('step', 0) if self.has_checkpoint() else 0
+        if done > n: raise UserError(f"{self.path} holds this run at step {done}, this one is at {n}: load it with {way}, or choose another folder")
+
     def has_checkpoint(self)->bool:
         "Was one ever written?"
         return any((self.path/name).exists() for name in CHECKPOINTS)
@@ -446,6 +454,7 @@ class Noted(Checkpoints):
 def check_free(
     path:Path,       # where a new run shall go
     overwrite:bool,  # may a run that is there be replaced?
+    kind:str,        # of the new run: it replaces none of another kind
 )->None:
     "A `UserError` when `path` is taken; nothing is written."
     try: found = [p.name for p in path.iterdir()]
@@ -456,15 +465,39 @@ def check_free(
     if not (path/'config.json').exists(): raise UserError(f"{path} holds other files: choose another --out")
     if not overwrite:
         raise UserError(f"{path} holds another run: go on with --resume, replace it with --overwrite, or choose another --out")
+    _check_replaceable(path, kind)
+
+
+def _check_replaceable(
+    path:Path,  # with a `config.json`
+    kind:str,   # of the run that shall replace what is there
+)->None:
+    "A `UserError` when it is no run of that kind, or not as a run leaves it: looked at as a whole, before the first file is removed."
+    try: there = read_json(path/'config.json')
+    except UserError: there = {}
+    if not isinstance(there, dict) or there.get('format') != FORMAT:
+        raise UserError(f"{path} holds other files, among them a config.json that is no run's (or is damaged): "
+                        "choose another --out, or remove them yourself")
+    if there.get('kind') != kind:
+        raise UserError(f"{path} holds a {printable(there.get('kind'), 40)} run, which no {kind} run replaces: choose another --out")
+    for name in OWNED:
+        if (path/name).is_symlink() or (path/name).exists() and (path/name).is_dir() != (name == 'samples'):
+            raise UserError(f"{path/name} is not as a run leaves it (a link, or a folder in place of a file): remove it, or choose another --out")
+
+
+_PICTURE = re.compile(r'targets\.png|(samples|reconstructions)_\d+\.png')  # what a run writes into samples/
 
 
 def clear_run(
-    path:Path,  # a folder, or nothing
+    path:Path,  # a folder that was found to be a run's, or nothing
 )->None:
     "Remove what a run wrote into `path`, and nothing else."
     for name in OWNED:  # not .lock: another process may hold it
-        if (path/name).is_dir(): shutil.rmtree(path/name)
-        else: (path/name).unlink(missing_ok=True)
+        if name != 'samples': (path/name).unlink(missing_ok=True)
+    if not (path/'samples').is_dir(): return
+    for picture in (path/'samples').iterdir():
+        if _PICTURE.fullmatch(picture.name) and not picture.is_dir(): picture.unlink()
+    with suppress(OSError): (path/'samples').rmdir()  # it holds something else
 
 # %% ../../nbs/ground/04_folders.ipynb #7127397e
 class RunFolder(Noted):
@@ -487,17 +520,17 @@ class RunFolder(Noted):
         kind:str,              # 'search' or 'gan'
         config:dict,           # settings, plain values
         data:dict,             # which images: name, n, fingerprint ...
-        overwrite:bool=False,  # replace a run that is there; other folders are never touched
+        overwrite:bool=False,  # replace a run of the same kind that is there; other folders are never touched
         **more:object,         # what else `config.json` tells from its first moment on
     )->'RunFolder':
         "Make the folder and write `config.json`; a `UserError` when it already holds something."
         path, meta = user_path(path), dict(format=FORMAT, kind=kind, config=config, data=data) | more
-        check_free(path, overwrite)
+        check_free(path, overwrite, kind)
         try: path.mkdir(parents=True, exist_ok=True)
         except OSError as e: raise UserError(f"cannot make the folder {path}: {e.strerror}") from None
         run = cls(path, meta)
         with run.lock():  # nobody's run is cleared while it runs
-            check_free(path, overwrite)
+            check_free(path, overwrite, kind)
             clear_run(path)
             write_json(path/'config.json', meta)
         return run

@@ -435,9 +435,13 @@ class Run(Resumable):
     def save(self,
         folder:Path|str|RunFolder,  # of this run; made when it is new
     )->RunFolder:
-        "Write a checkpoint into the run's folder."
-        folder = folder if isinstance(folder, RunFolder) else self.folder(folder)
-        folder.save_checkpoint(self.state_dict())
+        "Write a checkpoint into the run's folder; a `UserError` when it is further there, or when another process works there."
+        folder, state = folder if isinstance(folder, RunFolder) else self.folder(folder), self.state_dict()
+        if folder.held: folder.save_checkpoint(state)  # whoever drives it has looked
+        else:
+            with folder.lock():
+                folder.check_not_beyond(self.n, f'{type(self).__name__}.load')
+                folder.save_checkpoint(state)
         return folder
 
     @classmethod

@@ -24,7 +24,7 @@ import torch
 import degas_nb
 from .errors import Lasting, UserError, check_value, checked, fill_streams, user_path
 from .show import in_markdown
-from .data import own_number
+from .data import own_number, read_whole
 from .folders import Locked, Trace, atomic_write, room_for, trace_content
 
 # %% ../../nbs/ground/09_studies.ipynb #5a0d0011
@@ -158,6 +158,9 @@ class _Records(Trace):
         if data and not data.endswith(b'\n'): os.truncate(self.path, data.rfind(b'\n') + 1)
 
 
+_MADE = 'Made of `records.jsonl` alone'  # stands on every page
+
+
 class _StudyFolder(Locked):
     "Where a study keeps its records and what is made of them; one process at a time writes here."
     def __init__(self,
@@ -170,9 +173,17 @@ class _StudyFolder(Locked):
         return _Records(self.path/'records.jsonl', self)
 
     def make(self)->None:
-        "See that it is there."
+        "See that it is there, and that it is a study's."
+        self.check_own()
         try: self.path.mkdir(parents=True, exist_ok=True)
         except OSError as e: raise UserError(f"cannot make the folder {self.path}: {e.strerror}") from None
+
+    def check_own(self)->None:
+        "A `UserError` when somebody else's page is where the study's shall be."
+        try: page = read_whole(self.path/'README.md', 2**26).decode()
+        except FileNotFoundError: return
+        except (OSError, ValueError): page = ''
+        if _MADE not in page: raise UserError(f"{self.path}/README.md is no page of a study, and would be replaced: choose another --out")
 
 # %% ../../nbs/ground/09_studies.ipynb #5a0d0032
 @checked()
@@ -551,7 +562,7 @@ def study_page(
     cards = Counter(str(r['hardware']) for r in records if 'hardware' in r)
     says = f"{n['finished']} of {n['runs']} runs finished, {n['failed']} failed, {n['left']} not made yet."
     failed = [f"- failed: {in_markdown(r['key'])}: {in_markdown(r['error'])}" for r in records if 'error' in r]
-    source = f"*Made of `records.jsonl` alone: `degas study {study.words()} --tables`. " \
+    source = f"*{_MADE}: `degas study {study.words()} --tables`. " \
              f"Code: {', '.join(f'{in_markdown(code)} ({k} runs)' for code, k in codes.items())}." \
              + ''.join(f" {k} runs on {in_markdown(card)}." for card, k in cards.items()) + '*'
     own = study.pages(records) if n['finished'] else ''
@@ -565,6 +576,7 @@ def write_page(
     "Make README.md and pictures of the records in a folder; a `UserError` when there are none."
     records, place = read_records(study, folder), _StudyFolder(folder)
     if not records: raise UserError(f"{place.path} holds no records of {study.name}: degas study {study.name} makes them")
+    place.check_own()
     page = study_page(study, records)
     finished = any('result' in r for r in records)
     for name, figure in (study.pictures(records) if study.pictures and finished else {}).items():

@@ -382,9 +382,7 @@ class Keeper:
         if not hasattr(self.run, 'folder'): return
         home = self.run.folder(self.folder)
         self.resources.enter_context(home.lock())
-        done = home.load_checkpoint().get('step', 0) if home.has_checkpoint() else 0
-        if done > n: raise UserError(f'{home.path} holds this run at step {done}, this one is at {n}: '
-                                     f'load it with {type(self.run).__name__}.load, or choose another folder')
+        home.check_not_beyond(n, f'{type(self.run).__name__}.load')
         self.home, self.trace = home, home.trace
         self.trace.truncate(n)
 
