@@ -24,7 +24,7 @@ from tyro.conf import Positional, arg
 from ..ground.data import DATASETS, Images, path_source, read_whole
 from ..ground.errors import UserError, checked, printable, user_path
 from ..ground.ranks import Ranks, find_device
-from ..ground.folders import SEAL, RunFolder, atomic_write, check_free, read_json, room_for, write_json
+from ..ground.folders import SEAL, RunFolder, atomic_write, check_free, finite, read_json, room_for, write_json
 from ..ground.runs import check_least, differences
 from ..ground.show import image_grid, save_grid
 from ..ground.sizes import Mixed, squared
@@ -821,7 +821,7 @@ def _score_run_folder(
     real = known or source.load(size)
     extractor = eyes or _learn(asked, real, size)
     record = score_run(generator, step, real, asked.n, asked.seed, extractor, asked.norms)
-    print(json.dumps(record), flush=True)
+    print(json.dumps(finite(record)), flush=True)
     _keep_score(run, record)
     run_report(run.path, commands=command_lines(run))
     _keep_statistics(asked, real, extractor)
@@ -863,7 +863,7 @@ def _score_any_images(
     extractor = eyes or _learn(asked, real, asked.img_size)
     record = _one_record(fake, real, asked.n, asked.seed, extractor) | dict(images=asked.what, seed=asked.seed)
     if unlike := not known and unlike_sizes(fake, real): say(unlike)
-    print(json.dumps(record), flush=True)
+    print(json.dumps(finite(record)), flush=True)
     _keep_statistics(asked, real, extractor)
 
 
@@ -947,7 +947,7 @@ def _keep_score(
     record:dict,    # from `score_run`
 )->None:
     "Append a record to scores.json."
-    write_json(run.path/'scores.json', [*_scores_of(run), record])
+    write_json(run.path/'scores.json', [*_scores_of(run), finite(record)])
 
 
 def _scores_of(
@@ -996,9 +996,9 @@ class DemoCommand:
         self.part('gan', training.settings(), source.about(images), training, lambda training, run: _train(training, run, genotype, before))
         say("3/4  scores")
         run = checked_run(self.out/'gan', 'gan')
-        if len(_scores_of(run)) < 2: _keep_score(run, score_run(*_trained(run, device), images, self.n, self.seed, judge()))
-        for r in _scores_of(run):
-            print(f"{r['name']} after {r['step']} steps: {r['value']:.2f}  ({r['n_fake']} images, classifier of {r['features_of']})")
+        if not any((r.get('extractor'), r.get('step')) == ('small', self.steps) for r in _scores_of(run)):
+            _keep_score(run, score_run(*_trained(run, device), images, self.n, self.seed, judge()))
+        for r in _scores_of(run): print(_in_a_line(r))
         say("4/4  report")
         path = demo_report(self.out/'search', self.out/'gan', self.out/'report.html', _by_hand(self))
         print(f"\n{path}\n\nNext:\n  " + '\n  '.join(_after(self)))
@@ -1029,6 +1029,17 @@ def _search(
 )->None:
     "The search of the demo, which decides as the paper does."
     run_search(search, run, decide='alpha')
+
+
+def _in_a_line(
+    record:dict,  # of a score, perhaps of another command or version
+)->str:
+    "A score, as far as its record says what it is."
+    value, n, step = (record.get(name) for name in ('value', 'n_fake', 'step'))
+    how = [f"{n} images"]*(n is not None) + [f"classifier of {record['features_of']}" if 'features_of' in record else str(record.get('extractor', ''))]
+    when = f" after {step} steps" if step is not None else ''
+    number = f"{value:.2f}" if type(value) in (int, float) else 'no number'
+    return printable(f"{record.get('name', 'a score')}{when}: {number}  ({', '.join(filter(None, how)) or 'the record says no more'})")
 
 
 def _train(

@@ -276,12 +276,14 @@ def grey_range(
     low:float,           # the darkest pixel of the set
     high:float,          # the brightest
 )->tuple[float, float]:  # what is black and what is white
-    "The narrowest usual range that holds the pixels; none does: from the darkest to the brightest."
-    usual = ([(0, 1), (-1, 1)] if kind == 'float' else []) + [(0, 255), (0, 65535)]
+    "The narrowest usual range that holds the pixels, and that they fill; none does: from the darkest to the brightest."
+    is_float = kind == 'float'
+    usual = ([(0, 1), (-1, 1)] if is_float else [(0, 1)] if high == 1 else []) + [(0, 255), (0, 65535)]
     for black, white in usual:
-        slack = 1e-3*(white - black) if kind == 'float' else 0           # averaging leaves 1.0000001 here and there
-        if black - slack <= low and high <= white + slack: return black, white
-    return low, max(high, low + 1)
+        over = (white - black)/8 if is_float else 0                      # bicubic resizing leaves 1.05, averaging 1.0000001
+        fills = high > white/16 or white == 1 or not is_float            # numbers of mean 0 and deviation 1 are no bytes
+        if black - over <= low and high <= white + over and fills: return black, white
+    return low, max(high, low + 1) if high == low else high
 
 def _scaled(
     deep:Image.Image,  # mode 'F'
@@ -756,13 +758,23 @@ Label = int|str
 NAMES = ('file_name', 'filename', 'file', 'image', 'path', 'name')  # how columns are called
 CLASSES = ('label', 'class', 'category', 'labels')
 
+def _once(
+    pairs:Iterable[tuple],  # (name, value)
+)->dict:
+    "A dict of them; a `ValueError` where one name has two values: nobody can know which is meant."
+    made = {}
+    for name, value in pairs:
+        if made.setdefault(name, value) != value:
+            raise ValueError(f"it says two things of {printable(name, 60)}: {printable(made[name], 30)} and {printable(value, 30)}")
+    return made
+
 def _stylegan_labels(
     text:str,               # of dataset.json
 )->dict[str, object]|None:  # name -> label; empty: it says that there are none
     "`{'labels': [[name, label], ...]}`, `{'labels': {name: label}}` or `{'labels': null}`; None: a file of some other kind."
-    table = json.loads(text)
+    table = json.loads(text, object_pairs_hook=_once)
     if not isinstance(table, dict) or 'labels' not in table: return None
-    return dict(table['labels'] or {})
+    return _once(table['labels'].items() if isinstance(table['labels'], dict) else table['labels'] or [])
 
 def _row_labels(
     rows:Iterable[dict],  # of a table
@@ -772,7 +784,7 @@ def _row_labels(
     if not all(isinstance(r, dict) for r in rows): return None
     columns = {str(c).strip().casefold(): c for r in rows[:1] for c in r}
     name, label = (next((columns[c] for c in known if c in columns), None) for known in (NAMES, CLASSES))
-    return None if name is None or label is None else {r.get(name): r.get(label) for r in rows}
+    return None if name is None or label is None else _once((r.get(name), r.get(label)) for r in rows)
 
 LABEL_FILES = {'dataset.json': _stylegan_labels,
                'metadata.jsonl': lambda text: _row_labels(json.loads(line) for line in text.splitlines() if line.strip()),
@@ -818,23 +830,23 @@ def _table_of(
     read:Callable[[str], dict|None],
 )->dict[str, object]|None:
     "All that they say, by names as `files` has them."
-    found = {}
+    found = []
     for table in tables:
         with files.open(table) as f: text = f.read(MOST_TEXT + 1)
         if len(text) > MOST_TEXT: raise ValueError(f"it has more than {MOST_TEXT:,} bytes")
         some = read(text.decode('utf-8-sig'))
         if some is None: return None
-        found |= {posixpath.join(posixpath.dirname(table), tidy(str(name))): label for name, label in some.items()}
-    return found
+        found += [(posixpath.join(posixpath.dirname(table), tidy(str(name))), label) for name, label in some.items()]
+    return _once(found)
 
 def _named_labels(
     found:dict[str, object],  # name -> label
     images:list[str],         # names of all
     needed:list[str],         # of those that must have one
 )->dict[str, Label]:
-    "The labels of images: by its whole name, or by its last part where no two are called so."
-    last = Counter(map(posixpath.basename, images))
-    short = {posixpath.basename(n): label for n, label in found.items()}
+    "The labels of images: by its whole name, or by its last part where no two are called so, here or there."
+    last, listed = Counter(map(posixpath.basename, images)), Counter(map(posixpath.basename, found))
+    short = {posixpath.basename(n): label for n, label in found.items() if listed[posixpath.basename(n)] == 1}
     labels = {}
     for n in images:
         b = posixpath.basename(n)
@@ -1132,9 +1144,12 @@ def _first_shape(
     source:Source,
     index:list[int],
 )->Shape:
-    "The shape of the first image that can be read."
-    for i in index:
-        with contextlib.suppress(UserError): return source.open(i).image.size[::-1]
+    "The shape that most have, of a few from all over the set: whichever comes first may be a giant among icons."
+    seen = Counter()
+    for i in [*index[::max(1, len(index)//8)], *index]:
+        with contextlib.suppress(UserError): seen[source.open(i).image.size[::-1]] += 1
+        if seen.total() == min(8, len(index)): break
+    if seen: return max(seen, key=lambda shape: (seen[shape], -math.prod(shape)))
     raise UserError(f"not one of {count(len(index), 'image')} can be read: {some([source.names[i] for i in index])}")
 
 def _brought_to(
@@ -1476,7 +1491,18 @@ def array_file_source(
     split:str,
 )->Source:
     "The images in an array of numpy's."
-    split, (key, array) = undivided(str(path), split), _array_of(path)
+    arrays = _arrays_of(path)
+    chosen = _chosen_splits(str(path), [a.split for a in arrays], split) if arrays[0].split else [undivided(str(path), split)]
+    parts = [_one_array(path, a, a.split or chosen[0]) for a in arrays if a.split in (None, *chosen)]
+    return parts[0] if len(parts) == 1 else joined(parts, split)
+
+def _one_array(
+    path:Path,       # .npz or .npy
+    found:'_Found',  # in it
+    split:str,       # that it is
+)->Source:
+    "The images in one array."
+    key, array = found.name, found.array
     pixels, line = _colours_last(array, path)
     black, white, range_line = _pixel_range(pixels, path)
     def open(i):
@@ -1486,19 +1512,32 @@ def array_file_source(
             grey_or_rgb = ((grey_or_rgb.astype(np.float64) - black)*(255/(white - black))).round().clip(0, 255).astype(np.uint8)
         return Opened(*to_rgb(Image.fromarray(np.ascontiguousarray(grey_or_rgb))))
     marks = _marks(os.stat(path))
-    return Source([f"{key}/{i:05d}" for i in range(len(pixels))], open, split=split,
-                  notes=[n for n in (line, range_line) if n], stamps=[(key, i, *marks) for i in range(len(pixels))])
+    about = dict(split=split, notes=[n for n in (found.note, line, range_line) if n], stamps=[(key, i, *marks) for i in range(len(pixels))])
+    if found.labels is not None:
+        if len(found.labels) != len(pixels): raise UserError(f"{printable(path)}: {len(found.labels)} labels for {len(pixels)} images of {key}")
+        number = {value: i for i, value in enumerate(found.classes)}
+        about |= dict(labels=[number[value] for value in found.labels], classes=[*map(str, found.classes)])
+    return Source([f"{key}/{i:05d}" for i in range(len(pixels))], open, **about)
 
-def _array_of(
-    path:Path,              # .npz or .npy
-)->tuple[str, np.ndarray]:  # its name, and the array
-    "An array in a file; a `UserError` where it can't be had."
+class _Found(NamedTuple):
+    "An array of images in a file, and what goes with it."
+    name:str
+    array:np.ndarray
+    split:str|None = None         # 'train' of `x_train`; None: the file is not divided
+    labels:list[int]|None = None  # one for each image
+    classes:tuple[int, ...] = ()  # the labels that there are, in all parts of the file
+    note:str = ''                 # what was understood
+
+def _arrays_of(
+    path:Path,  # .npz or .npy
+)->list[_Found]:
+    "The images in a file; a `UserError` where none can be had."
     if not path.is_file():
         raise UserError(f"{printable(path)} is not a file: give a folder, a .zip, an .npz or .npy, or one of {', '.join(DATASETS)}")
     try:
         if path.suffix.lower() == '.npz': return _images_of_npz(path)
         array = np.load(path, mmap_mode='r', allow_pickle=False)
-        if isinstance(array, np.ndarray): return 'array', array
+        if isinstance(array, np.ndarray): return [_Found('array', array)]
         with array: return _images_of_npz(path)                          # whatever it is called
     except UserError: raise
     except MemoryError: raise UserError(f"{printable(path)} is too large for this machine's memory: give a part of it") from None
@@ -1509,27 +1548,59 @@ def _array_of(
 # %% ../../nbs/ground/03_data.ipynb #da7a1916
 def _images_of_npz(
     path:Path,
-)->tuple[str, np.ndarray]:  # its name, and the array
-    "`arr_0`, or the one array in the file that can be images."
+)->list[_Found]:
+    "The one array in the file that can be images, or one for each part (`x_train`, `x_test`), with the labels beside them."
     with zipfile.ZipFile(path) as archive, np.load(path, allow_pickle=False) as arrays:
-        found = {}
-        for member in archive.infolist():
-            found[member.filename.removesuffix('.npy')] = npy_dimensions(archive, member)
+        shapes = {m.filename.removesuffix('.npy'): npy_shape(archive, m) for m in archive.infolist()}
+        found = {name: len(shape) for name, shape in shapes.items()}
         if {'mu', 'sigma'} <= set(found):
             holds = 'holds statistics of images (mu and sigma), no images'
             raise UserError(f"{printable(path)} {holds}: give it to degas score with --real-stats")
-        able = [k for k in found if found[k] in (3, 4)]
-        key = 'arr_0' if 'arr_0' in able else max(able, key=lambda k: found[k], default=None)
-        if key is None:
+        able = [k for k in found if found[k] == 4] or [k for k in found if found[k] == 3]
+        if not able:
             what = [f'{printable(k, 40)} of {n} dimensions' for k, n in list(found.items())[:5]]
             raise ValueError(f"it holds {', '.join(what) or 'nothing'}")
-        return printable(key, 40), arrays[key]
+        parts = {k: _words_of(k)[1] for k in able} if len(able) > 1 else {able[0]: None}
+        parts = dict(sorted(parts.items(), key=lambda part: ('train', 'val', 'test', None).index(part[1])))
+        if len(able) > 1 and (None in parts.values() or len({*parts.values()}) < len(able)):
+            raise UserError(f"{printable(path)} holds several arrays of images ({some([printable(k, 40) for k in able])}): save the one that is "
+                            "meant in a file of its own, or call them by their parts (x_train, x_test)")
+        labels = _labels_beside(parts, shapes, arrays)
+        classes = tuple(sorted({value for _, values in labels.values() for value in values}))
+        rest = [printable(m, 40) for m in found if m not in parts and m not in [m for m, _ in labels.values()]]
+        said = [f"{count(len(classes), 'class')} from {', '.join(printable(m, 40) for m, _ in labels.values())}"]*bool(labels)
+        said += [f"of its arrays {some(rest)} {'is' if len(rest) == 1 else 'are'} left out"]*bool(rest)
+        return [_Found(printable(k, 40), arrays[k], part, labels[k][1] if labels else None, classes, '; '.join(said)) for k, part in parts.items()]
 
-def npy_dimensions(
+def _labels_beside(
+    parts:dict[str, str|None],           # arrays of images, and the part that each is
+    shapes:dict[str, tuple[int, ...]],   # of all arrays
+    arrays:object,                       # the open file
+)->dict[str, tuple[str, list[int]]]:     # for each array of images, another array and the class of each image; empty: there are none
+    "Arrays that are called like labels and hold a whole number for each image, with more images than classes."
+    found = {}
+    for k, part in parts.items():
+        beside = [m for m in shapes if shapes[m] == shapes[k][:1] and _words_of(m)[0] and part in (None, _words_of(m)[1])]
+        values = arrays[beside[0]] if len(beside) == 1 else None
+        if values is None or values.dtype.kind not in 'bui' or len({*values.tolist()}) == len(values): return {}
+        found[k] = beside[0], values.astype(int).tolist()
+    return found
+
+LABEL_WORDS = {'y', 'label', 'labels', 'target', 'targets', 'class', 'classes', 'arr_1'}  # how arrays of labels are called
+
+def _words_of(
+    name:str,              # of an array, such as 'y_train'
+)->tuple[bool, str|None]:  # does it speak of labels, and the part that it names
+    "What an array's name says."
+    words = [w for w in re.split(r'[\W\d_]+', name.casefold()) if w]
+    part = next((SPLITS[w.removesuffix('set')] for w in words if w.removesuffix('set') in SPLITS), None)
+    return name.casefold() in LABEL_WORDS or bool(LABEL_WORDS & {*words}), part
+
+def npy_shape(
     archive:zipfile.ZipFile,  # an .npz
     member:zipfile.ZipInfo,   # an .npy in it
     most:float=math.inf,      # bytes that it may have; what this machine has is the limit in any case
-)->int:                       # dimensions of the array
+)->tuple[int, ...]:           # of the array
     "A header that speaks of more numbers than there are, or of objects, is refused before any memory is taken."
     check_unpacked(member, most)
     with archive.open(member) as file:
@@ -1540,7 +1611,7 @@ def npy_dimensions(
     too_short = min(shape, default=0) < 0 or math.prod(shape)*dtype.itemsize > member.file_size
     if too_short: raise ValueError('it is damaged: shorter than it says')
     if member.file_size > memory_here(): raise MemoryError
-    return len(shape)
+    return tuple(shape)
 
 # %% ../../nbs/ground/03_data.ipynb #328f9606
 def _colours_last(

@@ -96,10 +96,10 @@ def _finite_number(
     return value if math.isfinite(value := float(text)) else refuse(printable(text, 40))
 
 # %% ../../nbs/ground/04_folders.ipynb #6f9c676f
-def _finite(x:object)->object:
+def finite(x:object)->object:
     "JSON has no NaN: a number that is not finite, or too long to be a float, becomes null."
-    if isinstance(x, dict): return {k: _finite(v) for k, v in x.items()}
-    if isinstance(x, (list, tuple)): return [_finite(v) for v in x]
+    if isinstance(x, dict): return {k: finite(v) for k, v in x.items()}
+    if isinstance(x, (list, tuple)): return [finite(v) for v in x]
     return None if isinstance(x, float) and not math.isfinite(x) or isinstance(x, int) and abs(x) > 2**1023 else x
 
 
@@ -128,7 +128,7 @@ class Trace:
     )->None:
         "Add one record; a full disk leaves the trace as it was."
         if self.run: self.run.check_held()
-        line = (json.dumps(_finite(record)) + '\n').encode()
+        line = (json.dumps(finite(record)) + '\n').encode()
         with room_for(self.path), open(own_number(self.path, os.O_WRONLY | os.O_APPEND), 'ab') as f:
             end = f.tell()
             try:
@@ -149,7 +149,7 @@ class Trace:
         number:int,  # from 1
     )->dict:
         "The record in a whole line; a `UserError` names the line that is damaged."
-        try: record = _finite(json.loads(line))
+        try: record = finite(json.loads(line))
         except (ValueError, RecursionError): record = None
         if isinstance(record, dict) and self.is_proper(record): return record
         raise UserError(f"line {number} of {self.path} is damaged: {self.cure}")

@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from torch import Generator, Tensor
 
-from ..ground.data import MOST_BYTES, Images, npy_dimensions, read_whole, some
+from ..ground.data import MOST_BYTES, Images, npy_shape, read_whole, some
 from ..ground.sizes import Mixed
 from .extractors import FIDInception
 from .features import Extractor, Features, extract
@@ -179,7 +179,7 @@ def _read_npz(
         if seal_holds(data) is False: raise ValueError('its bytes are not those that were written')
         with zipfile.ZipFile(BytesIO(data)) as archive:
             for m in archive.infolist():
-                if m.filename.removesuffix('.npy') in needed: npy_dimensions(archive, m, MOST_BYTES)
+                if m.filename.removesuffix('.npy') in needed: npy_shape(archive, m, MOST_BYTES)
         with np.load(BytesIO(data), allow_pickle=False) as f: return {k: np.asarray(f[k]) if k in needed else None for k in f.files}
     except Exception as e:
         why = printable(str(e).splitlines()[0] if str(e) else type(e).__name__, 150)
