@@ -21,16 +21,16 @@ from torch import Tensor
 from tyro import MISSING
 from tyro.conf import Positional, arg
 
-from ..ground.data import DATASETS, Images, path_source, read_whole
+from ..ground.data import DATASETS, Images, _is_image, path_source, read_whole
 from ..ground.errors import UserError, checked, printable, user_path
 from ..ground.ranks import Ranks, find_device
 from ..ground.folders import SEAL, RunFolder, atomic_write, check_free, finite, read_json, room_for, write_json
-from ..ground.runs import check_least, differences
+from ..ground.runs import check_least, check_seed, differences
 from ..ground.show import image_grid, save_grid
 from ..ground.sizes import Mixed, squared
 from ..space.baselines import BASELINES, STATISTICS
-from ..space.genotype import DEGAS, SPACES, Genotype, SearchSpace, space_of, svg
-from ..search.alternating import SEARCHES, Search, SearchConfig, search_settings
+from ..space.genotype import DEGAS, SPACES, Genotype, SearchSpace, named_genotypes, space_of, svg
+from ..search.alternating import SEARCHES, Search, SearchConfig, search_settings, strategy_in
 from ..search.decide import DECISIONS, check_fit, decide
 from ..search.prune import alpha_alarm, explain_prune, prune
 from ..search.reconstruct import Reconstruction, ReconstructionConfig, plain_fields
@@ -42,8 +42,8 @@ from ..judge.metrics import (
     Statistics, check_kind, check_npz, describe_images, prepared, score_images, size_of, unlike_sizes)
 from .report import demo_report, run_report
 from .driving import (
-    HABITS, ON_NAN, ImageSource, checked_run, command_lines, drive, foresee, full_name, go_on, habits_of, open_run, same_settings, say,
-    shared_run, stored, tell, usual_decision, value_of, with_space)
+    HABITS, ON_NAN, ImageSource, checked_run, command_lines, drive, foresee, full_name, go_on, habits_of, open_run, other_images,
+    same_settings, say, shared_run, stored, tell, tell_namesake, usual_decision, value_of, with_space)
 
 # %% ../../nbs/app/03_commands.ipynb #s21dryc2
 def _preset_of(
@@ -227,15 +227,14 @@ class PruneCommand:
         "Decide and print."
         if self.asked is not None: check_least('asked', self.asked, 1)
         run = with_space(RunFolder.open(self.dir, 'search'))
-        values, space = _last_values(run, self.compare), space_of(run.config)
-        prune(values, space, self.rule, self.compare)  # what is damaged is said, whoever decides
         by_hand = (self.rule, self.compare) != (PruneCommand.rule, PruneCommand.compare)
         habits = HABITS | habits_of(run)
         how = self.decide if self.decide != 'own' else 'alpha' if by_hand else habits['decide']
-        if how != 'alpha':
+        check_fit(strategy_in(checked_run(self.dir, 'search').config), how)
+        if how != 'alpha' or not (by_hand or run.trace.path.exists()):  # a run that was made in Python has no trace, but knows its alpha
             search = _searched(checked_run(self.dir, 'search'), self.data, how, self.device)
             genotype = _decided(search, how, self.asked or habits['asked'])
-        else: genotype = _decide(values, space, self.rule, self.compare)
+        else: genotype = _decide(_last_values(run, self.compare), space_of(run.config), self.rule, self.compare)
         genotype.save(run.path/'genotype.json')
         print(genotype)
 
@@ -271,7 +270,9 @@ def _searched(
     "A search as it was at its last checkpoint, on its own images."
     if not run.has_checkpoint():
         raise UserError(f"{run.path} has no checkpoint yet, which {how} asks: wait a minute, or see what alpha says with --decide alpha")
-    images = ImageSource.of(run, data).load(run.config['img_size'])
+    source = ImageSource.of(run, data)
+    images = source.load(run.config['img_size'])
+    if images.fingerprint() != run.data.get('fingerprint'): raise UserError(other_images(run, source.about(images)))
     return Search.load(run.path, images, find_device(device))
 
 # %% ../../nbs/app/03_commands.ipynb #95da31a9
@@ -326,6 +327,7 @@ def _to_draw(
     what:str,  # as the command line has it
 )->Genotype|SearchSpace:
     "The genotype of that name, file or folder; or the space that a file holds."
+    tell_namesake(what, [*SPACES, *named_genotypes()], 'the one that ships,')
     if what in SPACES: return SPACES[what]
     path = user_path(what)
     value = read_json(path) if path.is_file() else None
@@ -428,6 +430,7 @@ def _spec_of(
     if kept:
         spec = checked_run(_weights_of(asked.genotype), 'gan').config['generator']['spec']
         return spec if isinstance(spec, str) else Genotype.from_json(spec)
+    tell_namesake(asked.genotype, [*BASELINES, *named_genotypes()], 'the network that ships')
     if asked.genotype in BASELINES: return asked.genotype
     if asked.resume and Path(asked.genotype) == asked.out/'genotype.json':
         return Genotype.from_json(RunFolder.open(asked.out, 'gan').config['generator']['spec'])
@@ -564,6 +567,7 @@ class ReconstructCommand:
         "The one that is named; a run that goes on brings its own."
         own = self.resume and Path(self.genotype) == self.out/'genotype.json'
         if own: return Genotype.from_json(checked_run(self.out, 'reconstruction').config['genotype'])
+        tell_namesake(self.genotype, named_genotypes(), 'the network that ships')
         found = Genotype.load(self.genotype)
         return Genotype(found.nodes, found.edges, found.space)  # where it came from is no setting of this run
 
@@ -603,6 +607,7 @@ class SampleCommand:
         "Write the samples."
         device = find_device(self.device)
         if self.n < 1: raise UserError(f"--n {self.n} must be at least 1")
+        check_seed(self.seed)
         grid = self.out.suffix.lower() == '.png'
         if not grid and self.out.suffix.lower() in _NO_FOLDER:
             raise UserError(f"--out {self.out}: samples are written as .png, or single ones into a folder")
@@ -703,8 +708,9 @@ def _write_images(
 )->None:
     "One PNG an image, in a folder of its class if it has one."
     _check_empty(folder)
+    places = _folder_names(classes or [])
     for i, image in enumerate(pixels):
-        place = folder/_folder_name(classes[i]) if classes else folder
+        place = folder/places[classes[i]] if classes else folder
         with room_for(place): place.mkdir(parents=True, exist_ok=True)
         atomic_write(place/f'{i:06d}.png', _png(image_grid(image[None], pad=0)))
 
@@ -715,6 +721,19 @@ def _folder_name(
     "A class as the name of one folder: no path, and not the folder above."
     plain = re.sub(r'[/\\]', '-', printable(name, 60))
     return plain if plain.strip('. ') else f'class {plain}'.strip()
+
+
+def _folder_names(
+    classes:list[str],  # of images, each as often as it comes
+)->dict[str, str]:
+    "A folder for each class, and for none two: also where names differ only in what a folder cannot be called, or in capitals."
+    names, taken = {}, set()
+    for name in dict.fromkeys(classes):
+        place, n = _folder_name(name), 1
+        while place.casefold() in taken: place, n = f'{_folder_name(name)} ({n + 1})', n + 1
+        taken.add(place.casefold())
+        names[name] = place
+    return names
 
 
 def _check_empty(
@@ -762,14 +781,24 @@ class ScoreCommand:
     def is_run(self)->bool:
         "Is there a run, or nothing that can be read as images?"
         path = Path(self.what).expanduser()
-        if (path/'config.json').exists(): return True
+        if (path/'config.json').exists(): return not _images_of_another(path)
         return self.what not in DATASETS and not (path.is_file() or path.is_dir() and any(path.iterdir()))
 
 # %% ../../nbs/app/03_commands.ipynb #4bc0b9e2
+def _images_of_another(
+    path:Path,  # a folder with a `config.json`
+)->bool:
+    "Are these images beside the settings of some other program?"
+    try: there = read_json(path/'config.json')
+    except UserError: return False  # whose it is will be said
+    return not str(there.get('format') if isinstance(there, dict) else '').startswith('degas-run') and any(_is_image(p.name) for p in path.rglob('*'))
+
+
 def _check_score(
     asked:ScoreCommand,  # not yet begun
 )->None:
     "A `UserError` for what can be seen before the work."
+    check_seed(asked.seed)
     find_device(asked.device)
     if asked.n < 10: raise UserError(f"--n {asked.n} must be at least 10")
     if asked.img_size is not None and not 1 <= asked.img_size <= 4096:
@@ -817,8 +846,10 @@ def _score_run_folder(
     source = _same_images(own, asked.real) if asked.real else own
     own, source = (replace(s, skip_broken=s.skip_broken or asked.skip_broken) for s in (own, source))
     device = find_device(asked.device)
-    generator, step = (_at_start(run, own.load(size), device), 0) if asked.untrained else _trained(run, device)
     real = known or source.load(size)
+    if not known and not asked.real and real.fingerprint() != run.data.get('fingerprint'):
+        raise UserError(f"{other_images(run, source.about(real))}. Or say that they are meant: degas score {run.path} {source.data}")
+    generator, step = (_at_start(run, own.load(size), device), 0) if asked.untrained else _trained(run, device)
     extractor = eyes or _learn(asked, real, size)
     record = score_run(generator, step, real, asked.n, asked.seed, extractor, asked.norms)
     print(json.dumps(finite(record)), flush=True)

@@ -7,7 +7,7 @@ __all__ = ['ImageSource', 'Stopped', 'stop_signals', 'drive', 'command_lines', '
 
 # %% ../../nbs/app/02_driving.ipynb #2be35ecc
 import json, os, shlex, signal, sys, time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import asdict, dataclass, fields, replace
 from itertools import islice
@@ -17,7 +17,7 @@ import torch
 from tqdm import tqdm
 
 from ..ground.data import DATASETS, Images, load
-from ..ground.errors import UserError, checked, user_path
+from ..ground.errors import UserError, checked, printable, user_path
 from ..ground.ranks import RankLost, Ranks
 from ..ground.folders import Diverged, RunFolder
 from ..ground.runs import Unread, checked_fields, differences
@@ -59,6 +59,7 @@ class ImageSource:
     )->Images:
         "The images; notes of the loader go to stderr."
         if not self.data: raise UserError(f"--data is empty: give a folder, a .zip, or one of {', '.join(DATASETS)}")
+        tell_namesake(self.data, DATASETS, 'the data set')
         images = load(self.data, img_size, self.split, self.limit, self.skip_broken, progress=_reading)
         for note in images.notes: say(note)
         return images
@@ -86,7 +87,7 @@ class ImageSource:
     )->'ImageSource':
         "The images of a run; a `UserError` when nobody says where they are."
         source = checked_fields(cls, run.data.get('source', {}), f"{run.path}/config.json")
-        if data: source = dict(data=data) | source
+        if data and 'data' not in source: source = dict(data=data) | _as_many(run) | source
         if 'data' not in source: raise UserError(f"{run.path} does not say where its images are: name them with --data")
         return cls(**source)
 
@@ -96,6 +97,24 @@ def _reading(
 )->Iterator:          # the same
     "A bar while many images are read."
     return tqdm(images, desc='read', unit='image', disable=None if talks() else True, leave=False, delay=1)
+
+
+def _as_many(
+    run:RunFolder,  # made in Python, where `load` was called by hand
+)->dict:            # of `ImageSource`
+    "What its images were asked for with, most likely: as many of the same part. Whoever takes them compares the pixels."
+    n, split = run.data.get('n'), run.data.get('split')
+    known = dict(limit=n if type(n) is int and n > 0 else None, split=split if isinstance(split, str) else None)
+    return {k: v for k, v in known.items() if v is not None}
+
+
+def tell_namesake(
+    what:str,             # as somebody wrote it
+    names:Iterable[str],  # that mean something wherever one is
+    means:str,            # in words
+)->None:
+    "Say so where a name is also that of a file or folder here, which somebody may have meant."
+    if what in names and os.path.lexists(what): say(f"{what} is {means} of that name; what lies here is ./{what}")
 
 
 def full_name(
@@ -396,7 +415,7 @@ def open_run(
         raise UserError(f"{out} lies among the images in {data}, where its pictures would become images: choose another --out")
     if not resume: return RunFolder.create(out, kind, config, about, overwrite, **more)
     run = same_settings(out, kind, config)
-    if run.data.get('fingerprint') != about['fingerprint']: raise UserError(_other_images(run, about))
+    if run.data.get('fingerprint') != about['fingerprint']: raise UserError(other_images(run, about))
     return run
 
 # %% ../../nbs/app/02_driving.ipynb #ce04ad65
@@ -413,13 +432,16 @@ def same_settings(
     return run
 
 
-def _other_images(
+def other_images(
     run:RunFolder,  # to be resumed
     about:dict,     # of the images that were loaded for it
 )->str:
     "Why they are not its images, and what to do: others were named, or those that it had have changed."
     then, now = run.data.get('source') or {}, about['source']
     n, n_now = run.data.get('n'), about['n']
+    if not then:
+        return (f"{run.path} was made in Python with {n} images of {printable(run.data.get('name'), 60)} {printable(run.data.get('split'), 20)}, "
+                f"and those of {now['data']} ({n_now}) are others: name the place of its own with --data")
     named = [f"--{k.replace('_', '-')}" for k in now if now[k] != then.get(k)]
     if named:
         return (f"{run.path} was made with other images ({run.data.get('name')}, {n} images): "
@@ -453,6 +475,8 @@ def checked_run(
     try: cls = class_of(kind, settings).Config
     except UserError as e: raise UserError(f"{where} is damaged: {e}") from None
     checked_fields(cls, {k: v for k, v in settings.items() if k not in _BESIDE}, where)
+    try: cls(**{k: v for k, v in settings.items() if k not in _BESIDE})
+    except UserError as e: raise UserError(f"{where} is damaged: {e}") from None
     run.config = json.loads(json.dumps({f.name: f.default for f in fields(cls)})) | run.config  # a setting that is newer than the run
     writes = run.meta.get('writes', {})
     own = dict(search=dict(decide=(str,), asked=(int,)), gan=dict(sample_every=(int,))).get(kind, {})
@@ -463,6 +487,7 @@ def checked_run(
     began, rates = run.meta.get('began', {}), class_of(kind, settings).changeable
     if not isinstance(began, dict) or not all(k in rates and type(v) in (int, float) for k, v in began.items()):
         raise UserError(f"{where} is damaged: it has no proper 'began'")
+    if not isinstance(run.meta.get('start', ''), str): raise UserError(f"{where} is damaged: it has no proper 'start'")
     with_space(run)
     return run
 

@@ -558,17 +558,17 @@ def class_count(
 )->int:
     "How many classes the images have; a `UserError` when labels are missing or leave a class empty."
     name, classes = images.name, images.classes
-    if images.labels is not None and classes is None: classes = [*map(str, range(int(images.labels.max()) + 1))]
     if images.labels is None:
         raise UserError(f"{name} has no labels, and a conditional training needs one for each image: "
                         "sort the images into class folders, or leave out --conditional")
-    counts = torch.bincount(images.labels, minlength=len(classes))
-    if len(counts) > len(classes):
-        raise UserError(f"{name} has labels up to {len(counts) - 1}, but only {len(classes)} classes (0 to {len(classes) - 1})")
-    if empty := [c for c, n in zip(classes, counts.tolist()) if not n]:
-        raise UserError(f"{name} has {len(classes)} classes, but no image of {empty[0]!r}: "
+    there, highest = images.labels.unique().tolist(), int(images.labels.max())
+    n = highest + 1 if classes is None else len(classes)
+    if highest >= n: raise UserError(f"{name} has labels up to {highest}, but only {n} classes (0 to {n - 1})")
+    if len(there) < n:
+        empty = next(k for k, label in enumerate([*there, n]) if k != label)
+        raise UserError(f"{name} has {n} classes, but no image of {str(empty) if classes is None else classes[empty]!r}: "
                         "take more images (--limit), or leave out --conditional")
-    return len(classes)
+    return n
 
 
 def check_classes(

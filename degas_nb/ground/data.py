@@ -59,6 +59,10 @@ def to_uint8(
 
 # %% ../../nbs/ground/03_data.ipynb #da7a1900
 Index = Tensor|slice|list  # int64 numbers of images, or a slice
+_WHOLE = (torch.int64, torch.int32, torch.int16, torch.uint8, torch.int8)  # what labels can be
+
+
+def _least(labels:Tensor)->object: return labels.min().item() if labels.numel() else 'none'
 
 def _check_parts(
     images:object,  # an `Images` that is being made
@@ -70,6 +74,8 @@ def _check_parts(
         raise UserError(f"expected uint8 pixels of shape (n, 3, h, w), got {got}: to_uint8 makes bytes of floats in [-1, 1]")
     check_value('labels of Images', images.labels, Tensor|None)
     for what in ('names', 'classes', 'notes'): check_value(f'{what} of Images', getattr(images, what), list|None)
+    if images.labels is not None and (images.labels.dtype not in _WHOLE or len(images.labels) and images.labels.min() < 0):
+        raise UserError(f"labels are whole numbers of classes, 0 and up, not {images.labels.dtype} from {_least(images.labels)} on")
     for what, values in dict(labels=images.labels, names=images.names).items():
         if values is not None and (not isinstance(values, list) and values.ndim != 1 or len(values) != len(pixels)):
             raise UserError(f"{len(pixels)} images, but {len(values) if isinstance(values, list) else tuple(values.shape)} {what}")
@@ -91,6 +97,8 @@ def _rows(
     "The values at `index`; a `UserError` where there is none."
     if values is None: raise UserError("these images have no labels: put those of each class into a folder of its own")
     check_value('which images', index, Tensor|slice|list)
+    if isinstance(index, Tensor) and index.ndim != 1 or isinstance(index, list) and any(isinstance(i, (list, tuple)) for i in index):
+        raise UserError("which images: numbers in a row are needed, (b,), not a table or a single one")
     try: return values[index.to(values.device) if isinstance(index, Tensor) else index]
     except (IndexError, TypeError, ValueError) as e:
         raise UserError(f"there are {len(values)} images, numbered from 0, not those that were asked for ({printable(e, 100)})") from None
@@ -233,6 +241,7 @@ class Opened(NamedTuple):
     size:tuple[int, int]|None = None  # (width, height) in the file
     deep:Image.Image|None = None      # greys of more than 8 bits as they are in the file, mode 'F'
     ignored:bool = False              # were there notes in the file (EXIF, text, profiles) that cannot be read?
+    film:bool = False                 # is this the first of several frames or pages?
 
 @checked()
 def to_rgb(
@@ -416,13 +425,20 @@ def read_rgb(
         except Exception: raise e from None
 
 # %% ../../nbs/ground/03_data.ipynb #da7a1902
+def _is_film(
+    image:Image.Image,  # open
+)->bool:
+    "Has it more frames or pages? The second picture in a phone's JPEG is none: it is the first one in other light, or small."
+    with contextlib.suppress(Exception): return image.format != 'MPO' and bool(getattr(image, 'is_animated', False))
+    return False
+
 def _read_as_it_is(
     file:IOBase,
     img_size:int|None,
 )->Opened:
     "Decode one file whose notes are in order, or at least harmless."
     with Image.open(file, formats=FORMATS) as image:
-        size = image.size
+        size, film = image.size, _is_film(image)
         if math.prod(size) > (Image.MAX_IMAGE_PIXELS or math.inf): raise ValueError(f"{by(size)} are too many pixels")
         if img_size and min(size) >= 4*img_size: image.draft(None, (2*img_size, 2*img_size))
         with alone_if_large(4*math.prod(image.size)):
@@ -431,7 +447,7 @@ def _read_as_it_is(
             if 'exif' in image.info:
                 try: upright = ImageOps.exif_transpose(image)
                 except Exception: ignored = True
-            return Opened(*to_rgb(upright), size, _greys(upright) if _deep_kind(upright) else None, ignored)
+            return Opened(*to_rgb(upright), size, _greys(upright) if _deep_kind(upright) else None, ignored, film)
 
 # %% ../../nbs/ground/03_data.ipynb #2c3b140a
 def without_notes(
@@ -989,7 +1005,7 @@ def cache_folder()->Path|None:  # made when missing; None where nothing can be k
 
 # %% ../../nbs/ground/03_data.ipynb #65e71028
 KEPT_BYTES = 4*2**30  # of all decoded images in the cache; the longest unused are dropped first
-READER = 1            # a part of each name in the cache: raised when files are read in another way
+READER = 2            # a part of each name in the cache: raised when files are read in another way
 
 @dataclass
 class _Decoded:
@@ -1187,6 +1203,7 @@ class _Seen(NamedTuple):
     size:tuple[int, int]           # (width, height)
     ends:tuple[float, float]|None  # the darkest and the brightest pixel of a deep one
     ignored:bool
+    film:bool
 
 def _seen_of(
     opened:Opened,
@@ -1194,7 +1211,7 @@ def _seen_of(
 )->_Seen:
     "All but the pixels."
     size = opened.image.size if upright or not opened.size else opened.size
-    return _Seen(opened.kind, size, opened.deep.getextrema() if opened.deep else None, opened.ignored)
+    return _Seen(opened.kind, size, opened.deep.getextrema() if opened.deep else None, opened.ignored, opened.film)
 
 class _Tally:
     "What was done to images, each thing counted."
@@ -1205,7 +1222,8 @@ class _Tally:
         bring:Callable,  # how they come to it
         ends:dict,       # of a `Source`
     ):
-        self.shape, self.bring, self.ends, self.kinds, self.sizes, self.n_ignored = shape, bring, ends, Counter(), Counter(), 0
+        self.shape, self.bring, self.ends, self.kinds, self.sizes = shape, bring, ends, Counter(), Counter()
+        self.n_ignored = self.n_films = 0
         self.deep:dict[str, list[tuple[int, tuple[float, float]]]] = {}  # kind -> (row, (darkest, brightest pixel))
         self.broken:list[str] = []
 
@@ -1221,6 +1239,7 @@ class _Tally:
         self.kinds[image.kind] += 1
         self.sizes[image.size] += 1
         self.n_ignored += image.ignored
+        self.n_films += image.film
         if image.ends: self.deep.setdefault(image.kind, []).append((row, image.ends))
 
     def ranges(self)->dict[str, tuple[float, float, float, float]]:  # kind -> darkest, brightest pixel, black, white
@@ -1247,6 +1266,7 @@ def _notes_of(
         notes.append(f"{count(n, f'{kind} image')}{_depth(kind, *ranges[kind]) if kind in ranges else done}")
     if line := _resized(tally): notes.append(line)
     if tally.n_ignored: notes.append(f"unreadable notes (EXIF, text or profiles) in {count(tally.n_ignored, 'image')} ignored")
+    if tally.n_films: notes.append(f"of {count(tally.n_films, 'image')} with several frames or pages, only the first is taken")
     if tally.broken: notes.append(f"{count(len(tally.broken), 'broken image')} skipped: {some(tally.broken)}")
     return notes
 

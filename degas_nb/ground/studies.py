@@ -22,7 +22,7 @@ from typing import get_type_hints
 import torch
 
 import degas_nb
-from .errors import Lasting, UserError, check_value, checked, fill_streams, user_path
+from .errors import Lasting, UserError, check_value, checked, fill_streams, printable, user_path
 from .show import in_markdown
 from .data import own_number, read_whole
 from .folders import Locked, Trace, atomic_write, room_for, trace_content
@@ -565,7 +565,10 @@ def study_page(
     source = f"*{_MADE}: `degas study {study.words()} --tables`. " \
              f"Code: {', '.join(f'{in_markdown(code)} ({k} runs)' for code, k in codes.items())}." \
              + ''.join(f" {k} runs on {in_markdown(card)}." for card, k in cards.items()) + '*'
-    own = study.pages(records) if n['finished'] else ''
+    try: own = study.pages(records) if n['finished'] else ''
+    except (KeyError, TypeError, ValueError, ArithmeticError, IndexError, AttributeError) as e:
+        raise UserError(f"the page of {study.name} cannot be made, since a result in its records is not what it was made for "
+                        f"({type(e).__name__}: {printable(e, 120)}): restore records.jsonl, or delete the line and its run is made again") from e
     return '\n\n'.join(filter(None, [f"# {study.name}", f"> {study.about}", says, '\n'.join(failed), own.strip(), source])) + '\n'
 
 # %% ../../nbs/ground/09_studies.ipynb #5a0d0074

@@ -406,7 +406,8 @@ def check_fit(
     kind:type,  # a `Search`
     how:str,    # a name of `DECISIONS`
 )->None:
-    "A `UserError` for a decision that would mean nothing after this search."
+    "A `UserError` for a decision that would mean nothing after this search, or that there is none of."
+    if how not in DECISIONS: raise UserError(f"there is no decision {shown(how)}; there are {', '.join(DECISIONS)}")
     only = getattr(DECISIONS[how], 'only', None)  # a rule may belong to a strategy
     why = kind.unfit(how) if only in (None, kind.Config.strategy) else f"it is for --strategy {only}"
     if why: raise UserError(f"{how} can't decide a search by {kind.Config.strategy}, {why}: try {kind.decides}")
@@ -419,7 +420,6 @@ def decide(
     budget:int=300,      # networks that may be asked for
 )->Decision:             # the same for the same search
     "One network out of a search."
-    if how not in DECISIONS: raise UserError(f"there is no decision {how!r}; there are {', '.join(DECISIONS)}")
     if budget < 1: raise UserError(f"{budget} networks to be asked for: 1 or more")
     check_fit(type(search), how)
     found = DECISIONS[how](Asked(search), budget)

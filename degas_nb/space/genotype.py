@@ -385,7 +385,7 @@ class Genotype(Graph):
         what:str|Path,  # a shipped name, a JSON file, or the folder of a run
     )->'Genotype':      # checked
         "The genotype of that name, or in that file or folder."
-        if isinstance(what, str | Path) and str(what) in named_genotypes(): return cls.named(str(what))
+        if isinstance(what, str | Path) and str(what) in named_genotypes() and not (isinstance(what, Path) and what.exists()): return cls.named(str(what))
         path = _genotype_file(what)
         return _named_on_error(path, cls.from_json, read_json(path))
 
@@ -587,7 +587,7 @@ def _load_space(
 )->SearchSpace:     # checked
     "The space of that name, in that file, or of that run."
     if not isinstance(what, (str, Path)): raise UserError(f"a search space is loaded by its name or path, not from {shown(what)}")
-    if str(what) in SPACES: return SPACES[str(what)]
+    if str(what) in SPACES and not (isinstance(what, Path) and what.exists()): return SPACES[str(what)]
     path = user_path(what)
     if os.path.isdir(path): return space_of(RunFolder.open(path, 'search').config)
     if not os.path.exists(path):
