@@ -13,7 +13,7 @@ from dataclasses import replace
 from functools import cache
 from importlib.resources import files
 from itertools import combinations
-from math import comb
+from math import comb, log
 from statistics import mean, median
 from time import process_time
 
@@ -30,12 +30,13 @@ from ..judge.features import SmallFeatures, small_features
 from ..judge.metrics import Statistics, describe_images, frechet_distance
 from ..judge.worth import bet, by_network, rho, side_by_side, verdict, with_interval
 from ..search.alternating import Search, SearchConfig
+from ..search.controller import RLConfig
 from ..search.decide import decide as decide_by
 from ..search.reconstruct import Reconstruction, ReconstructionConfig, project, projection_loss
 from ..space.baselines import BASELINES
-from ..space.choices import draw, network, number_of
+from ..space.choices import choices, draw, network, number_of
 from ..space.generator import Generator, n_params
-from ..space.genotype import Genotype
+from ..space.genotype import DEGAS, Genotype
 from .driving import class_of
 
 # %% ../../nbs/app/05_studies.ipynb #5a1d0010
@@ -784,6 +785,60 @@ def spread_around(
 )->str:
     "Mean and standard deviation."
     return f'{mean(values):.{digits}f}' + (f' ± {_variance(values)**.5:.{digits}f}' if len(values) > 1 else '')
+
+
+def steer(
+    seed:int,                  # of the search
+    data:str,                  # its images
+    limit:int=2000,            # of them
+    budget:int=300,            # networks that may be asked for in the end
+    device:str='cpu',          # where to compute
+    **settings:int|float|str,  # of the controller, that differ
+)->dict:
+    "A search by a controller: how many networks it still proposes in the end, and what the best of them is worth alone."
+    images, n = some_images(data, limit), 256
+    search = Search.from_config(images, RLConfig(seed=seed, width=16, **settings), device=device)
+    for step in search: pass
+    found, rng = decide_by(search, 'proposed', budget), torch.Generator().manual_seed(seed)
+    with torch.no_grad(): words, logs, _ = search.teacher.controller.propose(n, rng)
+    alone = reconstruct_network(number_of(found.genotype), 0, data, limit, device, width=16)
+    return dict(looks=search.passes, asked=found.asked, different=len(words.unique(dim=0)), of=n, entropy=round(-logs.mean().item(), 3),
+                network=number_of(found.genotype), loss=alone['loss'], params=alone['params'])
+
+
+STEERED = {'as AutoGAN': dict(), 'against others': dict(against='others'), 'entropy .05': dict(entropy=.05), 'slower': dict(controller_lr=1e-3),
+           'against others, entropy .003': dict(against='others', entropy=3e-3)}
+
+
+def controllers_page(
+    records:list[dict],  # of the study
+    lot:list[float],     # losses of networks by lot, on the same images
+)->str:
+    "A row for each controller."
+    lines = [['controller', 'runs', 'entropy in the end', 'different of 256', 'asked of 300', 'loss alone', 'of the lot lose less']]
+    for name in STEERED:
+        runs = [r['result'] for r in records if 'result' in r and r['key'].rpartition('/')[0] == name]
+        if not runs: continue
+        column = {k: [run[k] for run in runs] for k in ('entropy', 'different', 'asked', 'loss')}
+        lines.append([name, len(runs), spread_around(column['entropy'], 1), f"{mean(column['different']):.0f}",
+                      f"{mean(column['asked']):.0f}", *worth_alone(column['loss'], lot)])
+    said = (f"Mean and standard deviation over seeds. Entropy: in nats, of what it proposes; at random there are {n_entropy():.1f}. "
+            "Two proposals are judged a step, as in the study `strategies`, at the same number of looks.")
+    return '\n\n'.join([markdown_table(lines), said])
+
+
+def n_entropy()->float:
+    "The entropy of a proposal by lot, in nats."
+    return sum(log(len(ways)) for ways in choices(DEGAS).values())
+
+
+@declared
+def controllers()->Study:
+    "What keeps a controller from proposing one network for ever."
+    about = "What must a controller be held to, so that it still proposes something at the end of a search?"
+    jobs = tuple(Job(f'{name}/{seed}', 'degas_nb.app.studies:steer', dict(seed=seed, epochs=_TWELVE['rl'], proposals=2) | settings)
+                 for seed in range(3) for name, settings in STEERED.items())
+    return Study('controllers', about, jobs, lambda records: controllers_page(records, lot_losses('cifar10')), given=given('cifar10'))
 
 
 @declared
