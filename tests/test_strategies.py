@@ -9,11 +9,11 @@ from degas_nb.app.driving import command_lines
 from degas_nb.app.main import help_of
 from degas_nb.ground.data import load
 from degas_nb.ground.errors import UserError
-from degas_nb.ground.folders import RunFolder
+from degas_nb.ground.folders import Diverged, RunFolder
 from degas_nb.judge.bench import ask
 from degas_nb.search.alternating import SEARCHES, Search, SearchConfig, search_settings
 from degas_nb.search.controller import Controller, Reinforce, RLConfig
-from degas_nb.search.decide import decide
+from degas_nb.search.decide import DECISIONS, Asked, decide
 from degas_nb.search.halving import RandomConfig
 from degas_nb.search.strategies import ASAPConfig, DARTS2Config, GDASConfig, GDASSearch, PathsConfig
 from degas_nb.space.choices import draw
@@ -197,3 +197,76 @@ def test_the_controller_beats_lots_on_the_benchmark():
         teacher = Reinforce(Controller(rng=rng), lr=1e-2)
         taught.append(-max(reward for _ in range(75) for reward in teacher.step(lambda g: -30*loss(g), 8, rng))/30)
     assert sum(taught) < sum(by_lot), (taught, by_lot)
+
+
+# ---------------------------------------------------------------- what a reviewer found
+
+def test_what_has_left_does_not_come_back():
+    "ASAP's operations that went are missed by nobody: a decision by perturbation chooses among those that are left."
+    search = Search.from_config(few(), SEARCHES['asap'].Config(epochs=3, pruned_by=.5, width=4, z_dim=16, batch_size=8))
+    for step in search: pass
+    left = {e.name: set(search.left().ops(e)) for e in search.left().edges}
+    assert any(len(ops) < len(search.net.space.ops(e)) for e in search.net.space.edges for ops in [left[e.name]])
+    for how in ('perturb', 'perturb_tuned', 'measured', 'alpha'):
+        for e in decide(search, how, 12).genotype.edges: assert e.op in left[e.name], (how, e)
+
+
+def test_a_lot_that_diverges_loses_the_race():
+    search = Search.from_config(few(), SEARCHES['random'].Config(epochs=8, candidates=4, width=4, z_dim=16, batch_size=8))
+    for step in search:
+        if step.n == 3: search.race.running[0].losses.append(float('nan'))
+        if search.race.round: break
+    assert 0 not in search.race.running and search.race.leader.judged < float('inf')
+
+
+def test_networks_that_have_no_loss_are_chosen_by_nobody(monkeypatch):
+    search = Search.from_config(few(), SearchConfig(epochs=1, width=4, z_dim=16, batch_size=8))
+    next(search)
+    whole, seen = Asked.loss_of, []
+    def loss_of(self, made):
+        seen.append(whole(self, made))
+        return float('nan') if len(seen) % 2 else seen[-1]
+    monkeypatch.setattr(Asked, 'loss_of', loss_of)
+    for how in ('measured', 'evolved', 'tuned', 'lean'):
+        seen.clear()
+        asked = Asked(search)
+        DECISIONS[how](asked, 24)
+        assert all(loss < float('inf') or loss == float('inf') for loss in asked.known.values())
+        if how in ('measured', 'evolved'): assert asked.known[DECISIONS[how](asked, 24).genotype] < float('inf')
+
+
+@pytest.mark.parametrize('strategy', ['rl', 'gdas'])
+def test_other_strategies_that_diverge_say_so(strategy):
+    "A line that says what to try, and what a rollback can catch; not torch's, about probabilities."
+    run = Search.from_config(few(), SEARCHES[strategy].Config(epochs=4, width=4, z_dim=16, batch_size=8))
+    def broken(run):
+        with torch.no_grad():
+            if strategy == 'gdas': [a.fill_(float('nan')) for a in run.net.alpha.values()]
+            else: run.teacher.controller.start.fill_(float('nan'))
+    next(run)
+    broken(run)
+    with pytest.raises(Diverged, match='try a smaller'):
+        for step in run: step.record(with_alpha=True)
+    run = Search.from_config(few(), SEARCHES[strategy].Config(epochs=4, width=4, z_dim=16, batch_size=8))
+    next(run)
+    with torch.no_grad(): [p.fill_(float('nan')) for p in run.net.weight_parameters()]
+    with pytest.raises(Diverged, match='not finite'):
+        for step in run: step.record(with_alpha=True)
+
+
+def test_a_reward_is_held_against_the_others_of_its_step():
+    "What all networks of a step have in common, such as weights that get better, teaches nothing."
+    def learned(against, shift):
+        controller = Controller(rng=torch.Generator().manual_seed(0))
+        teacher, rng = Reinforce(controller, .01, 0., against=against), torch.Generator().manual_seed(1)
+        first = {k: v.clone() for k, v in controller.state_dict().items()}
+        for step in range(8): teacher.step(lambda g: shift*step, 4, rng)
+        return max((v - first[k]).abs().max().item() for k, v in controller.state_dict().items())
+    assert learned('others', 5.) == 0 < .01 < learned('past', 5.)
+    with pytest.raises(UserError, match='--against'): SEARCHES['rl'].Config(against='all')
+    with pytest.raises(UserError, match='--proposals'): SEARCHES['rl'].Config(against='others', proposals=1)
+
+
+def test_a_warm_up_as_long_as_the_search_is_said():
+    assert 'alpha rests in all 2 epochs' in Search.from_config(few(), SearchConfig(epochs=2, warmup=2, width=4, z_dim=16, batch_size=8)).notes[0]
+    assert not Search.from_config(few(), SearchConfig(epochs=2, warmup=1, width=4, z_dim=16, batch_size=8)).notes

@@ -6,6 +6,7 @@
 __all__ = ['AGAINST', 'Controller', 'Reinforce', 'RLConfig', 'RLSearch']
 
 # %% ../../nbs/search/12_controller.ipynb #s21ctl02
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
@@ -14,9 +15,9 @@ import torch
 from torch import Tensor, nn
 
 from ..ground.errors import UserError, checked, shown
-from ..ground.folders import Damaged
+from ..ground.folders import Damaged, Diverged
 from ..ground.graphs import check_moved, load_module_, load_optimiser_, optimiser_state, ready_
-from ..ground.runs import check_least
+from ..ground.runs import check_least, stream_seed
 from .alternating import Search, searching
 from .decide import Asked, Decision, decision_rule
 from .steps import reconstruction
@@ -53,6 +54,7 @@ class Controller(nn.Module):
         for hears, says in zip([*self.hears, None], self.says):
             state = self.cell(x, state)
             logs = says(state[0]).log_softmax(-1)
+            if not logs.isfinite().all(): raise Diverged("the controller's words have no probability any more: try a smaller --controller-lr")
             word = torch.multinomial(logs.detach().exp().cpu(), 1, generator=rng).to(logs.device)
             total = total + logs.gather(1, word)[:, 0]
             words.append(word[:, 0])
@@ -92,6 +94,7 @@ class Reinforce:
         "Propose, judge, learn."
         words, logs, tables = self.controller.propose(n, rng)
         rewards = [reward(self.controller.network(row)) for row in words.tolist()]
+        if not all(map(math.isfinite, rewards)): return rewards  # the weights have diverged, which their own step says; nothing is learned
         mean = sum(rewards)/n
         self.baseline = mean if self.baseline is None else self.decay*self.baseline + (1 - self.decay)*mean
         others = self.against == 'others' and n > 1
@@ -175,7 +178,8 @@ class RLSearch(Varying):
 
     def __init__(self, *args:object):
         super().__init__(*args)
-        controller = Controller(self.net.space, rng=torch.Generator().manual_seed(self.config.seed)).to(self.device)
+        first = torch.Generator().manual_seed(stream_seed(self.config.seed, 'controller'))  # not the numbers that the super-network began with
+        controller = Controller(self.net.space, rng=first).to(self.device)
         self.teacher = Reinforce(controller, self.config.controller_lr, self.config.entropy, against=self.config.against)
 
     def alpha_steps(self, n:int)->int: return 0

@@ -19,7 +19,7 @@ from ..ground.folders import Damaged
 from ..ground.graphs import load_module_, load_optimiser_, optimiser_state, ready_
 from ..ground.runs import stream_seed
 from .alternating import OPTIMISERS, Search, cosine, searching
-from .decide import Asked, Decision, decision_rule
+from .decide import Asked, Decision, decision_rule, or_infinite
 from .glo import Latents
 from .steps import GLOMachine
 from .strategies import MixedStep, OtherConfig, mixed_step, refuse_ranks
@@ -63,8 +63,8 @@ class Candidate:
 
     @property
     def judged(self)->float:
-        "The mean loss in the second half of the round so far; none yet: infinite."
-        return mean(self.losses[len(self.losses)//2:]) if self.losses else float('inf')
+        "The mean loss in the second half of the round so far; none yet, or none that is a number: infinite."
+        return or_infinite(mean(self.losses[len(self.losses)//2:])) if self.losses else float('inf')
 
     def done(self, loss:float)->None:
         "A step has been made."

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from ..ground.data import Images
 from ..ground.errors import UserError, checked
-from ..ground.folders import Damaged
+from ..ground.folders import Damaged, Diverged
 from ..ground.runs import stream_seed
 from .alternating import Search, SearchConfig, SearchStep, searching
 from .glo import Latents
@@ -232,6 +232,8 @@ class GDASSearch(Varying):
     def part(self)->Callable[[Tensor], Tensor]:
         tau = self.config.tau + (self.config.tau_end - self.config.tau)*self.done
         mixing = self.net.weights()
+        if not all(bool(w.isfinite().all()) for w in mixing.values()):
+            raise Diverged("no path can be drawn, since alpha is not finite: try a smaller --lr, --z-lr or --alpha-lr")
         drawn = draw_path(self.net.space, {e.name: self.net.mixing(e, mixing) for e in self.net.space.edges}, tau, self.randoms['parts'])
         mixtures = {edge: (self.only(edge, op), one[None]) for edge, (op, one) in drawn.items()}
         return lambda z: mixed_by(self.net, z, mixtures)
