@@ -156,7 +156,7 @@ class RLConfig(OtherConfig):
     "Settings of a search by a controller (ENAS, AGAN)."
     strategy:ClassVar[str] = 'rl'
     may_hold_out:ClassVar[bool] = False
-    controller_lr:float = 5e-3  # of the controller, Adam; AutoGAN has 3.5e-4, for runs that are much longer
+    controller_lr:float = 1e-3  # of the controller, Adam (study `controllers`); AutoGAN has 3.5e-4, for runs that are much longer
     entropy:float = 1e-3        # what the controller's entropy is worth (AutoGAN)
     proposals:int = 8           # networks that are judged in a step
     against:str = 'past'        # what a reward is held against: past, the mean of those so far (AutoGAN); others, of the same step
@@ -183,6 +183,11 @@ class RLSearch(Varying):
         self.teacher = Reinforce(controller, self.config.controller_lr, self.config.entropy, against=self.config.against)
 
     def alpha_steps(self, n:int)->int: return 0
+
+    @classmethod
+    @checked()
+    def unfit(cls, how:str)->str:
+        return "whose probabilities are no mixture of operations" if how in ('alpha', 'finals') or 'perturb' in how else ''
 
     def propose(self, rng:torch.Generator)->Genotype:
         "A network that the controller would train now."
