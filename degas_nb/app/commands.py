@@ -399,8 +399,6 @@ class TrainCommand:
         "Train, to the end."
         kept = self.config.init == 'keep' and not self.resume
         spec = _spec_of(self, kept)
-        if kept and self.out.resolve() == _weights_of(self.genotype):
-            raise UserError(f"--out {self.out} is the run whose weights go on, and would be lost: choose another --out")
         if self.sample_every < 1: raise UserError(f"--sample-every {self.sample_every} must be at least 1")
         check_dry(self)
         ranks = Ranks.launched(self.device)
@@ -428,6 +426,8 @@ def _spec_of(
 )->Genotype|str:
     "What to train: the genotype that is named, or of the run that is resumed, or whose weights go on."
     if kept:
+        if asked.out.resolve() == _weights_of(asked.genotype):
+            raise UserError(f"--out {asked.out} is the run whose weights go on, and would be lost: choose another --out")
         spec = checked_run(_weights_of(asked.genotype), 'gan').config['generator']['spec']
         return spec if isinstance(spec, str) else Genotype.from_json(spec)
     tell_namesake(asked.genotype, [*BASELINES, *named_genotypes()], 'the network that ships')
@@ -457,7 +457,7 @@ def _wanted(
     now = dict(spec=spec if isinstance(spec, str) else spec.to_json(), img_size=asked.img_size)
     return asked.config.to_dict() | dict(generator=then | now)
 
-
+# %% ../../nbs/app/03_commands.ipynb #s33keep01
 def _keep_genotype(
     spec:Genotype,  # that is trained
     run:RunFolder,  # its folder
@@ -791,7 +791,8 @@ def _images_of_another(
     "Are these images beside the settings of some other program?"
     try: there = read_json(path/'config.json')
     except UserError: return False  # whose it is will be said
-    return not str(there.get('format') if isinstance(there, dict) else '').startswith('degas-run') and any(_is_image(p.name) for p in path.rglob('*'))
+    ours = isinstance(there, dict) and str(there.get('format')).startswith('degas-run')
+    return not ours and any(_is_image(p.name) for p in path.rglob('*'))
 
 
 def _check_score(
@@ -1031,8 +1032,7 @@ class DemoCommand:
             _keep_score(run, score_run(*_trained(run, device), images, self.n, self.seed, judge()))
         for r in _scores_of(run): print(_in_a_line(r))
         say("4/4  report")
-        path = demo_report(self.out/'search', self.out/'gan', self.out/'report.html', _by_hand(self))
-        print(f"\n{path}\n\nNext:\n  " + '\n  '.join(_after(self)))
+        print(f"\n{demo_report(*(self.out/p for p in ('search', 'gan', 'report.html')), _by_hand(self))}\n\nNext:\n  " + '\n  '.join(_after(self)))
 
     @checked()
     def part(self,
@@ -1067,7 +1067,8 @@ def _in_a_line(
 )->str:
     "A score, as far as its record says what it is."
     value, n, step = (record.get(name) for name in ('value', 'n_fake', 'step'))
-    how = [f"{n} images"]*(n is not None) + [f"classifier of {record['features_of']}" if 'features_of' in record else str(record.get('extractor', ''))]
+    eyes = f"classifier of {record['features_of']}" if 'features_of' in record else str(record.get('extractor', ''))
+    how = [f"{n} images"]*(n is not None) + [eyes]
     when = f" after {step} steps" if step is not None else ''
     number = f"{value:.2f}" if type(value) in (int, float) else 'no number'
     return printable(f"{record.get('name', 'a score')}{when}: {number}  ({', '.join(filter(None, how)) or 'the record says no more'})")

@@ -440,8 +440,9 @@ def other_images(
     then, now = run.data.get('source') or {}, about['source']
     n, n_now = run.data.get('n'), about['n']
     if not then:
-        return (f"{run.path} was made in Python with {n} images of {printable(run.data.get('name'), 60)} {printable(run.data.get('split'), 20)}, "
-                f"and those of {now['data']} ({n_now}) are others: name the place of its own with --data")
+        its = printable(f"{run.data.get('name')} {run.data.get('split')}", 80)
+        return (f"{run.path} was made in Python with {n} images of {its}, and those of {now['data']} ({n_now}) are others: "
+                "name the place of its own with --data")
     named = [f"--{k.replace('_', '-')}" for k in now if now[k] != then.get(k)]
     if named:
         return (f"{run.path} was made with other images ({run.data.get('name')}, {n} images): "

@@ -717,7 +717,8 @@ def space()->Study:
 # %% ../../nbs/app/05_studies.ipynb #s21stdc0
 # epochs of 24 looks
 _TWELVE = {'degas': 12, 'cell': 12, 'gdas': 12, 'asap': 12, 'darts2': 5, 'paths': 24, 'rl': 8, 'random': 24, 'adversarial': 6}
-AT_EQUAL_COST = {name: dict(strategy=name, epochs=epochs) | ({'rl': dict(proposals=2, controller_lr=1e-3)}.get(name, {})) for name, epochs in _TWELVE.items()}
+AT_EQUAL_COST = {name: dict(strategy=name, epochs=epochs) for name, epochs in _TWELVE.items()}
+AT_EQUAL_COST['rl'] |= dict(proposals=2, controller_lr=1e-3)
 AT_EQUAL_COST['degas, both gradients from one pass'] = dict(strategy='degas', epochs=24, joint=True, travel=11.7, rule='tuned')
 AT_EQUAL_COST['random, as many seconds'] = dict(strategy='random', epochs=90, candidates=32)
 
@@ -786,7 +787,7 @@ def spread_around(
     "Mean and standard deviation."
     return f'{mean(values):.{digits}f}' + (f' ± {_variance(values)**.5:.{digits}f}' if len(values) > 1 else '')
 
-
+# %% ../../nbs/app/05_studies.ipynb #s33steer1
 def steer(
     seed:int,                  # of the search
     data:str,                  # its images
@@ -807,8 +808,8 @@ def steer(
                 network=number_of(found.genotype), loss=alone['loss'], params=alone['params'])
 
 
-STEERED = {'as AutoGAN': dict(), 'against others': dict(against='others'), 'entropy .05': dict(entropy=.05), 'slower': dict(controller_lr=1e-3),
-           'against others, entropy .003': dict(against='others', entropy=3e-3)}
+STEERED = {'as AutoGAN': dict(), 'against others': dict(against='others'), 'entropy .05': dict(entropy=.05),
+           'slower': dict(controller_lr=1e-3), 'against others, entropy .003': dict(against='others', entropy=3e-3)}
 
 
 def controllers_page(
@@ -823,8 +824,8 @@ def controllers_page(
         column = {k: [run[k] for run in runs] for k in ('entropy', 'different', 'asked', 'loss')}
         lines.append([name, len(runs), spread_around(column['entropy'], 1), f"{mean(column['different']):.0f}",
                       f"{mean(column['asked']):.0f}", *worth_alone(column['loss'], lot)])
-    said = (f"Mean and standard deviation over seeds. Baseline and entropy (.001) as in AutoGAN and a rate of .005, but for what the names say; "
-            f"slower: .001. Entropy: in nats, of what it proposes; by lot there are {n_entropy():.1f}. "
+    said = ("Mean and standard deviation over seeds. Baseline and entropy (.001) as in AutoGAN and a rate of .005, but for what the names "
+            f"say; slower: .001. Entropy: in nats, of what it proposes; by lot there are {n_entropy():.1f}. "
             "Two proposals are judged a step, as in the study `strategies`, at the same number of looks.")
     return '\n\n'.join([markdown_table(lines), said])
 
@@ -842,7 +843,7 @@ def controllers()->Study:
                  for seed in range(3) for name, settings in STEERED.items())
     return Study('controllers', about, jobs, lambda records: controllers_page(records, lot_losses('cifar10')), given=given('cifar10'))
 
-
+# %% ../../nbs/app/05_studies.ipynb #s33steer2
 @declared
 def strategies()->Study:
     "Every way to search, at equal cost."

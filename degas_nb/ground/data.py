@@ -1534,7 +1534,6 @@ def _one_array(
     marks = _marks(os.stat(path))
     about = dict(split=split, notes=[n for n in (found.note, line, range_line) if n], stamps=[(key, i, *marks) for i in range(len(pixels))])
     if found.labels is not None:
-        if len(found.labels) != len(pixels): raise UserError(f"{printable(path)}: {len(found.labels)} labels for {len(pixels)} images of {key}")
         number = {value: i for i, value in enumerate(found.classes)}
         about |= dict(labels=[number[value] for value in found.labels], classes=[*map(str, found.classes)])
     return Source([f"{key}/{i:05d}" for i in range(len(pixels))], open, **about)
@@ -1583,20 +1582,23 @@ def _images_of_npz(
         parts = {k: _words_of(k)[1] for k in able} if len(able) > 1 else {able[0]: None}
         parts = dict(sorted(parts.items(), key=lambda part: ('train', 'val', 'test', None).index(part[1])))
         if len(able) > 1 and (None in parts.values() or len({*parts.values()}) < len(able)):
-            raise UserError(f"{printable(path)} holds several arrays of images ({some([printable(k, 40) for k in able])}): save the one that is "
-                            "meant in a file of its own, or call them by their parts (x_train, x_test)")
+            these = some([printable(k, 40) for k in able])
+            raise UserError(f"{printable(path)} holds several arrays of images ({these}): save the one that is meant in a file of its own, "
+                            "or call them by their parts (x_train, x_test)")
         labels = _labels_beside(parts, shapes, arrays)
         classes = tuple(sorted({value for _, values in labels.values() for value in values}))
         rest = [printable(m, 40) for m in found if m not in parts and m not in [m for m, _ in labels.values()]]
         said = [f"{count(len(classes), 'class')} from {', '.join(printable(m, 40) for m, _ in labels.values())}"]*bool(labels)
         said += [f"of its arrays {some(rest)} {'is' if len(rest) == 1 else 'are'} left out"]*bool(rest)
-        return [_Found(printable(k, 40), arrays[k], part, labels[k][1] if labels else None, classes, '; '.join(said)) for k, part in parts.items()]
+        of = {k: values for k, (_, values) in labels.items()}
+        return [_Found(printable(k, 40), arrays[k], part, of.get(k), classes, '; '.join(said)) for k, part in parts.items()]
 
+# %% ../../nbs/ground/03_data.ipynb #s33npz001
 def _labels_beside(
-    parts:dict[str, str|None],           # arrays of images, and the part that each is
-    shapes:dict[str, tuple[int, ...]],   # of all arrays
-    arrays:object,                       # the open file
-)->dict[str, tuple[str, list[int]]]:     # for each array of images, another array and the class of each image; empty: there are none
+    parts:dict[str, str|None],          # arrays of images, and the part that each is
+    shapes:dict[str, tuple[int, ...]],  # of all arrays
+    arrays:object,                      # the open file
+)->dict[str, tuple[str, list[int]]]:    # for each array of images, another array and the class of each image; empty: there are none
     "Arrays that are called like labels and hold a whole number for each image, with more images than classes."
     found = {}
     for k, part in parts.items():

@@ -395,13 +395,14 @@ class Checkpoints(Locked):
     )->None:
         "A `UserError` when the run here is further: what it has learned since would be lost."
         done = self.load_checkpoint().get('step', 0) if self.has_checkpoint() else 0
-        if done > n: raise UserError(f"{self.path} holds this run at step {done}, this one is at {n}: load it with {way}, or choose another folder")
+        if done > n: raise UserError(f"{self.path} holds this run at step {done}, this one is at {n}: "
+                                     f"load it with {way}, or choose another folder")
 
     def has_checkpoint(self)->bool:
         "Was one ever written?"
         return any((self.path/name).exists() for name in CHECKPOINTS)
 
-
+# %% ../../nbs/ground/04_folders.ipynb #s33fold01
 def _refusal(
     take:Callable[[dict], object],  # puts a state into a run
     state:dict,                     # whole
@@ -482,7 +483,8 @@ def _check_replaceable(
         raise UserError(f"{path} holds a {printable(there.get('kind'), 40)} run, which no {kind} run replaces: choose another --out")
     for name in OWNED:
         if (path/name).is_symlink() or (path/name).exists() and (path/name).is_dir() != (name == 'samples'):
-            raise UserError(f"{path/name} is not as a run leaves it (a link, or a folder in place of a file): remove it, or choose another --out")
+            raise UserError(f"{path/name} is not as a run leaves it (a link, or a folder in place of a file): "
+                            "remove it, or choose another --out")
 
 
 _PICTURE = re.compile(r'targets\.png|(samples|reconstructions)_\d+\.png')  # what a run writes into samples/

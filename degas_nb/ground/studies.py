@@ -568,7 +568,8 @@ def study_page(
     try: own = study.pages(records) if n['finished'] else ''
     except (KeyError, TypeError, ValueError, ArithmeticError, IndexError, AttributeError) as e:
         raise UserError(f"the page of {study.name} cannot be made, since a result in its records is not what it was made for "
-                        f"({type(e).__name__}: {printable(e, 120)}): restore records.jsonl, or delete the line and its run is made again") from e
+                        f"({type(e).__name__}: {printable(e, 120)}): "
+                        "restore records.jsonl, or delete the line and its run is made again") from e
     return '\n\n'.join(filter(None, [f"# {study.name}", f"> {study.about}", says, '\n'.join(failed), own.strip(), source])) + '\n'
 
 # %% ../../nbs/ground/09_studies.ipynb #5a0d0074

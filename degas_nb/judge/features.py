@@ -267,8 +267,8 @@ def check_labels(
                         "or take the features of other images (degas score --features emoji)")
     if len(labels.unique()) < 2: raise UserError(f"all images of {images.name} have one label: a classifier needs two classes or more")
     if images.classes is None and labels.max() >= max(len(labels), 1000):
-        raise UserError(f"the labels of {images.name} go up to {labels.max()}, with {len(labels)} images: number their classes from 0, without gaps "
-                        "(labels.unique(return_inverse=True)[1])")
+        raise UserError(f"the labels of {images.name} go up to {labels.max()}, with {len(labels)} images: "
+                        "number their classes from 0, without gaps (labels.unique(return_inverse=True)[1])")
     if labels.is_floating_point() or labels.min() < 0 or labels.max() >= n_classes(images):
         raise UserError(f"the labels of {images.name} are no numbers of classes: they go from {labels.min()} to {labels.max()}, "
                         f"and there are {n_classes(images)} classes")

@@ -54,7 +54,8 @@ class Controller(nn.Module):
         for hears, says in zip([*self.hears, None], self.says):
             state = self.cell(x, state)
             logs = says(state[0]).log_softmax(-1)
-            if not logs.isfinite().all(): raise Diverged("the controller's words have no probability any more: try a smaller --controller-lr")
+            if not logs.isfinite().all():
+                raise Diverged("the controller's words have no probability any more: try a smaller --controller-lr")
             word = torch.multinomial(logs.detach().exp().cpu(), 1, generator=rng).to(logs.device)
             total = total + logs.gather(1, word)[:, 0]
             words.append(word[:, 0])
@@ -167,7 +168,7 @@ class RLConfig(OtherConfig):
         if self.against not in AGAINST: raise UserError(f"--against {self.against} is unknown; there are {', '.join(AGAINST)}")
         if self.against == 'others' and self.proposals < 2: raise UserError("--against others needs --proposals 2 or more")
 
-
+# %% ../../nbs/search/12_controller.ipynb #s33ctl001
 @searching
 class RLSearch(Varying):
     "A controller proposes what is trained, and learns from what it loses."
@@ -178,7 +179,7 @@ class RLSearch(Varying):
 
     def __init__(self, *args:object):
         super().__init__(*args)
-        first = torch.Generator().manual_seed(stream_seed(self.config.seed, 'controller'))  # not the numbers that the super-network began with
+        first = torch.Generator().manual_seed(stream_seed(self.config.seed, 'controller'))  # not what the super-network began with
         controller = Controller(self.net.space, rng=first).to(self.device)
         self.teacher = Reinforce(controller, self.config.controller_lr, self.config.entropy, against=self.config.against)
 

@@ -385,7 +385,7 @@ class Genotype(Graph):
         what:str|Path,  # a shipped name, a JSON file, or the folder of a run
     )->'Genotype':      # checked
         "The genotype of that name, or in that file or folder."
-        if isinstance(what, str | Path) and str(what) in named_genotypes() and not (isinstance(what, Path) and what.exists()): return cls.named(str(what))
+        if _is_shipped(what, named_genotypes()): return cls.named(str(what))
         path = _genotype_file(what)
         return _named_on_error(path, cls.from_json, read_json(path))
 
@@ -404,6 +404,14 @@ def _edges_in(
             kind = f"{places[name].kind} operation of space {space.name}"
             raise UserError(f"edge {name}: {shown(op)} is no {kind}; there are {', '.join(known)}")
     return tuple(Edge(e.src, e.dst, e.kind, e.scale, ops[n]) for n, e in places.items() if ops.get(n, NONE) != NONE)
+
+
+def _is_shipped(
+    what:object,      # a name, or a path
+    names:list|dict,  # that mean something wherever one is
+)->bool:
+    "A name is one before it is a path; a `Path` that is there is a path."
+    return isinstance(what, str) and what in names or isinstance(what, Path) and str(what) in names and not what.exists()
 
 
 def named_genotypes()->list[str]:
@@ -587,7 +595,7 @@ def _load_space(
 )->SearchSpace:     # checked
     "The space of that name, in that file, or of that run."
     if not isinstance(what, (str, Path)): raise UserError(f"a search space is loaded by its name or path, not from {shown(what)}")
-    if str(what) in SPACES and not (isinstance(what, Path) and what.exists()): return SPACES[str(what)]
+    if _is_shipped(what, SPACES): return SPACES[str(what)]
     path = user_path(what)
     if os.path.isdir(path): return space_of(RunFolder.open(path, 'search').config)
     if not os.path.exists(path):
