@@ -1,12 +1,10 @@
 """Nobody loses a file to us: `--overwrite` replaces a run by a run of its kind and nothing else, `--out` names no file of somebody's, and a longer run is not saved over."""
-import json
-import os
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from commands import FEW, PER_EPOCH, TINY, alone_argv, copy, degas, pictures, search_argv, snapshot, trace, train_argv
+from commands import PER_EPOCH, alone_argv, copy, degas, pictures, search_argv, snapshot, trace, train_argv
 from degas_nb.ground.data import load
 from degas_nb.ground.errors import UserError
 from degas_nb.ground.folders import RunFolder

@@ -1010,16 +1010,16 @@ class DemoCommand:
         "The whole paper in some minutes."
         source, device = ImageSource(self.data, skip_broken=self.skip_broken), find_device(self.device)
         config, gan = SearchConfig(epochs=self.epochs, seed=self.seed), GANConfig(steps=self.steps, seed=self.seed)
-        check_least('n', self.n, 10)
+        page, _ = self.out/'report.html', check_least('n', self.n, 10)
         images = source.load(config.img_size)
         check_labels(images)
-        if (self.out/'report.html').exists(): _check_target(self.out/'report.html')
+        if page.exists(): _check_target(page)
         if len(images) < config.batch_size:
             raise UserError(f"{len(images)} images are fewer than the {config.batch_size} of a batch: give more images")
         with room_for(self.out): self.out.mkdir(parents=True, exist_ok=True)
         say(f"1/4  search: {images}, {self.epochs} epochs")
-        habits = dict(save_every=HABITS['save_every'], decide='alpha')
-        self.part('search', asdict(config), source.about(images), Search.from_config(images, config, device=device), _search, writes=habits)
+        how = dict(writes=dict(save_every=HABITS['save_every'], decide='alpha'))
+        self.part('search', asdict(config), source.about(images), Search.from_config(images, config, device=device), _search, **how)
         genotype, judge = Genotype.load(self.out/'search'), cache(lambda: small_features(images, device=device))
         say(f"2/4  training of the generator found, CTGAN, {self.steps} steps")
         training = GANTraining.from_config(images, gan, genotype, device=device)
@@ -1032,7 +1032,7 @@ class DemoCommand:
             _keep_score(run, score_run(*_trained(run, device), images, self.n, self.seed, judge()))
         for r in _scores_of(run): print(_in_a_line(r))
         say("4/4  report")
-        print(f"\n{demo_report(*(self.out/p for p in ('search', 'gan', 'report.html')), _by_hand(self))}\n\nNext:\n  " + '\n  '.join(_after(self)))
+        print('\n  '.join([f"\n{demo_report(self.out/'search', self.out/'gan', page, _by_hand(self))}\n\nNext:", *_after(self)]))
 
     @checked()
     def part(self,
