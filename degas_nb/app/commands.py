@@ -1008,9 +1008,9 @@ class DemoCommand:
 
     def run(self)->None:
         "The whole paper in some minutes."
-        source, device = ImageSource(self.data, skip_broken=self.skip_broken), find_device(self.device)
+        source, device, page = ImageSource(self.data, skip_broken=self.skip_broken), find_device(self.device), self.out/'report.html'
         config, gan = SearchConfig(epochs=self.epochs, seed=self.seed), GANConfig(steps=self.steps, seed=self.seed)
-        page, _ = self.out/'report.html', check_least('n', self.n, 10)
+        check_least('n', self.n, 10)
         images = source.load(config.img_size)
         check_labels(images)
         if page.exists(): _check_target(page)
