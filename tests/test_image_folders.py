@@ -392,3 +392,45 @@ def test_what_was_understood_is_printed_by_the_command(tmp_path):
     where = folder_of(tmp_path/'set', pictures('train/a', 'train/b', 'val/a', 'val/b'))
     done = process('score', where, where, '--n', 10)
     assert '2 classes from folders: a, b; splits train, val' in done.stderr, done.stderr
+
+
+# --- tables that contradict themselves, and sizes that the first file does not have ----------------------------------
+
+@pytest.mark.parametrize('file, text', {
+    'labels__csv': 'name,class\n0.png,a\n1.png,b\n0.png,b\n', 'metadata__jsonl': '{"file_name": "0.png", "label": "a"}\n{"file_name": "1.png", "label": "b"}\n{"file_name": "0.png", "label": "b"}\n',
+    'dataset__json': json.dumps(dict(labels=[['0.png', 0], ['1.png', 1], ['0.png', 1]]))}.items())
+def test_a_table_that_says_two_things_of_an_image_is_not_believed(file, text, made):
+    images = load(made(['0.png', '1.png'], **{file: text}))
+    assert images.labels is None and any('it says two things of 0.png' in note for note in images.notes), images.notes
+
+
+def test_a_json_with_one_name_twice(made):
+    images = load(made(['0.png', '1.png'], dataset__json='{"labels": {"0.png": 0, "1.png": 1, "0.png": 1}}'))
+    assert images.labels is None and any('two things of 0.png' in note for note in images.notes)
+
+
+def test_rows_that_say_the_same_twice_are_one(made):
+    images = load(made(['0.png', '1.png'], labels__csv='name,class\n0.png,a\n1.png,b\n0.png,a\n'))
+    assert images.classes == ['a', 'b'] and images.labels.tolist() == [0, 1]
+
+
+def test_tables_of_two_folders_that_disagree(made):
+    where = made(['x/0.png', 'x/1.png'], labels__csv='name,class\nx/0.png,a\nx/1.png,b\n', **{'x/labels__csv': 'name,class\n0.png,b\n1.png,b\n'})
+    assert load(where).labels is None and any('two things of x/0.png' in note for note in load(where).notes)
+
+
+def test_a_last_part_that_the_table_has_twice_is_nobodys(made):
+    "The table speaks of a/0.png and b/0.png; here is c/0.png, and which of them it was nobody knows."
+    images = load(made(['c/0.png', 'c/1.png'], labels__csv='name,class\na/0.png,x\nb/0.png,y\na/1.png,x\n'))
+    assert images.labels is None and any('it lacks 1 image (c/0.png)' in note for note in images.notes), images.notes
+
+
+def test_a_giant_that_comes_first_decides_nothing(made, monkeypatch):
+    where = made([f'{i:02d}.png' for i in range(1, 12)])
+    giant = png(RNG.integers(0, 256, (900, 1200, 3), dtype=np.uint8))
+    if where.is_dir(): write(where/'00.png', giant)
+    else:
+        with zipfile.ZipFile(where, 'a') as archive: archive.writestr('00.png', giant)
+    monkeypatch.setattr(data, 'memory_here', lambda: 20*2**20)   # twelve giants would take 39 MB
+    images = load(where, None)
+    assert images.pixels.shape == (12, 3, 32, 32) and any('1 of 12 images (1200x900) resized to 32x32, the size of most' in note for note in images.notes), images.notes

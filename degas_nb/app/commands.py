@@ -227,14 +227,17 @@ class PruneCommand:
         "Decide and print."
         if self.asked is not None: check_least('asked', self.asked, 1)
         run = with_space(RunFolder.open(self.dir, 'search'))
-        by_hand = (self.rule, self.compare) != (PruneCommand.rule, PruneCommand.compare)
+        by_hand, space = (self.rule, self.compare) != (PruneCommand.rule, PruneCommand.compare), space_of(run.config)
+        traced = by_hand or run.trace.path.exists()  # a run that was made in Python has no trace, but knows its alpha
+        values = _last_values(run, self.compare) if traced else {}
+        if traced: prune(values, space, self.rule, self.compare)  # what is damaged is said, whoever decides
         habits = HABITS | habits_of(run)
         how = self.decide if self.decide != 'own' else 'alpha' if by_hand else habits['decide']
         check_fit(strategy_in(checked_run(self.dir, 'search').config), how)
-        if how != 'alpha' or not (by_hand or run.trace.path.exists()):  # a run that was made in Python has no trace, but knows its alpha
+        if how != 'alpha' or not traced:
             search = _searched(checked_run(self.dir, 'search'), self.data, how, self.device)
             genotype = _decided(search, how, self.asked or habits['asked'])
-        else: genotype = _decide(_last_values(run, self.compare), space_of(run.config), self.rule, self.compare)
+        else: genotype = _decide(values, space, self.rule, self.compare)
         genotype.save(run.path/'genotype.json')
         print(genotype)
 
@@ -272,7 +275,7 @@ def _searched(
         raise UserError(f"{run.path} has no checkpoint yet, which {how} asks: wait a minute, or see what alpha says with --decide alpha")
     source = ImageSource.of(run, data)
     images = source.load(run.config['img_size'])
-    if images.fingerprint() != run.data.get('fingerprint'): raise UserError(other_images(run, source.about(images)))
+    if run.data.get('fingerprint', images.fingerprint()) != images.fingerprint(): raise UserError(other_images(run, source.about(images)))
     return Search.load(run.path, images, find_device(device))
 
 # %% ../../nbs/app/03_commands.ipynb #95da31a9
@@ -848,7 +851,7 @@ def _score_run_folder(
     own, source = (replace(s, skip_broken=s.skip_broken or asked.skip_broken) for s in (own, source))
     device = find_device(asked.device)
     real = known or source.load(size)
-    if not known and not asked.real and real.fingerprint() != run.data.get('fingerprint'):
+    if not known and not asked.real and run.data.get('fingerprint', real.fingerprint()) != real.fingerprint():
         raise UserError(f"{other_images(run, source.about(real))}. Or say that they are meant: degas score {run.path} {source.data}")
     generator, step = (_at_start(run, own.load(size), device), 0) if asked.untrained else _trained(run, device)
     extractor = eyes or _learn(asked, real, size)
