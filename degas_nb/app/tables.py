@@ -218,7 +218,9 @@ def table_page(
     records:list[dict],  # of the study
 )->str:
     "A row for each kind of run."
-    rows, lines = {}, [['row', 'runs', 'distance', 'score', 'nearer than these, whichever seeds one takes', 'parameters', 'seconds']]
+    few = any('result' in r and r['result'].get('few') is not None for r in records)
+    rows, lines = {}, [['row', 'runs', 'distance', *['of as few as the real ones']*few, 'score',
+                        'nearer than these, whichever seeds one takes', 'parameters', 'seconds']]
     for r in records:
         if 'result' in r: rows.setdefault(r['key'].partition('/')[0], []).append(r)
     def ends_of(runs, k): return [in_the_end(dict(curve=r['result'][k])) for r in runs]
@@ -226,12 +228,17 @@ def table_page(
     for name, runs in rows.items():
         far, params = ends[name]['curve'], [r['result']['params'] for r in runs if 'params' in r['result']]
         beaten = [other for other in rows if len(far) > 1 < len(ends[other]['curve']) and max(far) < min(ends[other]['curve'])]
-        lines.append([name, len(runs), spread_around(far, 2), spread_around(ends[name]['likeness'], 2),
+        by_few = [r['result']['few'] for r in runs if r['result'].get('few') is not None]
+        once = len({*far}) == 1 < len(far)  # real images, all that are left, whatever the seed
+        lines.append([name, len(runs), f'{far[0]:.2f} (the same images)' if once else spread_around(far, 2),
+                      *[spread_around(by_few, 2) if by_few else '']*few, spread_around(ends[name]['likeness'], 2),
                       'all' if len(beaten) == len(rows) - 1 > 0 else ', '.join(beaten) or 'none',
                       f'{mean(params):,.0f}' if params else '', f"{mean(r['seconds'] for r in runs):.0f}"])
     judge = next((r['result'] for r in records if 'result' in r), {})
+    as_few = ("As few: the last mark again, with as many drawn as there are real images that nobody has trained on, which the row `real` "
+              "measures. ")*few
     said = ("Distance (Frechet, in the features of a small classifier) and score (of its logits, as IS): mean of the last three marks, "
-            "then mean and standard deviation over seeds. The fifth column compares rows of two runs or more; "
+            f"then mean and standard deviation over seeds. {as_few}The column of who is nearer compares rows of two runs or more; "
             "what does not stand in it, these seeds don't tell apart. Of two equal rows of three seeds one is nearer so, by chance, "
             "in one pair of ten (of five seeds: of 126), and a table has dozens of pairs.")
     eyes = f" The classifier is {judge['extractor']}, right for {judge['accuracy']:.0%} of held-out images." if judge else ''
