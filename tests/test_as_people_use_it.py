@@ -213,3 +213,14 @@ def test_indices_that_are_no_row_of_numbers(index):
     for ask in (images.subset, images.batch, images.labels_at):
         with pytest.raises(UserError, match='numbers in a row'): ask(index)
     assert len(images.subset([1, 2])) == len(images.subset(torch.tensor([1, 2]))) == len(images.subset(slice(1, 3))) == 2
+
+
+def test_more_images_than_there_is_memory(drawn, tmp_path, line):
+    assert 'draw fewer' in line('sample', drawn, '--n', 10**9, '--out', tmp_path/'x.png') and not (tmp_path/'x.png').exists()
+    assert 'draw fewer' in line('score', drawn, '--n', 10**9, notes=1)
+
+
+@pytest.mark.parametrize('kind', [torch.int32, torch.int16, torch.uint8])
+def test_labels_of_any_whole_kind_are_the_same_labels(kind):
+    x, y = torch.zeros(4, 3, 16, 16, dtype=torch.uint8), torch.tensor([0, 1, 1, 0])
+    assert Images(x, y.to(kind)).fingerprint() == Images(x, y).fingerprint() and Images(x, y.to(kind)).labels.dtype == torch.int64

@@ -316,7 +316,7 @@ def test_floats_that_overshoot_are_what_they_were(black, white, over, kind, tmp_
     assert abs(load(tmp_path).pixels[:, 0].numpy() - expected[..., 0]).max() <= 1
 
 
-@pytest.mark.parametrize('kind', [np.int64, np.uint16, np.int32, bool, np.float32])
+@pytest.mark.parametrize('kind', [np.int64, np.uint16, np.uint8, np.int32, bool, np.float32])
 def test_masks_of_zeros_and_ones_are_black_and_white(kind, tmp_path):
     x = (RNG.random((3, 32, 32)) < .3)
     np.save(tmp_path/'x.npy', x.astype(kind))

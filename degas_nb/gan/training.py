@@ -20,7 +20,7 @@ import torch
 from torch import Generator as Randomness
 from torch import Tensor, nn
 
-from ..ground.data import Images, dequantise, to_uint8
+from ..ground.data import Images, dequantise, memory_here, to_uint8
 from ..ground.errors import UserError, checked, renamed, shown
 from ..ground.folders import Diverged, RunFolder
 from ..ground.graphs import Recorded, check_moved, load_module_, load_optimiser_, optimiser_state, ready_, set_rate_
@@ -469,6 +469,9 @@ def draw_images(
     if statistics not in STATISTICS: raise UserError(f"there are no {statistics!r} statistics: choose one of {', '.join(STATISTICS)}")
     if not hasattr(generator, 'z_dim'): raise UserError(f"images are drawn by a generator of ours, not by a {type(generator).__name__}")
     if labels is not None: _check_wishes(labels, n, generator.n_classes)
+    if hasattr(generator, 'img_size') and (taken := 6*n*generator.img_size**2) > memory_here():  # parts, and all of them in one
+        has = f"this machine has {memory_here()/2**30:,.0f}"
+        raise UserError(f"{n:,} images take {taken/2**30:,.0f} GiB while they are drawn, and {has}: draw fewer")
     net, device, parts = with_statistics(generator, statistics), next(generator.parameters()).device, []
     for i in range(0, n, batch_size):
         z, y = torch.randn(batch_size, net.z_dim, generator=rng, device=rng.device), None

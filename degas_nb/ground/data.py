@@ -62,6 +62,7 @@ Index = Tensor|slice|list  # int64 numbers of images, or a slice
 _WHOLE = (torch.int64, torch.int32, torch.int16, torch.uint8, torch.int8)  # what labels can be
 
 
+def _long(labels:Tensor|None)->Tensor|None: return labels if labels is None else labels.long()
 def _least(labels:Tensor)->object: return labels.min().item() if labels.numel() else 'none'
 
 def _check_parts(
@@ -118,7 +119,7 @@ class Images:
 
     def __post_init__(self):
         _check_parts(self)
-        self.pixels = self.pixels.contiguous(memory_format=torch.channels_last)
+        self.labels, self.pixels = _long(self.labels), self.pixels.contiguous(memory_format=torch.channels_last)
 
     def __len__(self)->int: return len(self.pixels)
     def __getitem__(self, index:int|Index)->Tensor: return self.pixels[index]  # bytes: (3, h, w), or (b, 3, h, w)
@@ -1655,7 +1656,7 @@ def _pixel_range(
     path:Path,
 )->tuple[float, float, str]:  # what is black and what is white, and what was done
     "Bytes as they are; other numbers by the range that they fill."
-    if pixels.dtype == np.uint8: return 0, 255, ''
+    if pixels.dtype == np.uint8 and not (pixels[:64].max() == 1 == pixels.max()): return 0, 255, ''  # bytes of 0 and 1 are a mask
     low, high = float(pixels.min()), float(pixels.max())
     if not math.isfinite(low) or not math.isfinite(high):
         raise UserError(f"{printable(path)} holds numbers that are not finite: look at what made it")
