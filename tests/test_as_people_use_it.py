@@ -224,3 +224,69 @@ def test_more_images_than_there_is_memory(drawn, tmp_path, line):
 def test_labels_of_any_whole_kind_are_the_same_labels(kind):
     x, y = torch.zeros(4, 3, 16, 16, dtype=torch.uint8), torch.tensor([0, 1, 1, 0])
     assert Images(x, y.to(kind)).fingerprint() == Images(x, y).fingerprint() and Images(x, y.to(kind)).labels.dtype == torch.int64
+
+
+# ---------------------------------------------------------------- what a reviewer found
+
+def test_images_that_somebody_names_are_all_of_them(tmp_path, capsys):
+    "A GAN made in Python on 24 images, scored against others: against all that were named, and not against 24 of them."
+    images = load('emoji', limit=24)
+    out = GANTraining.from_config(images, GANConfig(steps=2, batch_size=8, width=4, z_dim=16), Genotype.named('cifar10_paper')).save(tmp_path/'gan').path
+    assert degas('score', out, 'emoji', '--n', 60) == 0
+    assert json.loads(capsys.readouterr().out)['n_real'] == 60
+
+
+def test_a_search_whose_images_have_moved(tmp_path, line, capsys):
+    "`prune --data` names where they are now, as its advice says."
+    there = pictures(tmp_path/'here', 24)
+    assert degas(*search_argv(tmp_path/'run', data=there)) == 0
+    there.rename(tmp_path/'moved')
+    assert degas('prune', tmp_path/'run', '--decide', 'measured', '--asked', 3, '--data', tmp_path/'moved') == 0, capsys.readouterr().err
+    Image.new('RGB', (32, 32), 'red').save(tmp_path/'moved'/'000.png')
+    assert 'was made with other images' in line('prune', tmp_path/'run', '--decide', 'measured', '--data', tmp_path/'moved')
+
+
+def test_a_run_of_before_labels_were_read_beside_an_array(tmp_path, capsys):
+    images = load('emoji', limit=24)
+    pixels, labels = images.pixels.permute(0, 2, 3, 1).numpy(), torch.arange(24).numpy() % 3
+    import numpy as np
+    np.savez(tmp_path/'x.npz', pixels)
+    assert degas(*search_argv(tmp_path/'run', data=tmp_path/'x.npz')) == 0
+    np.savez(tmp_path/'x.npz', pixels, labels)   # the same images; labels, which the run does not know, are found now
+    assert load(tmp_path/'x.npz').labels is not None
+    assert degas('search', '--resume', '--epochs', 5, '--out', tmp_path/'run') == 0, capsys.readouterr().err
+    assert degas('prune', tmp_path/'run', '--decide', 'measured', '--asked', 3) == 0
+
+
+def test_a_file_of_records_that_is_no_studys(tmp_path, line, monkeypatch):
+    monkeypatch.setitem(STUDIES, 'squares', lambda: study(squares(1), tmp_path))
+    folder = tmp_path/'out'/'squares'
+    folder.mkdir(parents=True)
+    for content in ('{"mine": 1}', '[1, 2]', '{"mine": 1}\n{"mine": 2}'):
+        (folder/'records.jsonl').write_text(content)
+        assert 'records' in line('study', 'squares', '--out', tmp_path/'out') and (folder/'records.jsonl').read_text() == content
+
+
+def test_advice_on_a_folder_that_is_taken_can_be_followed(found, drawn, tmp_path, line):
+    "Never to overwrite what --overwrite refuses to touch."
+    s, g = copy(found, tmp_path, 's'), copy(drawn, tmp_path, 'g')
+    (tmp_path/'other').mkdir()
+    (tmp_path/'other'/'config.json').write_text('{"mine": 1}')
+    for argv in (search_argv(g), train_argv(s), alone_argv(s), search_argv(tmp_path/'other')):
+        for more in ([], ['--overwrite']): assert '--overwrite' not in line(*argv, *more)
+
+
+@pytest.mark.parametrize('labels', [torch.tensor(3), torch.zeros(4, 1, dtype=torch.int64), torch.zeros(4, dtype=torch.complex64), torch.zeros(3, dtype=torch.int64)], ids=['one', 'a column', 'complex', 'too few'])
+def test_labels_of_other_shapes(labels):
+    with pytest.raises(UserError): Images(torch.zeros(4, 3, 16, 16, dtype=torch.uint8), labels)
+
+
+def test_a_grid_of_many_is_ours_too(tmp_path, capsys):
+    "The sign is found in a file of any size."
+    from degas_nb.app.commands import SIGNED, _is_signed
+    big = tmp_path/'big.png'
+    for content in (SIGNED.encode() + bytes(2**27), bytes(2**27) + SIGNED.encode()):
+        big.write_bytes(content)
+        assert _is_signed(big)
+    big.write_bytes(bytes(2**21))
+    assert not _is_signed(big)

@@ -646,9 +646,10 @@ def test_out_that_is_taken(found, tmp_path, line):
     (tmp_path/'other'/'thesis.txt').write_text('x')
     (tmp_path/'file').write_text('x')
     before = snapshot(tmp_path)
+    said = line(*search_argv(out))
+    assert '--resume' in said and '--overwrite' in said
+    assert 'holds a search run, which no gan run replaces' in line(*train_argv(out))
     for argv in (search_argv, train_argv):
-        said = line(*argv(out))
-        assert '--resume' in said and '--overwrite' in said
         assert 'other files' in line(*argv(tmp_path/'other')) and 'other files' in line(*argv(tmp_path/'other', '--overwrite'))
         assert 'is a file' in line(*argv(tmp_path/'file')) and 'is a file' in line(*argv(tmp_path/'file'/'run'))
         assert 'too long' in line(*argv(tmp_path/('a'*300)))

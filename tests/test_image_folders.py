@@ -434,3 +434,8 @@ def test_a_giant_that_comes_first_decides_nothing(made, monkeypatch):
     monkeypatch.setattr(data, 'memory_here', lambda: 20*2**20)   # twelve giants would take 39 MB
     images = load(where, None)
     assert images.pixels.shape == (12, 3, 32, 32) and any('1 of 12 images (1200x900) resized to 32x32, the size of most' in note for note in images.notes), images.notes
+
+
+def test_rows_of_no_image_harm_nobody(made):
+    images = load(made(['0.png', '1.png'], labels__csv='name,class\n0.png,a\n,x\n1.png,b\n,y\n'))
+    assert images.classes == ['a', 'b']

@@ -211,7 +211,8 @@ def test_what_has_left_does_not_come_back():
         for e in decide(search, how, 12).genotype.edges: assert e.op in left[e.name], (how, e)
 
 
-def test_a_lot_that_diverges_loses_the_race():
+def test_no_number_is_no_lead():
+    "Where somebody drives a race who does not stop at a loss that is none (a command does)."
     search = Search.from_config(few(), SEARCHES['random'].Config(epochs=8, candidates=4, width=4, z_dim=16, batch_size=8))
     for step in search:
         if step.n == 3: search.race.running[0].losses.append(float('nan'))
@@ -268,5 +269,5 @@ def test_a_reward_is_held_against_the_others_of_its_step():
 
 
 def test_a_warm_up_as_long_as_the_search_is_said():
-    assert 'alpha rests in all 2 epochs' in Search.from_config(few(), SearchConfig(epochs=2, warmup=2, width=4, z_dim=16, batch_size=8)).notes[0]
+    assert 'in all 2 epochs (--warmup 2)' in Search.from_config(few(), SearchConfig(epochs=2, warmup=2, width=4, z_dim=16, batch_size=8)).notes[0]
     assert not Search.from_config(few(), SearchConfig(epochs=2, warmup=1, width=4, z_dim=16, batch_size=8)).notes

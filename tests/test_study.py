@@ -160,6 +160,19 @@ def test_a_lane_goes_on_where_its_process_is_gone():
     finally: lanes.close()
 
 
+def test_a_lane_that_cannot_begin_leaves_nothing(monkeypatch):
+    "The error is the system's, or the person's; no process waits for ever, and nothing of the environment is left changed."
+    import multiprocessing.context
+    for what in (OSError('no more processes'), KeyboardInterrupt()):
+        lanes, before = _Lanes(2), dict(os.environ)
+        def start(self): raise what
+        monkeypatch.setattr(multiprocessing.context.SpawnProcess, 'start', start)
+        with pytest.raises(type(what)): lanes.start(Job('a', 'math:factorial', {}), {})
+        lanes.close()
+        assert dict(os.environ) == before
+        monkeypatch.undo()
+
+
 def test_failed_runs_are_said_and_not_left_out(use, tmp_path, capfd):
     made = use([*(Job(f'bad/{how}', 'study_work:odd', dict(how=how)) for how in ODD), Job('lost/1', 'study_work:nothing'), Job('lost/2', 'no_module:f'), *squares(2)])
     assert degas('study', 'squares', '--out', tmp_path) == 1

@@ -21,7 +21,7 @@ from torch import Tensor
 from tyro import MISSING
 from tyro.conf import Positional, arg
 
-from ..ground.data import DATASETS, Images, _is_image, path_source, read_whole
+from ..ground.data import DATASETS, Images, _is_image, open_regular, path_source
 from ..ground.errors import UserError, checked, printable, user_path
 from ..ground.ranks import Ranks, find_device
 from ..ground.folders import SEAL, RunFolder, atomic_write, check_free, finite, read_json, room_for, write_json
@@ -35,14 +35,14 @@ from ..search.decide import DECISIONS, check_fit, decide
 from ..search.prune import alpha_alarm, explain_prune, prune
 from ..search.reconstruct import Reconstruction, ReconstructionConfig, plain_fields
 from ..gan.shipped import generator_record, is_generator, load_generator
-from ..gan.training import GANConfig, GANTraining, draw_images, drawing_generator
+from ..gan.training import GANConfig, GANTraining, check_drawable, draw_images, drawing_generator
 from ..judge.extractors import EXTRACTORS, find_extractor, refuse_weights
 from ..judge.features import SMALL_DIM, check_labels, eye, small_features
 from ..judge.metrics import (
     Statistics, check_kind, check_npz, describe_images, prepared, score_images, size_of, unlike_sizes)
 from .report import demo_report, run_report
 from .driving import (
-    HABITS, ON_NAN, ImageSource, checked_run, command_lines, drive, foresee, full_name, go_on, habits_of, open_run, other_images,
+    HABITS, ON_NAN, ImageSource, as_known, checked_run, command_lines, drive, foresee, full_name, go_on, habits_of, open_run, other_images,
     same_settings, say, shared_run, stored, tell, tell_namesake, usual_decision, value_of, with_space)
 
 # %% ../../nbs/app/03_commands.ipynb #s21dryc2
@@ -110,6 +110,7 @@ class SearchCommand:
         settings = search_settings(self.config, space)
         before = same_settings(self.out, 'search', settings) if self.resume else None
         images = self.source.load(self.config.img_size)
+        if before: images = as_known(before, images)
         search = Search.of_run(before, images, ranks.device, ranks) if before else Search.from_config(
             images, self.config, space, ranks.device, ranks)
         if self.dry_run: return tell(foresee(search))
@@ -228,7 +229,7 @@ class PruneCommand:
         if self.asked is not None: check_least('asked', self.asked, 1)
         run = with_space(RunFolder.open(self.dir, 'search'))
         by_hand, space = (self.rule, self.compare) != (PruneCommand.rule, PruneCommand.compare), space_of(run.config)
-        traced = by_hand or run.trace.path.exists()  # a run that was made in Python has no trace, but knows its alpha
+        traced = by_hand or run.trace.path.exists() or not run.has_checkpoint()  # a run made in Python has none, but knows its alpha
         values = _last_values(run, self.compare) if traced else {}
         if traced: prune(values, space, self.rule, self.compare)  # what is damaged is said, whoever decides
         habits = HABITS | habits_of(run)
@@ -274,7 +275,7 @@ def _searched(
     if not run.has_checkpoint():
         raise UserError(f"{run.path} has no checkpoint yet, which {how} asks: wait a minute, or see what alpha says with --decide alpha")
     source = ImageSource.of(run, data)
-    images = source.load(run.config['img_size'])
+    images = as_known(run, source.load(run.config['img_size']))
     if run.data.get('fingerprint', images.fingerprint()) != images.fingerprint(): raise UserError(other_images(run, source.about(images)))
     return Search.load(run.path, images, find_device(device))
 
@@ -337,7 +338,7 @@ def _to_draw(
     is_space = isinstance(value, dict) and str(value.get('format')).startswith('degas-space')
     return SearchSpace.load(path) if is_space else Genotype.load(what)
 
-
+# %% ../../nbs/app/03_commands.ipynb #s33write1
 def _write_to(
     path:Path,   # target file
     data:bytes,  # content
@@ -357,11 +358,22 @@ def _check_target(
     path = user_path(path)
     if not path.parent.is_dir(): raise UserError(f"no folder {path.parent} for {path.name}: make it first")
     if path.is_dir(): raise UserError(f"{path} is a folder: name a file")
-    if not os.path.lexists(path): return
-    try: content = read_whole(path, 2**26)
-    except (OSError, ValueError): content = b''
-    if SIGNED.encode() not in content and SEAL not in content[-200:]:
-        raise UserError(f"{path} is there already, and no command of degas has written it: choose another name, or remove it yourself")
+    if os.path.lexists(path) and not _is_signed(path):
+        raise UserError(f"{path} is there already, without the sign that a degas command leaves (once they left none): "
+                        "choose another name, or remove it yourself")
+
+
+def _is_signed(
+    path:Path,  # of a file
+)->bool:
+    "Has a command written it? It says so near its beginning or its end."
+    try:
+        with open_regular(path) as f:
+            begin = f.read(2**16)
+            f.seek(max(0, os.fstat(f.fileno()).st_size - 2**20))
+            end = f.read()
+    except (OSError, ValueError): return False
+    return SIGNED.encode() in begin + end or SEAL in end[-200:]
 
 # %% ../../nbs/app/03_commands.ipynb #53eab9c7
 @dataclass(frozen=True)
@@ -408,6 +420,7 @@ class TrainCommand:
         if ranks.main and not self.resume and not self.dry_run: check_free(self.out, self.overwrite, 'gan')
         before = same_settings(self.out, 'gan', _wanted(self, spec)) if self.resume else None
         images = self.source.load(self.img_size)
+        if before: images = as_known(before, images)
         if before: training = GANTraining.of_run(before, images, ranks.device, ranks)
         elif kept: training = GANTraining.continued(images, self.config, _weights_of(self.genotype), ranks.device, ranks)
         else: training = GANTraining.from_config(images, self.config, spec, ranks.device, ranks)
@@ -555,6 +568,7 @@ class ReconstructCommand:
         settings = asdict(self.config) | dict(genotype=genotype.to_json())
         before = same_settings(self.out, 'reconstruction', settings) if self.resume else None
         images = self.source.load(self.config.img_size)
+        if before: images = as_known(before, images)
         alone = Reconstruction.of_run(before, images, ranks.device, ranks) if before else Reconstruction.from_config(
             images, self.config, genotype, ranks.device, ranks)
         if self.dry_run: return tell(foresee(alone))
@@ -655,6 +669,7 @@ def _draw_classes(
     "Images class by class."
     if generator.n_classes is None: return draw_images(generator, n, rng, statistics=norms), None
     k = generator.n_classes
+    check_drawable(generator, n if only is None else n*k)
     labels = torch.arange(n) % k if only is None else torch.arange(n*k) % k
     fake = draw_images(generator, len(labels), rng, labels, norms)
     order = labels.argsort(stable=True) if only is None else (labels == only).nonzero()[:, 0]
@@ -846,28 +861,21 @@ def _score_run_folder(
     _scores_of(run)  # damaged? Better now than after the work
     size = run.config['generator']['img_size']
     if asked.img_size not in (None, size): raise UserError(f"{run.path} draws {size}x{size} images: leave out --img-size")
-    own = ImageSource.of(run, asked.real) if known is None or asked.untrained else ImageSource('')
-    source = _same_images(own, asked.real) if asked.real else own
+    there = (run.data.get('source') or {}).get('data', '')
+    own = ImageSource.of(run, None if there else asked.real) if known is None or asked.untrained else ImageSource('')
+    source = own if not asked.real or full_name(asked.real) == there else ImageSource(asked.real)
     own, source = (replace(s, skip_broken=s.skip_broken or asked.skip_broken) for s in (own, source))
     device = find_device(asked.device)
-    real = known or source.load(size)
+    real = known or as_known(run, source.load(size)) if source == own else source.load(size)
     if not known and not asked.real and run.data.get('fingerprint', real.fingerprint()) != real.fingerprint():
         raise UserError(f"{other_images(run, source.about(real))}. Or say that they are meant: degas score {run.path} {source.data}")
-    generator, step = (_at_start(run, own.load(size), device), 0) if asked.untrained else _trained(run, device)
+    generator, step = (_at_start(run, as_known(run, own.load(size)), device), 0) if asked.untrained else _trained(run, device)
     extractor = eyes or _learn(asked, real, size)
     record = score_run(generator, step, real, asked.n, asked.seed, extractor, asked.norms)
     print(json.dumps(finite(record)), flush=True)
     _keep_score(run, record)
     run_report(run.path, commands=command_lines(run))
     _keep_statistics(asked, real, extractor)
-
-
-def _same_images(
-    own:ImageSource,  # images of the run
-    data:str,         # named now
-)->ImageSource:
-    "`data`, with the run's limit where it is the run's own images."
-    return own if full_name(data) == own.data else ImageSource(data)
 
 
 def _at_start(

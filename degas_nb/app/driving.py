@@ -83,11 +83,11 @@ class ImageSource:
     @checked()
     def of(cls,
         run:RunFolder,       # of any kind
-        data:str|None=None,  # as somebody names them, for a run that was not made by a command and cannot say it
+        data:str|None=None,  # where somebody says that they are; a run that was not made by a command cannot say it
     )->'ImageSource':
         "The images of a run; a `UserError` when nobody says where they are."
         source = checked_fields(cls, run.data.get('source', {}), f"{run.path}/config.json")
-        if data and 'data' not in source: source = dict(data=data) | _as_many(run) | source
+        if data: source = ({} if 'data' in source else _as_many(run)) | source | dict(data=data)
         if 'data' not in source: raise UserError(f"{run.path} does not say where its images are: name them with --data")
         return cls(**source)
 
@@ -102,10 +102,18 @@ def _reading(
 def _as_many(
     run:RunFolder,  # made in Python, where `load` was called by hand
 )->dict:            # of `ImageSource`
-    "What its images were asked for with, most likely: as many of the same part. Whoever takes them compares the pixels."
+    "What its images were asked for with, most likely: as many of the same part; for who compares the pixels then."
     n, split = run.data.get('n'), run.data.get('split')
     known = dict(limit=n if type(n) is int and n > 0 else None, split=split if isinstance(split, str) else None)
     return {k: v for k, v in known.items() if v is not None}
+
+
+def as_known(
+    run:RunFolder,  # perhaps of an earlier version
+    images:Images,  # read for it now
+)->Images:
+    "Without labels where the run knew none: those beside an array in an .npz were not read once."
+    return replace(images, labels=None, classes=None) if run.data.get('classes', images.classes) is None else images
 
 
 def tell_namesake(

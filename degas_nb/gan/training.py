@@ -469,9 +469,7 @@ def draw_images(
     if statistics not in STATISTICS: raise UserError(f"there are no {statistics!r} statistics: choose one of {', '.join(STATISTICS)}")
     if not hasattr(generator, 'z_dim'): raise UserError(f"images are drawn by a generator of ours, not by a {type(generator).__name__}")
     if labels is not None: _check_wishes(labels, n, generator.n_classes)
-    if hasattr(generator, 'img_size') and (taken := 6*n*generator.img_size**2) > memory_here():  # parts, and all of them in one
-        has = f"this machine has {memory_here()/2**30:,.0f}"
-        raise UserError(f"{n:,} images take {taken/2**30:,.0f} GiB while they are drawn, and {has}: draw fewer")
+    check_drawable(generator, n)
     net, device, parts = with_statistics(generator, statistics), next(generator.parameters()).device, []
     for i in range(0, n, batch_size):
         z, y = torch.randn(batch_size, net.z_dim, generator=rng, device=rng.device), None
@@ -483,6 +481,17 @@ def draw_images(
     return torch.cat(parts)[:n]
 
 # %% ../../nbs/gan/04_training.ipynb #9843b3c0
+def check_drawable(
+    generator:nn.Module,  # of images
+    n:int,                # that shall be drawn
+)->None:
+    "A `UserError` for more than this machine can hold."
+    taken = 6*n*getattr(generator, 'img_size', 0)**2  # parts, and all of them in one
+    if taken <= memory_here(): return
+    has = f"this machine has {memory_here()/2**30:,.0f}"
+    raise UserError(f"{n:,} images take {taken/2**30:,.0f} GiB while they are drawn, and {has}: draw fewer")
+
+
 def with_statistics(
     generator:nn.Module,  # in training mode
     statistics:str,       # a name of `STATISTICS`

@@ -59,11 +59,10 @@ def to_uint8(
 
 # %% ../../nbs/ground/03_data.ipynb #da7a1900
 Index = Tensor|slice|list  # int64 numbers of images, or a slice
-_WHOLE = (torch.int64, torch.int32, torch.int16, torch.uint8, torch.int8)  # what labels can be
+_NO_NUMBERS, _SIGNED = (torch.bool, torch.complex64, torch.complex128), (torch.int64, torch.int32, torch.int16, torch.int8)
 
 
 def _long(labels:Tensor|None)->Tensor|None: return labels if labels is None else labels.long()
-def _least(labels:Tensor)->object: return labels.min().item() if labels.numel() else 'none'
 
 def _check_parts(
     images:object,  # an `Images` that is being made
@@ -75,11 +74,12 @@ def _check_parts(
         raise UserError(f"expected uint8 pixels of shape (n, 3, h, w), got {got}: to_uint8 makes bytes of floats in [-1, 1]")
     check_value('labels of Images', images.labels, Tensor|None)
     for what in ('names', 'classes', 'notes'): check_value(f'{what} of Images', getattr(images, what), list|None)
-    if images.labels is not None and (images.labels.dtype not in _WHOLE or len(images.labels) and images.labels.min() < 0):
-        raise UserError(f"labels are whole numbers of classes, 0 and up, not {images.labels.dtype} from {_least(images.labels)} on")
     for what, values in dict(labels=images.labels, names=images.names).items():
         if values is not None and (not isinstance(values, list) and values.ndim != 1 or len(values) != len(pixels)):
             raise UserError(f"{len(pixels)} images, but {len(values) if isinstance(values, list) else tuple(values.shape)} {what}")
+    labels = images.labels
+    if labels is not None and (labels.dtype in _NO_NUMBERS or labels.is_floating_point() or len(labels) and labels.long().min() < 0):
+        raise UserError(f"labels are whole numbers of classes, 0 and up, not {labels.dtype}{' below 0'*(labels.dtype in _SIGNED)}")
 
 def _device(
     device:str|torch.device,  # as somebody wrote it
@@ -291,8 +291,8 @@ def grey_range(
     usual = ([(0, 1), (-1, 1)] if is_float else [(0, 1)] if high == 1 else []) + [(0, 255), (0, 65535)]
     for black, white in usual:
         over = (white - black)/8 if is_float else 0                      # bicubic resizing leaves 1.05, averaging 1.0000001
-        fills = high > white/16 or white == 1 or not is_float            # numbers of mean 0 and deviation 1 are no bytes
-        if black - over <= low and high <= white + over and fills: return black, white
+        fills = high > white/(2 if low < black - over/125 else 16)       # heights, degrees, mean 0 and deviation 1 are no bytes
+        if black - over <= low and high <= white + over and (fills or white == 1 or not is_float): return black, white
     return low, max(high, low + 1) if high == low else high
 
 def _scaled(
@@ -398,7 +398,8 @@ def read_whole(
 )->bytes:
     "The content of a file; a `ValueError` for what is none, or too large."
     with open_regular(path) as file:
-        if os.fstat(file.fileno()).st_size <= most and len(content := file.read(most + 1)) <= most: return content
+        size = os.fstat(file.fileno()).st_size
+        if size <= most and len(content := file.read(min(most, size + 2**16) + 1)) <= most: return content
         raise ValueError(f"more than {most:,} bytes")
 
 _one_large = threading.RLock()
@@ -781,7 +782,8 @@ def _once(
     "A dict of them; a `ValueError` where one name has two values: nobody can know which is meant."
     made = {}
     for name, value in pairs:
-        if made.setdefault(name, value) != value:
+        if name in (None, ''): continue  # a row of no image
+        if repr(made.setdefault(name, value)) != repr(value):
             raise ValueError(f"it says two things of {printable(name, 60)}: {printable(made[name], 30)} and {printable(value, 30)}")
     return made
 
@@ -1592,7 +1594,7 @@ def _images_of_npz(
         said = [f"{count(len(classes), 'class')} from {', '.join(printable(m, 40) for m, _ in labels.values())}"]*bool(labels)
         said += [f"of its arrays {some(rest)} {'is' if len(rest) == 1 else 'are'} left out"]*bool(rest)
         of = {k: values for k, (_, values) in labels.items()}
-        return [_Found(printable(k, 40), arrays[k], part, of.get(k), classes, '; '.join(said)) for k, part in parts.items()]
+        return [_Found(printable(k, 40), arrays[k], part, of.get(k), classes*(k in of), '; '.join(said)) for k, part in parts.items()]
 
 # %% ../../nbs/ground/03_data.ipynb #s33npz001
 def _labels_beside(
@@ -1603,11 +1605,12 @@ def _labels_beside(
     "Arrays that are called like labels and hold a whole number for each image, with more images than classes."
     found = {}
     for k, part in parts.items():
-        beside = [m for m in shapes if shapes[m] == shapes[k][:1] and _words_of(m)[0] and part in (None, _words_of(m)[1])]
-        values = arrays[beside[0]] if len(beside) == 1 else None
-        if values is None or values.dtype.kind not in 'bui' or len({*values.tolist()}) == len(values): return {}
-        found[k] = beside[0], values.astype(int).tolist()
-    return found
+        long = shapes[k][:1], (*shapes[k][:1], 1)  # Keras and MedMNIST keep a column
+        beside = [m for m in shapes if shapes[m] in long and _words_of(m)[0] and part in (None, _words_of(m)[1])]
+        values = arrays[beside[0]].reshape(-1) if len(beside) == 1 else None
+        if values is not None and values.dtype.kind in 'bui': found[k] = beside[0], values.astype(int).tolist()
+    every = [value for _, values in found.values() for value in values]
+    return found if len({*every}) < len(every) else {}
 
 LABEL_WORDS = {'y', 'label', 'labels', 'target', 'targets', 'class', 'classes', 'arr_1'}  # how arrays of labels are called
 

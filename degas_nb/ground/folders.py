@@ -221,7 +221,7 @@ def _owner(
     "Who has it, in words."
     with suppress(OSError, ValueError):
         f.seek(0)
-        return f" (pid {int(f.read(20))})"
+        return f" (pid {pid})" if (pid := int(f.read(20))) != os.getpid() else " (another run of this process)"
     return ''
 
 
@@ -464,9 +464,9 @@ def check_free(
     except OSError as e: raise UserError(f"{path} cannot be a run's folder: {e.strerror}") from None
     if all(name == '.lock' or name.endswith('.part') for name in found): return  # killed before there was anything
     if not (path/'config.json').exists(): raise UserError(f"{path} holds other files: choose another --out")
+    _check_replaceable(path, kind)
     if not overwrite:
         raise UserError(f"{path} holds another run: go on with --resume, replace it with --overwrite, or choose another --out")
-    _check_replaceable(path, kind)
 
 
 def _check_replaceable(

@@ -9,7 +9,7 @@ __all__ = ['Job', 'Study', 'read_records', 'run_study', 'table', 'study_page']
 import io, json, os, platform, signal as signals, socket, subprocess, sys, threading, time, traceback
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib import import_module
@@ -155,7 +155,13 @@ class _Records(Trace):
     def mend(self)->None:
         "Cut off a last line without its end."
         data = trace_content(self.path)
-        if data and not data.endswith(b'\n'): os.truncate(self.path, data.rfind(b'\n') + 1)
+        end = data.rfind(b'\n') + 1
+        if end == len(data): return
+        try: last = json.loads(data[end:])
+        except (ValueError, RecursionError): last = None  # what a kill has left
+        if last is not None and not (isinstance(last, dict) and self.is_proper(last)):
+            raise UserError(f"{self.path} is no file of a study's records: choose another --out")
+        os.truncate(self.path, end)
 
 
 _MADE = 'Made of `records.jsonl` alone'  # stands on every page
@@ -181,7 +187,7 @@ class _StudyFolder(Locked):
     def check_own(self)->None:
         "A `UserError` when somebody else's page is where the study's shall be."
         try: page = read_whole(self.path/'README.md', 2**26).decode()
-        except FileNotFoundError: return
+        except (FileNotFoundError, NotADirectoryError, PermissionError): return  # what is wrong there is said by who writes
         except (OSError, ValueError): page = ''
         if _MADE not in page: raise UserError(f"{self.path}/README.md is no page of a study, and would be replaced: choose another --out")
 
@@ -251,8 +257,8 @@ def _as_workers()->Iterator[None]:
     waiting = pthread_sigmask(SIG_BLOCK, _FROM_TERMINALS) if pthread_sigmask else ()  # a process begins with the mask of who begins it
     try: yield
     finally:
-        if pthread_sigmask: pthread_sigmask(SIG_SETMASK, waiting)
         for k, v in before.items(): os.environ.pop(k) if v is None else os.environ.update({k: v})
+        if pthread_sigmask: pthread_sigmask(SIG_SETMASK, waiting)  # the last thing: a Ctrl-C that waited is raised here
 
 # %% ../../nbs/ground/09_studies.ipynb #5a0d0042
 class _Lane:
@@ -275,11 +281,12 @@ class _Lane:
     def begin(self)->None:
         "Make the process."
         ways = get_context('spawn')
-        self.link, theirs = ways.Pipe()
+        link, theirs = ways.Pipe()
         with _as_workers(), theirs:
-            self.process = ways.Process(target=_imported('_serve'), args=(theirs,))
-            self.process.start()
-        self.end = Finalize(None, _end, (self.process, self.link), exitpriority=1)  # or, at the latest, when this process ends
+            process = ways.Process(target=_imported('_serve'), args=(theirs,))
+            process.start()
+            self.process, self.link = process, link
+            self.end = Finalize(None, _end, (process, link), exitpriority=1)  # or, at the latest, when this process ends
 
     def has_ended(self)->bool:
         "Is there an outcome, or nobody any more who could send one?"
@@ -342,8 +349,9 @@ class _Lanes:
             yield job, outcome
 
     def close(self)->None:
-        "End all processes."
-        for lane in [*self.free, *self.busy]: lane.close()
+        "End all processes, also where one of them resists."
+        with ExitStack() as all_of_them:
+            for lane in [*self.free, *self.busy]: all_of_them.callback(lane.close)
 
 
 def _died(

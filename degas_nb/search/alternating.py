@@ -389,8 +389,8 @@ class SearchState(Pictures):
         self.alpha_opt = ready_(alpha_opt, self.device)
         train_on, alpha_on = split(len(images), config)
         self.see(train_on)
-        if config.warmup >= config.epochs and self.by_alpha:
-            self.notes.append(f"alpha rests in all {config.epochs} epochs (--warmup {config.warmup}): what it says in the end is nothing")
+        if config.warmup >= config.epochs:
+            self.notes.append(f"nothing is learned of what to choose in all {config.epochs} epochs (--warmup {config.warmup})")
         held_out = alpha_on is not None
         self.alpha_on = alpha_on.to(self.train_on.device) if held_out else None
         self.own_alpha = ranks.part(self.alpha_on) if held_out else None

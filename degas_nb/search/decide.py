@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from ..ground.errors import UserError, checked, shown
+from ..ground.folders import Diverged
 from ..ground.graphs import set_rate_
 from ..ground.runs import Randoms, epoch_permutation
 from .alternating import OPTIMISERS, Search, arithmetic
@@ -73,7 +74,10 @@ class Asked:
         weights:dict[str, Tensor],  # group -> (edges, ops)
     )->float:
         "What the super-network loses when its operations are mixed so."
-        return self.loss_of(partial(mixed, self.net, weights=weights))
+        loss = self.loss_of(partial(mixed, self.net, weights=weights))
+        if not math.isfinite(loss):
+            raise Diverged("what is missed can't be said, since the super-network's loss is not finite: decide by measured")
+        return loss
 
     @torch.no_grad()
     def loss_of(self,
@@ -345,7 +349,7 @@ def tune(
     own = asked.on_a_copy()
     made, steps = alone(own.net, genotype), asked.search.config.epochs*asked.search.per_epoch//12
     train_alone(own, max(1, steps), 2e-3, lambda: made)
-    return own.loss(genotype)
+    return or_infinite(own.loss(genotype))
 
 
 def unlike(
