@@ -265,7 +265,7 @@ class _Lane:
     """One process of this machine, which does one run after the other.
 
     It is a process and a pipe. A pool of `concurrent.futures` has threads and locks of its own, which are not made for processes that are
-    ended on the way: once in some thousand studies one of them waits for another for ever.
+    ended on the way: once, of some thousand studies in tests, its end never came.
     """
     def __init__(self): self.process, self.link = None, None
 
