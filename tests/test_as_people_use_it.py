@@ -194,7 +194,7 @@ def test_files_of_several_frames_are_said(tmp_path):
 
 @pytest.mark.parametrize('labels', [[0., 1., 0., 1.], [True, False, True, False], [0, -1, 1, 0]], ids=['floats', 'yes or no', 'negative'])
 def test_labels_that_are_no_numbers_of_classes(labels):
-    with pytest.raises(UserError, match='labels are whole numbers of classes'): Images(torch.zeros(4, 3, 16, 16, dtype=torch.uint8), torch.tensor(labels))
+    with pytest.raises(UserError, match='labels are no numbers of classes'): Images(torch.zeros(4, 3, 16, 16, dtype=torch.uint8), torch.tensor(labels))
 
 
 def test_labels_with_gaps_cost_nothing():

@@ -59,7 +59,7 @@ def to_uint8(
 
 # %% ../../nbs/ground/03_data.ipynb #da7a1900
 Index = Tensor|slice|list  # int64 numbers of images, or a slice
-_NO_NUMBERS, _SIGNED = (torch.bool, torch.complex64, torch.complex128), (torch.int64, torch.int32, torch.int16, torch.int8)
+_NO_NUMBERS = torch.bool, torch.complex64, torch.complex128
 
 
 def _long(labels:Tensor|None)->Tensor|None: return labels if labels is None else labels.long()
@@ -78,8 +78,12 @@ def _check_parts(
         if values is not None and (not isinstance(values, list) and values.ndim != 1 or len(values) != len(pixels)):
             raise UserError(f"{len(pixels)} images, but {len(values) if isinstance(values, list) else tuple(values.shape)} {what}")
     labels = images.labels
-    if labels is not None and (labels.dtype in _NO_NUMBERS or labels.is_floating_point() or len(labels) and labels.long().min() < 0):
-        raise UserError(f"labels are whole numbers of classes, 0 and up, not {labels.dtype}{' below 0'*(labels.dtype in _SIGNED)}")
+    if labels is None: return
+    whole = labels.dtype not in _NO_NUMBERS and not labels.is_floating_point()
+    least = int(labels.long().min()) if whole and len(labels) else 0
+    if not whole or least < 0:
+        got = f'{labels.dtype} from {least} on' if whole else labels.dtype
+        raise UserError(f"labels are no numbers of classes: {got}, and whole numbers from 0 on are needed")
 
 def _device(
     device:str|torch.device,  # as somebody wrote it
