@@ -1,5 +1,5 @@
 """`degas` run in a Python of its own, in a fork, or right here; undisturbed runs to compare with; what files hold."""
-import faulthandler, inspect, json, os, resource, shutil, signal, sys, tempfile, traceback
+import faulthandler, inspect, json, os, resource, shutil, signal, sys, tempfile, threading, traceback
 from functools import cache
 from pathlib import Path
 
@@ -8,6 +8,7 @@ import pytest
 import torch
 import torch._dynamo  # noqa: F401, here and not in each fork that makes an optimiser
 from PIL import Image
+from tqdm.std import tqdm
 
 from degas_nb.app.main import main
 from warm import Done, python
@@ -38,10 +39,18 @@ def process(*argv, **kw):
     return python('-m', 'degas_nb.app.main', *argv, **kw)
 
 
+def own_locks():
+    """What a process of its own has of its own: tqdm's lock is a semaphore that forks share, and one that is killed with it in its hands would
+    keep all others waiting for ever (`degas` itself starts its processes anew, and shares none)."""
+    for kind in (tqdm, *tqdm.__subclasses__()):
+        if '_lock' in vars(kind): kind._lock = threading.RLock()
+
+
 def child_of(work, out, err):
     "The pid of a child of this process that does `work` and says it into these files; what `work` raises is its exit code."
     if child := os.fork(): return child
     code = 1
+    own_locks()
     try:
         for f, fd in ((out, 1), (err, 2)): os.dup2(f.fileno(), fd)
         faulthandler.dump_traceback_later(LONGEST, exit=True, file=err)  # whoever waits for this child learns where it hangs

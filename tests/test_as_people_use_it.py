@@ -92,7 +92,7 @@ def test_settings_that_are_none_are_said_before_any_work(found, drawn, tmp_path,
     s, g = copy(found, tmp_path, 's'), copy(drawn, tmp_path, 'g')
     for out, path, values, words in [
             (s, ['writes'], dict(decide='by lot'), "no decision 'by lot'"), (s, ['config'], dict(seed=2**70), 'seed'), (s, ['config'], dict(amp='fp7'), 'fp7'), (s, ['config'], dict(relaxation='x'), 'x'),
-            (g, [], dict(start=5), "'start'"), (g, ['config'], dict(framework='stylegan'), 'stylegan'), (g, ['config'], dict(seed=2**70), 'seed'), (g, ['config'], dict(n_critic=0), 'critic')]:
+            (g, [], dict(start=5), "'start'"), (g, ['data'], dict(source=5), 'source'), (g, ['data'], dict(source=[1]), 'source'), (g, ['data', 'source'], dict(data=5), 'data'), (g, ['config'], dict(framework='stylegan'), 'stylegan'), (g, ['config'], dict(seed=2**70), 'seed'), (g, ['config'], dict(n_critic=0), 'critic')]:
         whole = (out/'config.json').read_text()
         edited(out, *path, **values)
         before = {p.name: p.read_bytes() for p in out.iterdir() if p.is_file()}

@@ -113,7 +113,15 @@ def as_known(
     images:Images,  # read for it now
 )->Images:
     "Without labels where the run knew none: those beside an array in an .npz were not read once."
-    return replace(images, labels=None, classes=None) if run.data.get('classes', images.classes) is None else images
+    unknown = images.labels is not None and run.data.get('classes', images.classes) is None
+    return replace(images, labels=None, classes=None) if unknown else images
+
+
+def place_of(
+    run:RunFolder,  # of any kind
+)->str:             # '' where it cannot say it
+    "Where a run's images were when it was made."
+    return str(checked_fields(ImageSource, run.data.get('source', {}), f"{run.path}/config.json").get('data', ''))
 
 
 def tell_namesake(
@@ -497,6 +505,7 @@ def checked_run(
     if not isinstance(began, dict) or not all(k in rates and type(v) in (int, float) for k, v in began.items()):
         raise UserError(f"{where} is damaged: it has no proper 'began'")
     if not isinstance(run.meta.get('start', ''), str): raise UserError(f"{where} is damaged: it has no proper 'start'")
+    place_of(run)
     with_space(run)
     return run
 
