@@ -505,7 +505,6 @@ def checked_run(
     if not isinstance(began, dict) or not all(k in rates and type(v) in (int, float) for k, v in began.items()):
         raise UserError(f"{where} is damaged: it has no proper 'began'")
     if not isinstance(run.meta.get('start', ''), str): raise UserError(f"{where} is damaged: it has no proper 'start'")
-    place_of(run)
     with_space(run)
     return run
 

@@ -264,8 +264,8 @@ def _as_workers()->Iterator[None]:
 class _Lane:
     """One process of this machine, which does one run after the other.
 
-    It is a process and a pipe. A pool of `concurrent.futures` has threads and locks of its own and is made for processes that end when their
-    work does; here they are ended on the way, and somebody who leaves the loop and his Python waits for none of them.
+    It is a process and a pipe. A pool of `concurrent.futures` has threads and locks of its own and is made for processes that end when
+    their work does; here they are ended on the way, and somebody who leaves the loop and his Python waits for none of them.
     """
     def __init__(self): self.process, self.link = None, None
 
