@@ -43,7 +43,7 @@ from ..judge.metrics import (
 from .report import demo_report, run_report
 from .driving import (
     HABITS, ON_NAN, ImageSource, as_known, checked_run, command_lines, drive, foresee, full_name, go_on, habits_of, open_run, other_images,
-    place_of, same_settings, say, shared_run, stored, tell, tell_namesake, usual_decision, value_of, with_space)
+    place_of, same_settings, say, shared_run, stored, tell, tell_namesake, usual_decision, value_of)
 
 # %% ../../nbs/app/03_commands.ipynb #s21dryc2
 def _preset_of(
@@ -227,16 +227,16 @@ class PruneCommand:
     def run(self)->None:
         "Decide and print."
         if self.asked is not None: check_least('asked', self.asked, 1)
-        run = with_space(RunFolder.open(self.dir, 'search'))
+        run = checked_run(self.dir, 'search')
         by_hand, space = (self.rule, self.compare) != (PruneCommand.rule, PruneCommand.compare), space_of(run.config)
         traced = by_hand or run.trace.path.exists() or not run.has_checkpoint()  # a run made in Python has none, but knows its alpha
         values = _last_values(run, self.compare) if traced else {}
         if traced: prune(values, space, self.rule, self.compare)  # what is damaged is said, whoever decides
         habits = HABITS | habits_of(run)
         how = self.decide if self.decide != 'own' else 'alpha' if by_hand else habits['decide']
-        check_fit(strategy_in(checked_run(self.dir, 'search').config), how)
+        check_fit(strategy_in(run.config), how)
         if how != 'alpha' or not traced:
-            search = _searched(checked_run(self.dir, 'search'), self.data, how, self.device)
+            search = _searched(run, self.data, how, self.device)
             genotype = _decided(search, how, self.asked or habits['asked'])
         else: genotype = _decide(values, space, self.rule, self.compare)
         genotype.save(run.path/'genotype.json')
@@ -866,10 +866,10 @@ def _score_run_folder(
     source = own if not asked.real or full_name(asked.real) == there else ImageSource(asked.real)
     own, source = (replace(s, skip_broken=s.skip_broken or asked.skip_broken) for s in (own, source))
     device = find_device(asked.device)
+    generator, step = (_at_start(run, as_known(run, own.load(size)), device), 0) if asked.untrained else _trained(run, device)
     real = known or as_known(run, source.load(size)) if source == own else source.load(size)
     if not known and not asked.real and run.data.get('fingerprint', real.fingerprint()) != real.fingerprint():
         raise UserError(f"{other_images(run, source.about(real))}. Or say that they are meant: degas score {run.path} {source.data}")
-    generator, step = (_at_start(run, as_known(run, own.load(size)), device), 0) if asked.untrained else _trained(run, device)
     extractor = eyes or _learn(asked, real, size)
     record = score_run(generator, step, real, asked.n, asked.seed, extractor, asked.norms)
     print(json.dumps(finite(record)), flush=True)

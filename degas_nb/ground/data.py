@@ -297,7 +297,7 @@ def grey_range(
         over = (white - black)/8 if is_float else 0                      # bicubic resizing leaves 1.05, averaging 1.0000001
         fills = high > white/(2 if low < black - over/125 else 16)       # heights, degrees, mean 0 and deviation 1 are no bytes
         if black - over <= low and high <= white + over and (fills or white == 1 or not is_float): return black, white
-    return low, max(high, low + 1) if high == low else high
+    return low, high if high > low else low + 1
 
 def _scaled(
     deep:Image.Image,  # mode 'F'

@@ -49,17 +49,17 @@ def check_settings(
             raise UserError(f"{_flag(f.name)} {value} is unknown; there are {', '.join(known[f.name])}")
         if not fits(value, hint): raise UserError(f"{_flag(f.name)} cannot be {value!r}: {_NEEDED.get(hint, hint)} is needed")
         if f.name in least: check_least(f.name, value, least[f.name])
-        if f.name == 'seed': check_least('seed', value, -2**63)
+        if f.name == 'seed': check_seed(value)
         if f.name in _MOST and value > _MOST[f.name]: raise UserError(f"{_flag(f.name)} {value} must be at most {_MOST[f.name]:,}")
 
 
-_MOST = dict(width=2**16, img_size=2**16, z_dim=2**24, seed=2**63 - 1)  # of what a network could be made of, and a stream begun with
+_MOST = dict(width=2**16, img_size=2**16, z_dim=2**24)  # of what a network could be made of
 def check_seed(
     seed:int,  # of a command
 )->None:
     "A `UserError` for what torch cannot begin a stream with."
     check_least('seed', seed, -2**63)
-    if seed > _MOST['seed']: raise UserError(f"--seed {seed} must be at most {_MOST['seed']}")
+    if seed >= 2**63: raise UserError(f"--seed {seed} must be at most {2**63 - 1}")
 
 
 _NEEDED = {int: 'a whole number', float: 'a number', bool: 'True or False', str: 'a word'}  # what a setting can be, in words
