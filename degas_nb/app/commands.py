@@ -21,7 +21,7 @@ from torch import Tensor
 from tyro import MISSING
 from tyro.conf import Positional, arg
 
-from ..ground.data import DATASETS, Images, _is_image, open_regular, path_source
+from ..ground.data import DATASETS, Images, _is_image, open_regular, path_source, with_all_classes
 from ..ground.errors import UserError, checked, printable, user_path
 from ..ground.ranks import Ranks, find_device
 from ..ground.folders import SEAL, RunFolder, atomic_write, check_free, finite, read_json, room_for, write_json
@@ -35,11 +35,11 @@ from ..search.decide import DECISIONS, check_fit, decide
 from ..search.prune import alpha_alarm, explain_prune, prune
 from ..search.reconstruct import Reconstruction, ReconstructionConfig, plain_fields
 from ..gan.shipped import generator_record, is_generator, load_generator
-from ..gan.training import GANConfig, GANTraining, check_drawable, draw_images, drawing_generator
+from ..gan.training import GANConfig, GANTraining, check_drawable, config_in, draw_images, drawing_generator
 from ..judge.extractors import EXTRACTORS, find_extractor, refuse_weights
 from ..judge.features import SMALL_DIM, check_labels, eye, small_features
 from ..judge.metrics import (
-    Statistics, check_kind, check_npz, describe_images, prepared, score_images, size_of, unlike_sizes)
+    Statistics, check_kind, check_npz, describe_images, prepared, score_images, size_of, unlike_sizes, untold)
 from .report import demo_report, run_report
 from .driving import (
     HABITS, ON_NAN, ImageSource, as_known, checked_run, command_lines, drive, foresee, full_name, go_on, habits_of, open_run, other_images,
@@ -401,7 +401,7 @@ class TrainCommand:
         "What holds where no flag says otherwise: a framework's preset, or the run to be resumed."
         if run := stored(argv, 'gan'):
             spec = run.config['generator']
-            config = GANConfig.from_dict({k: v for k, v in run.config.items() if k != 'generator'})
+            config = config_in(run.config)
             genotype = spec['spec'] if isinstance(spec['spec'], str) else str(run.path/'genotype.json')
             source = ImageSource.of(run, value_of(argv, '--data'))
             return cls(genotype, source, config, run.path, spec['img_size'], **habits_of(run))
@@ -872,6 +872,7 @@ def _score_run_folder(
         raise UserError(f"{other_images(run, source.about(real))}. Or say that they are meant: degas score {run.path} {source.data}")
     extractor = eyes or _learn(asked, real, size)
     record = score_run(generator, step, real, asked.n, asked.seed, extractor, asked.norms)
+    if unknown := untold(real, extractor): say(unknown)
     print(json.dumps(finite(record)), flush=True)
     _keep_score(run, record)
     run_report(run.path, commands=command_lines(run))
@@ -905,7 +906,7 @@ def _score_any_images(
             raise UserError(f"{name} holds {len(images)} image{'s'*(len(images) != 1)}: a score takes at least 10")
     extractor = eyes or _learn(asked, real, asked.img_size)
     record = _one_record(fake, real, asked.n, asked.seed, extractor) | dict(images=asked.what, seed=asked.seed)
-    if unlike := not known and unlike_sizes(fake, real): say(unlike)
+    for unlike in filter(None, (unlike_sizes(fake, real), untold(real, extractor))): say(unlike)
     print(json.dumps(finite(record)), flush=True)
     _keep_statistics(asked, real, extractor)
 
@@ -982,7 +983,9 @@ def _evenly(
     n:int,                # at most
 )->Images|Mixed:
     "Evenly spread, so that every class is there."
-    return images if len(images) <= n else images.subset(torch.linspace(0, len(images) - 1, n).long())
+    if len(images) <= n: return images
+    index, labels = torch.linspace(0, len(images) - 1, n).long().tolist(), getattr(images, 'labels', None)
+    return images.subset(torch.tensor(with_all_classes(index, None if labels is None else labels.tolist())))
 
 
 def _keep_score(

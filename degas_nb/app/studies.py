@@ -25,7 +25,7 @@ from ..ground.data import Images, load, spread
 from ..ground.errors import UserError, checked
 from ..ground.folders import read_json
 from ..ground.studies import Job, Study, markdown_table, table
-from ..judge.bench import lot_losses, measured_runs
+from ..judge.bench import lot_images, lot_losses, measured_runs
 from ..judge.features import SmallFeatures, small_features
 from ..judge.metrics import Statistics, describe_images, frechet_distance
 from ..judge.worth import bet, by_network, rho, side_by_side, verdict, with_interval
@@ -198,20 +198,34 @@ def who_judged(
     runs = ' and '.join(f'{n} by {name}' for name, n in eyes.most_common())
     return f"**Runs were judged by several classifiers ({runs}): their distances can't be compared.**"
 
+
+def of_one_set(
+    page:Callable[[list[dict]], str],  # of a study
+    lot:str='',                        # images of the networks by lot that it is held against; '': of none
+)->Callable[[list[dict]], str]:
+    "The page, under a warning where its runs saw images that differ, or others than the networks by lot."
+    def warned(records:list[dict])->str:
+        seen, said = Counter(r['result']['images'] for r in records if 'images' in r.get('result', {})), []
+        if len(seen) > 1: said.append(f"**Runs saw several sets of images ({', '.join(seen)}): they can't be compared.**")
+        other = f"**Networks by lot were trained on other images ({lot}): what is held against them says nothing.**"
+        said += [other]*bool(lot and {*seen} - {lot})
+        return '\n\n'.join([*said, page(records)])
+    return warned
+
 # %% ../../nbs/app/05_studies.ipynb #a15stc05
 @declared
 def glo()->Study:
     "2,000 images of CIFAR-10: networks alone."
     good = read_json(files('degas_nb')/'builtin'/'bench'/'good.json')['networks']
     about = "How well does a network of the space reconstruct 2,000 images of CIFAR-10 (as JPEG) when it is trained alone?"
-    return Study('glo', about, glo_jobs(lot_numbers(320, 2026), 64, good), glo_page, given=given('cifar10'))
+    return Study('glo', about, glo_jobs(lot_numbers(320, 2026), 64, good), of_one_set(glo_page), given=given('cifar10'))
 
 
 @declared
 def glo_emoji()->Study:
     "All emoji: networks alone."
     about = "How well does a network of the space reconstruct all emoji when it is trained alone?"
-    return Study('glo-emoji', about, glo_jobs(lot_numbers(256, 2027), 24, []), glo_page, given=given('emoji'))
+    return Study('glo-emoji', about, glo_jobs(lot_numbers(256, 2027), 24, []), of_one_set(glo_page), given=given('emoji'))
 
 # %% ../../nbs/app/05_studies.ipynb #a15stc03
 def decide_search(
@@ -238,6 +252,7 @@ def decide_search(
         cpu, n = process_time() - began, number_of(found)
         if n not in known: known[n] = reconstruct_network(n, 0, data, limit, device, width=16)
         asked = found.meta.get('asked', 0)
+        out['images'] = known[n]['images']
         out['rules'][rule] = dict(network=n, cpu=round(cpu, 2), asked=asked, loss=known[n]['loss'], params=known[n]['params'])
     return out
 
@@ -319,7 +334,8 @@ def decide_study(name:str, images:str, data:str, costly:int, later:list, **seeds
     "The study of one set of images."
     about = (f"Which rule finds the best network in a search on {images}? All rules of a row decide the same search of a seed; "
              "rules that came later repeated it.")
-    return Study(name, about, decide_jobs(costly, seeds, later), lambda records: decide_page(records, lot_losses(data)), given=given(data))
+    page = of_one_set(lambda records: decide_page(records, lot_losses(data)), lot_images(data))
+    return Study(name, about, decide_jobs(costly, seeds, later), page, given=given(data))
 
 
 @declared
@@ -604,7 +620,7 @@ def proxy()->Study:
     jobs = proxy_jobs(lot, 24, good[:32], steps=1000, amp='tf32', **same)
     longer = proxy_jobs(lot[:24], 0, [], steps=2000, lr=5e-4, **same)[:24]
     jobs += tuple(replace(job, key=job.key.replace('lot', 'longer')) for job in longer)
-    return Study('proxy', about, jobs, lambda records: proxy_page(records, AVERAGED), given=given('cifar10'))
+    return Study('proxy', about, jobs, of_one_set(lambda records: proxy_page(records, AVERAGED)), given=given('cifar10'))
 
 
 @declared
@@ -613,7 +629,7 @@ def proxy_short()->Study:
     about = ("Does a network that reconstructs well make a good generator of a GAN, after 400 updates? Of 76 of the same networks, "
              "trained by CT-GAN on 10,000 images of CIFAR-10 (as JPEG).")
     jobs = [job for job in proxy_jobs(lot_numbers(320, 2026)[:76], 24, [], steps=400) if job.group == 'lot']
-    return Study('proxy-short', about, tuple(jobs), lambda records: proxy_page(records, 3), given=given('cifar10'))
+    return Study('proxy-short', about, tuple(jobs), of_one_set(lambda records: proxy_page(records, 3)), given=given('cifar10'))
 
 # %% ../../nbs/app/05_studies.ipynb #p28crit1
 def ask_network(
@@ -668,7 +684,7 @@ def criteria()->Study:
     jobs = tuple(Job(f'lot/{n}/0', 'degas_nb.app.studies:ask_network', dict(network=n, seed=0, width=16))
                  for n in lot_numbers(320, 2026)[:96])
     def page(records:list[dict])->str: return criteria_page(records, by_network('distance'))
-    return Study('criteria', about, jobs, page, given=given('cifar10'))
+    return Study('criteria', about, jobs, of_one_set(page), given=given('cifar10'))
 
 # %% ../../nbs/app/05_studies.ipynb #a16spc01
 def search_leaders(
@@ -712,7 +728,7 @@ def space()->Study:
     jobs = tuple(Job(f'{name}/{seed}', 'degas_nb.app.studies:search_leaders', dict(seed=seed, on=on, width=16, alpha_lr=3e-3))
                  for seed in range(100, 110) for name, on in (('cifar10', 'given'), ('emoji', 'emoji')))
     def page(records:list[dict])->str: return '\n\n'.join([agreement(records), skips(records), winners(records)])
-    return Study('space', about, jobs, page, given=given('cifar10'))
+    return Study('space', about, jobs, of_one_set(page), given=given('cifar10'))
 
 # %% ../../nbs/app/05_studies.ipynb #s21stdc0
 # epochs of 24 looks
@@ -749,7 +765,7 @@ def search_by(
     trained = train_network(n, gan_seed, data, marks=marks, width=16, steps=steps, device=device, **usual)
     distance = round(in_the_end(trained), 4)
     return out | dict(network=n, loss=alone['loss'], params=alone['params'], distance=distance, curve=trained['curve'],
-                      extractor=trained['extractor'])
+                      extractor=trained['extractor'], images=alone['images'])
 
 # %% ../../nbs/app/05_studies.ipynb #s21stdc1
 def strategies_page(
@@ -805,7 +821,7 @@ def steer(
     with torch.no_grad(): words, logs, _ = search.teacher.controller.propose(n, rng)
     alone = reconstruct_network(number_of(found.genotype), 0, data, limit, device, width=16)
     return dict(looks=search.passes, asked=found.asked, different=len(words.unique(dim=0)), of=n, entropy=round(-logs.mean().item(), 3),
-                network=number_of(found.genotype), loss=alone['loss'], params=alone['params'])
+                network=number_of(found.genotype), loss=alone['loss'], params=alone['params'], images=alone['images'])
 
 
 STEERED = {'as AutoGAN': dict(), 'against others': dict(against='others'), 'entropy .05': dict(entropy=.05),
@@ -841,7 +857,8 @@ def controllers()->Study:
     about = "What must a controller be held to, so that it still proposes something at the end of a search?"
     jobs = tuple(Job(f'{name}/{seed}', 'degas_nb.app.studies:steer', dict(seed=seed, epochs=_TWELVE['rl'], proposals=2) | settings)
                  for seed in range(3) for name, settings in STEERED.items())
-    return Study('controllers', about, jobs, lambda records: controllers_page(records, lot_losses('cifar10')), given=given('cifar10'))
+    page = of_one_set(lambda records: controllers_page(records, lot_losses('cifar10')), lot_images('cifar10'))
+    return Study('controllers', about, jobs, page, given=given('cifar10'))
 
 # %% ../../nbs/app/05_studies.ipynb #s33steer2
 @declared
@@ -850,7 +867,8 @@ def strategies()->Study:
     about = "Which way to search finds what, at the same number of looks at 2,000 images of CIFAR-10 (as JPEG)?"
     jobs = tuple(Job(f'{name}/{seed}', 'degas_nb.app.studies:search_by', dict(seed=seed) | settings)
                  for seed in range(5) for name, settings in AT_EQUAL_COST.items())
-    return Study('strategies', about, jobs, lambda records: strategies_page(records, lot_losses('cifar10')), given=given('cifar10'))
+    page = of_one_set(lambda records: strategies_page(records, lot_losses('cifar10')), lot_images('cifar10'))
+    return Study('strategies', about, jobs, page, given=given('cifar10'))
 
 # %% ../../nbs/app/05_studies.ipynb #p31chc01
 def chosen_page(
@@ -910,4 +928,4 @@ def chosen()->Study:
     jobs = tuple(Job(f'{rule}/{seed}', 'degas_nb.app.studies:search_by', dict(seed=seed, gan_seed=seed, rule=rule) | same)
                  for rules in (('tuned', 'lean'), ('alpha',)) for seed in range(8) for rule in rules)
     def page(records:list[dict])->str: return chosen_page(records, lot_distances(), lot_losses('cifar10'))
-    return Study('chosen', about, jobs, page, given=given('cifar10'))
+    return Study('chosen', about, jobs, of_one_set(page, lot_images('cifar10')), given=given('cifar10'))

@@ -30,7 +30,7 @@ from ..space.choices import draw, number_of
 from ..space.generator import latent_size, n_params
 from ..space.genotype import Genotype
 from .driving import class_of
-from .studies import AT_EQUAL_COST, declared, given, in_the_end, spread_around, who_judged
+from .studies import AT_EQUAL_COST, declared, given, in_the_end, of_one_set, spread_around, who_judged
 
 # %% ../../nbs/app/06_tables.ipynb #t25c0011
 @checked(width=1, z_dim=1)
@@ -271,7 +271,7 @@ def table1()->Study:
     about = ("How do the rows of the paper's Table 1 compare on equal terms: on 10,000 images of CIFAR-10 (as JPEG), "
              "with as many parameters, one critic and equal updates?")
     few = rows_of({name: rows[name] for name in ('ctgan', 'figure1')}, 1, steps=8, width=8, limit=400, drawn=400, marks=2)
-    return Study('table1', about, rows_of(rows, SEEDS, steps=600), table_page, given=given('cifar10'), quick=few)
+    return Study('table1', about, rows_of(rows, SEEDS, steps=600), of_one_set(table_page), given=given('cifar10'), quick=few)
 
 # %% ../../nbs/app/06_tables.ipynb #t25c0061
 @declared
@@ -282,4 +282,4 @@ def table2()->Study:
     about = ("Does a network that was found on CIFAR-10 (as JPEG) at 32x32 do as well at 48x48 on other images, emoji, "
              "as one that was found on them?")
     jobs = rows_of(rows, SEEDS, img_size=48, steps=400)
-    return Study('table2', about, jobs, table_page, given=given('emoji') | dict(source='cifar10'))
+    return Study('table2', about, jobs, of_one_set(table_page), given=given('emoji') | dict(source='cifar10'))

@@ -82,12 +82,11 @@ class GANConfig:
     def from_dict(cls,
         values:dict,  # plain values, as `to_dict` gives them
     )->'GANConfig':
-        "The settings in plain values, those of an older run too; a `UserError` names what is not a setting."
+        "The settings in plain values; what is not among them is the framework's. A `UserError` names what is not a setting."
         if 'betas' in values and not isinstance(values['betas'], (list, tuple)):
             raise UserError(f"betas are two numbers, not {shown(values['betas'])}")
         if unknown := set(values) - {f.name for f in fields(cls)}: raise UserError(f"unknown GAN setting {sorted(unknown)[0]!r}")
-        values = settings_of(find_framework('ctgan').teaching) | values  # a run of the time before frameworks had settings of their own
-        return cls(**values | dict(betas=tuple(values['betas'])))
+        return cls(**values)
 
     def to_dict(self)->dict:  # as JSON holds it: lists, not tuples
         "Plain values."
@@ -311,9 +310,10 @@ def config_in(
     settings:dict,  # of a folder, perhaps of an earlier version
 )->GANConfig:
     "The settings of a training, without those of its generator."
-    return GANConfig.from_dict({k: v for k, v in settings.items() if k != 'generator'})
+    own = {k: v for k, v in settings.items() if k != 'generator'}
+    return GANConfig.from_dict(settings_of(find_framework('ctgan').teaching) | own)  # what one of before frameworks had their own lacks
 
-
+# %% ../../nbs/gan/04_training.ipynb #a34kept1
 class Kept(Game):
     "A game whose state can be written down and taken up."
     kind, Config, changeable = 'gan', GANConfig, ('steps', 'lr')

@@ -50,11 +50,20 @@ except ImportError: fcntl = None  # not on Windows
 from .errors import UserError, check_value, checked, printable, shown, user_path
 
 # %% ../../nbs/ground/03_data.ipynb #08430ff9
+def _check_floats(
+    *images:Tensor,  # numbers that shall be in [-1, 1]
+)->None:
+    "A `UserError` for bytes, which every formula for floats would take for something else."
+    for x in images:
+        if x.is_floating_point(): continue
+        raise UserError(f"expected floats in [-1, 1], got {x.dtype}: of `Images`, `batch` gives floats and `pixels` bytes")
+
 @checked()
 def to_uint8(
     x:Tensor,  # floats in [-1, 1]; values outside are clamped
 )->Tensor:     # uint8, the same shape
     "The nearest of the 256 pixel values."
+    _check_floats(x)
     return ((x + 1)*127.5).round().clamp(0, 255).to(torch.uint8)
 
 # %% ../../nbs/ground/03_data.ipynb #da7a1900
@@ -450,7 +459,7 @@ def _read_as_it_is(
         with alone_if_large(4*math.prod(image.size)):
             image.load()
             upright, ignored = image, False
-            if 'exif' in image.info:
+            if {'exif', 'Raw profile type exif', 'xmp', 'XML:com.adobe.xmp'} & image.info.keys():  # wherever it says how it was held
                 try: upright = ImageOps.exif_transpose(image)
                 except Exception: ignored = True
             return Opened(*to_rgb(upright), size, _greys(upright) if _deep_kind(upright) else None, ignored, film)
@@ -842,8 +851,11 @@ def _labels_in(
             wanted = f"of names ({', '.join(NAMES[:2])} ...) and of classes ({', '.join(CLASSES[:2])} ...)"
             return None, f"{kind} has no column {wanted}: no labels are taken from it"
         if not found: return {}, f"{kind} has no labels"
-        try: return _named_labels(found, images, needed), kind
+        try: named = _named_labels(found, images, needed)
         except ValueError as e: return {}, f"no labels, since {kind} does not give every image a class: {e}"
+        if named: return named, kind
+        nowhere = {} if kind == 'dataset.json' else None  # whose folders are parts of a whole, and no classes
+        return nowhere, f"{kind} names none of the images: no labels are taken from it"
     return None, ''
 
 # %% ../../nbs/ground/03_data.ipynb #da7a1906
@@ -875,7 +887,8 @@ def _named_labels(
         b = posixpath.basename(n)
         if n in found: labels[n] = found[n]
         elif b in short and last[b] == 1: labels[n] = short[b]
-    if missing := [n for n in needed if n not in labels]: raise ValueError(f"it lacks {count(len(missing), 'image')} ({some(missing)})")
+    missing = [n for n in needed if labels and n not in labels]
+    if missing: raise ValueError(f"it lacks {count(len(missing), 'image')} ({some(missing)})")
     return {n: _as_label(label) for n, label in labels.items()}
 
 # %% ../../nbs/ground/03_data.ipynb #d9cbba3d
@@ -1012,7 +1025,7 @@ def cache_folder()->Path|None:  # made when missing; None where nothing can be k
 
 # %% ../../nbs/ground/03_data.ipynb #65e71028
 KEPT_BYTES = 4*2**30  # of all decoded images in the cache; the longest unused are dropped first
-READER = 2            # a part of each name in the cache: raised when files are read in another way
+READER = 3            # a part of each name in the cache: raised when files are read in another way
 
 @dataclass
 class _Decoded:
@@ -1519,19 +1532,21 @@ def array_file_source(
 )->Source:
     "The images in an array of numpy's."
     arrays = _arrays_of(path)
+    def alike(one): return [_colours_last(a.array, path)[0] for a in arrays if a.array.dtype == one.array.dtype]
     chosen = _chosen_splits(str(path), [a.split for a in arrays], split) if arrays[0].split else [undivided(str(path), split)]
-    parts = [_one_array(path, a, a.split or chosen[0]) for a in arrays if a.split in (None, *chosen)]
+    parts = [_one_array(path, a, a.split or chosen[0], _pixel_range(alike(a), path)) for a in arrays if a.split in (None, *chosen)]
     return parts[0] if len(parts) == 1 else joined(parts, split)
 
 def _one_array(
-    path:Path,       # .npz or .npy
-    found:'_Found',  # in it
-    split:str,       # that it is
+    path:Path,                      # .npz or .npy
+    found:'_Found',                 # in it
+    split:str,                      # that it is
+    ends:tuple[float, float, str],  # from `_pixel_range`
 )->Source:
     "The images in one array."
     key, array = found.name, found.array
     pixels, line = _colours_last(array, path)
-    black, white, range_line = _pixel_range(pixels, path)
+    black, white, range_line = ends
     def open(i):
         values = np.asarray(pixels[i])
         grey_or_rgb = values[:, :, 0] if values.shape[2] == 1 else values
@@ -1659,17 +1674,19 @@ def _colours_last(
     raise UserError(f"{printable(path)} holds an array of {shape}, which is not (n, height, width, 3): several images, colours last")
 
 def _pixel_range(
-    pixels:np.ndarray,        # (n, h, w, c)
+    parts:list[np.ndarray],   # of one type, (n, h, w, c) each: what is compared is scaled alike
     path:Path,
 )->tuple[float, float, str]:  # what is black and what is white, and what was done
-    "Bytes as they are; other numbers by the range that they fill."
-    if pixels.dtype == np.uint8 and not (pixels[:64].max() == 1 == pixels.max()): return 0, 255, ''  # bytes of 0 and 1 are a mask
-    low, high = float(pixels.min()), float(pixels.max())
+    "Bytes as they are; other numbers by the range that all parts together fill."
+    def is_mask(pixels): return pixels[:64].max() == 1 == pixels.max()  # bytes of 0 and 1
+    dtype = parts[0].dtype
+    if dtype == np.uint8 and not all(map(is_mask, parts)): return 0, 255, ''
+    low, high = min(float(pixels.min()) for pixels in parts), max(float(pixels.max()) for pixels in parts)
     if not math.isfinite(low) or not math.isfinite(high):
         raise UserError(f"{printable(path)} holds numbers that are not finite: look at what made it")
-    kind = 'float' if pixels.dtype.kind in 'fb' else '16-bit'
+    kind = 'float' if dtype.kind in 'fb' else '16-bit'
     black, white = grey_range(kind, low, high)
-    return black, white, f"values {low:g}...{high:g} of {pixels.dtype}: {black:g} taken as black and {white:g} as white"
+    return black, white, f"values {low:g}...{high:g} of {dtype}: {black:g} taken as black and {white:g} as white"
 
 # %% ../../nbs/ground/03_data.ipynb #109409d5
 def load(
@@ -1693,7 +1710,7 @@ def load(
     line = _namesake(str(what), root) if named else ''
     try: source = named_source(str(what), split, root, side) if named else path_source(what, split, side)
     except UserError as e: raise UserError(f"{e} ({line})" if line else str(e)) from e
-    images = decode(source, spread(len(source.names), limit), img_size, skip_broken, progress)
+    images = decode(source, with_all_classes(spread(len(source.names), limit), source.labels), img_size, skip_broken, progress)
     return replace(images, name=str(what) if named else printable(user_path(what).resolve().name), notes=[line]*bool(line) + images.notes)
 
 # %% ../../nbs/ground/03_data.ipynb #da7a1917
@@ -1730,7 +1747,7 @@ def named_source(
     "The source that `name` stands for."
     make, splits = DATASETS[name]
     if not splits: return make(root, undivided(name, split), img_size)
-    wanted = splits if split == 'all' else split.split('+')
+    wanted = splits if split == 'all' else [*dict.fromkeys(split.split('+'))]
     if set(wanted) - set(splits): raise UserError(f"{name} has no split {printable(split)!r}: choose from {', '.join(splits)} or all")
     return joined([make(root, part, img_size) for part in wanted], split)
 
@@ -1754,6 +1771,17 @@ def spread(
     if limit is None or limit >= n: return range(n)
     return [i*n//limit for i in range(limit)]
 
+def with_all_classes(
+    index:range|list[int],  # numbers, evenly spread
+    labels:list[int]|None,  # of all images
+)->range|list[int]:         # as many
+    "The same; but class by class where such steps meet less than a fourth of what is due of one (every tenth of 0 1 ... 9 0 1 ...)."
+    if labels is None or len(index) == len(labels): return index
+    met = Counter(labels[i] for i in index)
+    if all(met[label] >= n*len(index)//len(labels)//4 for label, n in Counter(labels).items()): return index
+    by_class = sorted(range(len(labels)), key=labels.__getitem__)
+    return sorted(by_class[i] for i in index)
+
 # %% ../../nbs/ground/03_data.ipynb #af2bbb0b
 @checked()
 def psnr(
@@ -1762,6 +1790,7 @@ def psnr(
 )->Tensor:     # (n,) dB; higher is closer, inf for equal images
     "Peak signal-to-noise ratio of each image: 10 log10(4/mse)."
     if x.shape != y.shape or x.ndim < 2: raise UserError(f"{tuple(x.shape)} and {tuple(y.shape)} are no two tables of images of one shape")
+    _check_floats(x, y)
     mse = (x - y).square().flatten(1).mean(1)
     return 10*torch.log10(4/mse)
 
@@ -1772,6 +1801,7 @@ def dequantise(
     rng:torch.Generator|None=None,  # where the noise comes from
 )->Tensor:                          # in [-1, 1], evenly filled, laid out as `x`
     "Each byte p as p/128 - 1 plus noise of U[0, 1/128) (CT-GAN)."
+    _check_floats(x)
     byte = ((x + 1)*127.5).round()
     noise = torch.empty_like(x, device=rng.device if rng else x.device).uniform_(generator=rng)
     return (byte + noise.to(x.device))/128 - 1

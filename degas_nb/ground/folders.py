@@ -334,10 +334,10 @@ def undamaged(
         if not path.is_file(): return None  # a pipe would keep us waiting
         archive = path.read_bytes()
         state = torch.load(io.BytesIO(archive), weights_only=True, map_location='cpu') if is_whole(archive) else None
+        return state if isinstance(state, dict) and not _not_finite(state) else None
     except MemoryError: raise
     except PermissionError as e: raise UserError(f"cannot read {path}: {e.strerror}") from None
     except Exception: return None  # zipfile, zlib, struct, pickle and torch each have errors of their own
-    return state if isinstance(state, dict) and not _not_finite(state) else None
 
 
 def _not_finite(

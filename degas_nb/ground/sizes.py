@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .data import (DATASETS, Images, ManySizes, Source, decode, in_order, load, named_source, path_source,
-                                  spread, to_uint8)
+                                  spread, to_uint8, with_all_classes)
 from .errors import UserError, checked
 
 # %% ../../nbs/ground/08_sizes.ipynb #aa17f5d2
@@ -70,7 +70,7 @@ def as_they_are(
     named = str(what) in DATASETS
     source = named_source(str(what), split, Path('data'), None) if named else path_source(what, split, None)
     name = str(what) if named else Path(what).expanduser().resolve().name
-    return _of_each_size(source, spread(len(source.names), limit), name)
+    return _of_each_size(source, with_all_classes(spread(len(source.names), limit), source.labels), name)
 
 
 def _of_each_size(

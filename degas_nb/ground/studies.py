@@ -25,7 +25,7 @@ import degas_nb
 from .errors import Lasting, UserError, check_value, checked, fill_streams, printable, user_path
 from .show import in_markdown
 from .data import own_number, read_whole
-from .folders import Locked, Trace, atomic_write, room_for, trace_content
+from .folders import Locked, Trace, atomic_write, finite, room_for, trace_content
 
 # %% ../../nbs/ground/09_studies.ipynb #5a0d0011
 def _plain(
@@ -152,18 +152,28 @@ class _Records(Trace):
         ended = isinstance(record.get('result'), dict) or isinstance(record.get('error'), str)
         return ended and all(isinstance(record.get(k), kind) for k, kind in kinds.items())
 
+    def read(self)->list[dict]:  # in the order in which they came
+        "All records, also a last one whose line has no end: an editor may have left it so."
+        last = self.unended()
+        return super().read() + [last]*(last is not None)
+
+    def unended(self)->dict|None:
+        "The record behind the last end of a line, if it is whole."
+        data = trace_content(self.path)
+        try: last = finite(json.loads(data[data.rfind(b'\n') + 1:]))
+        except (ValueError, RecursionError): return None  # nothing, or what a kill has left
+        if isinstance(last, dict) and self.is_proper(last): return last
+        raise UserError(f"{self.path} is no file of a study's records: choose another --out")
+
     def mend(self)->None:
-        "Cut off a last line without its end."
+        "Give the last line an end; what is no whole record is cut off."
         data = trace_content(self.path)
         end = data.rfind(b'\n') + 1
         if end == len(data): return
-        try: last = json.loads(data[end:])
-        except (ValueError, RecursionError): last = None  # what a kill has left
-        if last is not None and not (isinstance(last, dict) and self.is_proper(last)):
-            raise UserError(f"{self.path} is no file of a study's records: choose another --out")
-        os.truncate(self.path, end)
+        if self.unended() is None: return os.truncate(self.path, end)
+        with room_for(self.path), open(own_number(self.path, os.O_WRONLY | os.O_APPEND), 'ab') as f: f.write(b'\n')
 
-
+# %% ../../nbs/ground/09_studies.ipynb #a34fold1
 _MADE = 'Made of `records.jsonl` alone'  # stands on every page
 
 

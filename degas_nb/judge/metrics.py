@@ -355,6 +355,8 @@ def inception_score(
     _check_count('splits', splits)
     if probs and ((logits < 0).any() or ((logits.double().sum(1) - 1).abs() > .01).any()):
         raise UserError("these are no probabilities: each row must be at least 0 and sum to 1; logits are given without probs=True")
+    if not probs and logits.shape[1] > 1 and (logits >= 0).all() and ((logits.double().sum(1) - 1).abs() < 1e-3).all():
+        raise UserError("these are no logits but probabilities: say probs=True")
     if len(logits) < splits: raise UserError(f"an inception score of {splits} splits needs at least {splits} images, got {len(logits)}")
     bounds = [len(logits)*k//splits for k in range(splits + 1)]
     parts = [logits[i:j].double() for i, j in zip(bounds, bounds[1:])]
@@ -381,13 +383,13 @@ def _kernel_sums(
 
 @checked()
 def kernel_distance(
-    x:Tensor,  # (m, d) float64
-    y:Tensor,  # (n, d) float64
-)->Tensor:     # scalar
+    x:Tensor,  # (m, d) features
+    y:Tensor,  # (n, d) features
+)->Tensor:     # scalar, float64
     "Unbiased squared distance of mean embeddings (MMD) of two sets."
+    x, y = (finite_features(features).double() for features in (x, y))
     for features in x, y:
-        if features.dim() != 2 or len(features) < 2:
-            raise UserError(f"a kernel distance needs two or more rows, got shape {tuple(features.shape)}")
+        if len(features) < 2: raise UserError(f"a kernel distance needs two or more rows, got shape {tuple(features.shape)}")
     check_dims(x.shape[1], y.shape[1])
     def among(z): return (_kernel_sums(z, z).sum() - ((z.square().sum(1)/z.shape[1] + 1)**3).sum())/(len(z)*(len(z) - 1))
     return among(x) + among(y) - 2*_kernel_sums(x, y).mean()
@@ -464,7 +466,7 @@ def score_images(
     about, eyes = _about_scores(fake, real, extractor), getattr(extractor, 'warning', '')
     distance = frechet_distance(ours.gaussian, real if theirs is None else theirs.gaussian)
     frechet = dict(name=_score_name('FD', extractor), value=distance, **about)
-    records = [_warned(frechet, _few_warning(about['n_real'], len(fake)), unlike_sizes(fake, real), eyes)]
+    records = [_warned(frechet, _few_warning(about['n_real'], len(fake)), unlike_sizes(fake, real), untold(real, extractor), eyes)]
     if ours.logits.shape[1]: records.append(_warned(_inception_record(ours.logits, splits, fake, extractor, about), eyes))
     if keep: records.append(_warned(_kid_record(ours.features, theirs.features, rng, extractor, about), unlike_sizes(fake, real), eyes))
     return records
@@ -589,6 +591,16 @@ def _few_warning(
     "Below 10,000 images the Frechet distance says more about their number than one would like."
     few = min(n_fake, n_fake if n_real is None else n_real)
     return f"biased upwards by few images ({few}); compare equal counts only" if few < 10_000 else ''
+
+
+def untold(
+    real:Images|Mixed|Statistics,  # what is compared with
+    extractor:Extractor,           # whose features the drawn images have
+)->str:                            # a warning, or ''
+    "Statistics of other tools don't say whose features they are of."
+    if not isinstance(real, Statistics) or {'extractor', 'weights_hash', 'resize'} <= set(real.about): return ''
+    return (f"the statistics don't say how they were made, and the images are seen with {extractor.name}, resize {extractor.resize}: "
+            "a distance only if both are alike (those of pytorch-fid are made as by --resize pytorch)")
 
 # %% ../../nbs/judge/03_metrics.ipynb #07b4e2d9
 def _inception_record(

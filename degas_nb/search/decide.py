@@ -18,7 +18,7 @@ from torch import Tensor
 from ..ground.errors import UserError, checked, shown
 from ..ground.folders import Diverged
 from ..ground.graphs import set_rate_
-from ..ground.runs import Randoms, epoch_permutation
+from ..ground.runs import Randoms, epoch_permutation, evenly_cut
 from .alternating import OPTIMISERS, Search, arithmetic
 from .prune import explain_prune
 from .reconstruct import Reconstruction, ReconstructionConfig
@@ -48,7 +48,7 @@ class Asked:
         self.search, self.net, self.latents, self.space = search, search.net, search.latents, search.left()
         self.rng = Randoms(search.config.seed, ('decide',))['decide']
         order = epoch_permutation(len(search.images), f'{search.config.seed}decide', 0)[:n_images]
-        self.batches = order.sort().values.to(search.images.pixels.device).split(at_once)
+        self.batches = evenly_cut(order.sort().values.to(search.images.pixels.device), at_once)
         self.known:dict[Genotype, float] = {}
 
     @property

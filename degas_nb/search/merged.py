@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ..ground.errors import UserError, checked, shown
 from .mixed import MixedOp, add_up
-from ..space.ops import Conv, Deconv, Nothing, Op, UpConv
+from ..space.ops import Conv, Deconv, Nothing, Op, UpConv, check_side
 
 # %% ../../nbs/search/04_merged.ipynb #75238ddb
 def apply_stencil(
@@ -26,6 +26,7 @@ def apply_stencil(
     if not (isinstance(h, Tensor) and isinstance(kernel, Tensor) and isinstance(scale, int)):
         raise UserError(f"a stencil takes maps, a kernel and a scale, not {shown(h)}, {shown(kernel)} and {shown(scale)}")
     side = kernel.shape[-1]
+    check_side(side, scale)
     if scale == 1: return F.conv2d(h, kernel, padding=side//2)
     return F.conv_transpose2d(h, kernel, stride=scale, padding=(side - scale)//2)
 

@@ -175,6 +175,7 @@ def lap1(
 )->Tensor:                  # (n,) one distance for each pair
     "Laplacian pyramid distance in mean form: sum over levels of the mean absolute difference."
     _check_pair(x, y)
+    if n_levels == 1 and not residual: raise UserError("one level is the residual alone: n_levels=2, or residual=True")
     return band_means(x - y, n_levels, kernel, residual).sum(1)
 
 # %% ../../nbs/search/01_pyramid.ipynb #76acbf50

@@ -14,7 +14,7 @@ import torch
 from ..ground.data import Images
 from ..ground.errors import UserError, checked
 from ..ground.ranks import Ranks, deterministic, find_device
-from ..ground.runs import built, check_settings, checked_fields
+from ..ground.runs import built, check_settings, checked_fields, evenly_cut
 from .alternating import OPTIMISERS, LatentStep, Pictures, arithmetic, cosine
 from .glo import SURFACES, Latents
 from .steps import AMP, GLOMachine, reconstruction
@@ -128,7 +128,7 @@ def project(
     found, config = Latents(len(images), run.config.z_dim, 'random', surface=run.config.surface, device=run.device), run.config
     found.z = run.latents.z[_most_alike(images, run.images).to(run.device)]
     with deterministic(config.deterministic), arithmetic(config), batch_statistics(run.net):
-        for index in torch.arange(len(images)).split(config.batch_size)*passes:
+        for index in evenly_cut(torch.arange(len(images)), config.batch_size)*passes:
             z, terms = reconstruction(run.net, found, images, index)
             found.update_(index, torch.autograd.grad((terms['mse'] + terms['lap']).sum(), z)[0], config.z_lr)
     return found
@@ -143,7 +143,7 @@ def projection_loss(
 )->float:
     "The mean loss over these images, as `final_loss` has it over the run's own."
     with arithmetic(run.config), batch_statistics(run.net):
-        terms = [reconstruction(run.net, latents, images, i)[1] for i in torch.arange(len(images)).split(run.config.batch_size)]
+        terms = [reconstruction(run.net, latents, images, i)[1] for i in evenly_cut(torch.arange(len(images)), run.config.batch_size)]
     return torch.cat([t['mse'] + t['lap'] for t in terms]).mean().item()
 
 

@@ -16,14 +16,8 @@ from torch import Tensor, nn
 
 from ..ground.errors import UserError, checked, shown
 
-# %% ../../nbs/space/01_ops.ipynb #fda121a3
-class Op(nn.Module):
-    "One candidate layer."
-    activated = False  # does it read relu(bn(x)) instead of x?
-    scale = 1          # output side / input side
-
-
-def _check_side(
+# %% ../../nbs/space/01_ops.ipynb #a34side1
+def check_side(
     k:int,        # kernel side
     scale:int=1,  # stride of a transposed convolution
 )->None:
@@ -31,6 +25,12 @@ def _check_side(
     if k < scale or (k - scale) % 2:
         sides = f'{scale}, {scale + 2}, {scale + 4} ...'
         raise UserError(f"a kernel of side {k} cannot enlarge exactly {scale} times: the side must be {sides}")
+
+# %% ../../nbs/space/01_ops.ipynb #fda121a3
+class Op(nn.Module):
+    "One candidate layer."
+    activated = False  # does it read relu(bn(x)) instead of x?
+    scale = 1          # output side / input side
 
 
 class Conv(Op):
@@ -43,7 +43,7 @@ class Conv(Op):
         k:int,      # kernel side, odd
     ):
         super().__init__()
-        _check_side(k)
+        check_side(k)
         self.conv = nn.Conv2d(width, width, k, padding=k//2, bias=False)
 
     def forward(self, h:Tensor, y:Tensor|None=None)->Tensor: return self.conv(h)
@@ -64,7 +64,7 @@ class Deconv(Op):
         scale:int=2,  # stride
     ):
         super().__init__()
-        _check_side(k, scale)
+        check_side(k, scale)
         self.scale = scale
         self.conv = nn.ConvTranspose2d(width, width, k, stride=scale, padding=(k - scale)//2, bias=False)
 
@@ -86,7 +86,7 @@ class UpConv(Op):
         scale:int=2,  # repetitions along each side
     ):
         super().__init__()
-        _check_side(k)
+        check_side(k)
         self.scale = scale
         self.conv = nn.Conv2d(width, width, k, padding=k//2, bias=False)
         self.register_buffer('spread', repeat_matrix(k, scale), persistent=False)
@@ -139,7 +139,7 @@ def _depthwise_pointwise(
     norm:Norm,       # factory of the norm behind
 )->list[nn.Module]:  # depthwise k x k, 1 x 1, norm
     "One round of a separable convolution (DARTS, operations.py)."
-    _check_side(k)
+    check_side(k)
     pad = dilation*(k//2)
     return [nn.Conv2d(width, width, k, padding=pad, dilation=dilation, groups=width, bias=False),
             nn.Conv2d(width, width, 1, bias=False), norm(width)]
