@@ -284,7 +284,7 @@ class _Lane:
         given:dict,  # see `Study`
     )->None:
         "Begin a run; a process that has died while it had nothing to do is replaced."
-        if self.process and not self.process.is_alive(): self.close()
+        if self.process and connection.wait([self.process.sentinel], 0): self.close()
         if not self.process: self.begin()
         with suppress(OSError): self.link.send((job.work, job.args, given))  # whoever dies at this moment is noticed in `outcome`
 
@@ -300,7 +300,7 @@ class _Lane:
 
     def has_ended(self)->bool:
         "Is there an outcome, or nobody any more who could send one?"
-        return self.link.poll() or not self.process.is_alive()
+        return bool(connection.wait([self.link, self.process.sentinel], 0))  # not is_alive(): who is killed may be a while about to go
 
     def outcome(self)->dict|None:  # None: the process is gone
         "How the run has ended."
