@@ -79,7 +79,7 @@ most-test:
 # lessons, two at a time, take what others leave from the beginning to the end: a test that waits for something leaves its core.
 # Tests that watch a browser or a clock take what they need; the simulated device shares the rest with the lessons
 kernel-test:
-	OMP_NUM_THREADS=1 nice -n 19 $(PY) -m pytest -q tests/test_lessons.py --durations=15
+	exec env OMP_NUM_THREADS=1 nice -n 19 $(PY) -m pytest -q tests/test_lessons.py --durations=15
 
 device-test:
 	OMP_NUM_THREADS=1 nice -n 19 $(PY) -m pytest -q tests -m device --durations=5

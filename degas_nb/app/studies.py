@@ -728,7 +728,7 @@ def space()->Study:
     jobs = tuple(Job(f'{name}/{seed}', 'degas_nb.app.studies:search_leaders', dict(seed=seed, on=on, width=16, alpha_lr=3e-3))
                  for seed in range(100, 110) for name, on in (('cifar10', 'given'), ('emoji', 'emoji')))
     def page(records:list[dict])->str: return '\n\n'.join([agreement(records), skips(records), winners(records)])
-    return Study('space', about, jobs, of_one_set(page), given=given('cifar10'))
+    return Study('space', about, jobs, page, given=given('cifar10'))
 
 # %% ../../nbs/app/05_studies.ipynb #s21stdc0
 # epochs of 24 looks

@@ -109,6 +109,9 @@ def score_together(
     return [Scores(*parts) for parts in zip(*[[None]*len(batches) if s is None else s.split(sizes) for s in scores])]
 
 # %% ../../nbs/gan/02_frameworks.ipynb #42c55ea4
+NO_LABEL = -2**31  # torch leaves -100 out in silence, if nothing else is named
+
+
 def class_terms(
     scores:Scores,  # of labelled images, with logits
     y:Tensor|None,  # (n,) their labels; None: no such term
@@ -117,7 +120,7 @@ def class_terms(
     "AC-GAN's cross entropy of the labels, if there are labels."
     if y is None: return {}
     if scores.logits is None: raise UserError("labels need a critic with a class head: build it with n_classes")
-    return {'class': weight*F.cross_entropy(scores.logits, y)}
+    return {'class': weight*F.cross_entropy(scores.logits, y, ignore_index=NO_LABEL)}
 
 # %% ../../nbs/gan/02_frameworks.ipynb #794dd2a5
 class Framework(ABC):

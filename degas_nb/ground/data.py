@@ -1532,21 +1532,21 @@ def array_file_source(
 )->Source:
     "The images in an array of numpy's."
     arrays = _arrays_of(path)
-    def alike(one): return [_colours_last(a.array, path)[0] for a in arrays if a.array.dtype == one.array.dtype]
+    def others(one): return [a.array for a in arrays if a is not one and a.array.dtype == one.array.dtype and a.array.size]
     chosen = _chosen_splits(str(path), [a.split for a in arrays], split) if arrays[0].split else [undivided(str(path), split)]
-    parts = [_one_array(path, a, a.split or chosen[0], _pixel_range(alike(a), path)) for a in arrays if a.split in (None, *chosen)]
+    parts = [_one_array(path, a, a.split or chosen[0], others(a)) for a in arrays if a.split in (None, *chosen)]
     return parts[0] if len(parts) == 1 else joined(parts, split)
 
 def _one_array(
-    path:Path,                      # .npz or .npy
-    found:'_Found',                 # in it
-    split:str,                      # that it is
-    ends:tuple[float, float, str],  # from `_pixel_range`
+    path:Path,                # .npz or .npy
+    found:'_Found',           # in it
+    split:str,                # that it is
+    others:list[np.ndarray],  # of its type, in the same file
 )->Source:
     "The images in one array."
     key, array = found.name, found.array
     pixels, line = _colours_last(array, path)
-    black, white, range_line = ends
+    black, white, range_line = _pixel_range(pixels, others, path)
     def open(i):
         values = np.asarray(pixels[i])
         grey_or_rgb = values[:, :, 0] if values.shape[2] == 1 else values
@@ -1673,20 +1673,26 @@ def _colours_last(
     if array.ndim == 3 and array.shape[2] not in (1, 3, 4): return array[..., None], f"{taken} (images, height, width) in grey"
     raise UserError(f"{printable(path)} holds an array of {shape}, which is not (n, height, width, 3): several images, colours last")
 
+_USUAL = (0, 1), (-1, 1), (0, 255), (0, 65535)
+
 def _pixel_range(
-    parts:list[np.ndarray],   # of one type, (n, h, w, c) each: what is compared is scaled alike
+    pixels:np.ndarray,        # (n, h, w, c)
+    others:list[np.ndarray],  # parts of the same whole and type: what is compared is scaled alike
     path:Path,
 )->tuple[float, float, str]:  # what is black and what is white, and what was done
-    "Bytes as they are; other numbers by the range that all parts together fill."
+    "Bytes as they are; other numbers by the usual range that they fill, or by that which all parts fill together."
     def is_mask(pixels): return pixels[:64].max() == 1 == pixels.max()  # bytes of 0 and 1
-    dtype = parts[0].dtype
-    if dtype == np.uint8 and not all(map(is_mask, parts)): return 0, 255, ''
-    low, high = min(float(pixels.min()) for pixels in parts), max(float(pixels.max()) for pixels in parts)
+    if pixels.dtype == np.uint8 and not all(map(is_mask, [pixels, *others])): return 0, 255, ''
+    (low, high), *rest = ends = [(float(part.min()), float(part.max())) for part in (pixels, *others)]
     if not math.isfinite(low) or not math.isfinite(high):
         raise UserError(f"{printable(path)} holds numbers that are not finite: look at what made it")
-    kind = 'float' if dtype.kind in 'fb' else '16-bit'
-    black, white = grey_range(kind, low, high)
-    return black, white, f"values {low:g}...{high:g} of {dtype}: {black:g} taken as black and {white:g} as white"
+    kind = 'float' if pixels.dtype.kind in 'fb' else '16-bit'
+    own = [grey_range(kind, *part) for part in ends if all(map(math.isfinite, part))]
+    if any(part not in _USUAL for part in own):
+        low, high = min(own)[0], max(white for _, white in own)
+        own = [grey_range(kind, low, high)]
+    black, white = own[0]
+    return black, white, f"values {low:g}...{high:g} of {pixels.dtype}: {black:g} taken as black and {white:g} as white"
 
 # %% ../../nbs/ground/03_data.ipynb #109409d5
 def load(
@@ -1775,10 +1781,11 @@ def with_all_classes(
     index:range|list[int],  # numbers, evenly spread
     labels:list[int]|None,  # of all images
 )->range|list[int]:         # as many
-    "The same; but class by class where such steps meet less than a fourth of what is due of one (every tenth of 0 1 ... 9 0 1 ...)."
+    "The same; but class by class where such steps miss what chance does not: ten of a class, or half of many classes."
     if labels is None or len(index) == len(labels): return index
-    met = Counter(labels[i] for i in index)
-    if all(met[label] >= n*len(index)//len(labels)//4 for label, n in Counter(labels).items()): return index
+    met, due = {labels[i] for i in index}, {label: n*len(index)/len(labels) for label, n in Counter(labels).items()}
+    four = [label in met for label, n in due.items() if n >= 4]
+    if all(label in met for label, n in due.items() if n >= 10) and (len(four) < 4 or sum(four) > len(four)/2): return index
     by_class = sorted(range(len(labels)), key=labels.__getitem__)
     return sorted(by_class[i] for i in index)
 

@@ -317,6 +317,7 @@ class World:
     )->float:
         "Train it (or train it on); a mean loss of the last epoch (the distance at a mark), or the loss (distance) in the end."
         if self.table is None and epochs: raise UserError("the surrogate knows whole trainings only: race on='table'")
+        if epochs and epochs > self.epochs: raise UserError(f"{epochs} epochs: a whole training has {self.epochs}")
         to = epochs or self.epochs
         cost = max(0, to - self.done[number])/self.epochs if self.table else 1
         if self.spent + cost > self.budget + 1e-9: raise _Spent

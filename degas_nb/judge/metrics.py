@@ -355,13 +355,20 @@ def inception_score(
     _check_count('splits', splits)
     if probs and ((logits < 0).any() or ((logits.double().sum(1) - 1).abs() > .01).any()):
         raise UserError("these are no probabilities: each row must be at least 0 and sum to 1; logits are given without probs=True")
-    if not probs and logits.shape[1] > 1 and (logits >= 0).all() and ((logits.double().sum(1) - 1).abs() < 1e-3).all():
-        raise UserError("these are no logits but probabilities: say probs=True")
     if len(logits) < splits: raise UserError(f"an inception score of {splits} splits needs at least {splits} images, got {len(logits)}")
+    if not probs and _are_probabilities(logits): raise UserError("these are no logits but probabilities: say probs=True")
     bounds = [len(logits)*k//splits for k in range(splits + 1)]
     parts = [logits[i:j].double() for i, j in zip(bounds, bounds[1:])]
     scores = torch.stack([_score_of_split(p if probs else p.softmax(1)) for p in parts])
     return InceptionScore(scores.mean().item(), scores.std(correction=0).item())
+
+
+def _are_probabilities(
+    logits:Tensor,  # (n, k)
+)->bool:
+    "Is each row at least 0, and 1 together? That is no chance where there are two rows or more."
+    if len(logits) < 2 or logits.shape[1] < 2: return False
+    return bool((logits >= 0).all() and ((logits.double().sum(1) - 1).abs() < .01).all())
 
 
 def _score_of_split(
@@ -496,7 +503,10 @@ def describe_images(
     check_kind(images, extractor)
     n, keep = len(images), keep or len(images) <= extractor.dim
     stats, logits, kept = Statistics(extractor.dim), None, None
+    stats.about = dict(extractor=extractor.name, weights_hash=extractor.hash, resize=extractor.resize)
     for place, seen in _seen_in(images, extractor, batch_size):
+        if logits is None and _are_probabilities(seen.logits):
+            raise UserError(f"what {extractor.name} gives as logits are probabilities: give what stands before its softmax")
         stats.update(seen.features)
         logits = _write_rows(logits, seen.logits, place, n)
         if keep: kept = _write_rows(kept, seen.features, place, n)

@@ -251,8 +251,8 @@ class ConditionalBatchNorm(BatchNorm):
     )->Tensor:               # (n, c, h, w)
         "Normalise over the whole batch, then scale and shift each image as its class wants it."
         if y is None: raise UserError("this network was built with classes: give a label for each image")
-        if y.device.type == 'cpu' and (y < 0).any():  # a GPU would have to wait for the answer
-            raise UserError(f"a label is {y.min():.0f}: classes are numbers from 0 to {len(self.scale) - 1}")
+        if y.device.type == 'cpu' and len(y) and not 0 <= y.min() <= y.max() < len(self.scale):  # a GPU would have to wait for the answer
+            raise UserError(f"labels are {y.min():g} to {y.max():g}: classes are numbers from 0 to {len(self.scale) - 1}")
         return super().forward(x)*self.scale[y, :, None, None] + self.shift[y, :, None, None]
 
 
