@@ -64,11 +64,7 @@ CHEAP := PYTHONDONTWRITEBYTECODE= MALLOC_MMAP_THRESHOLD_=4294967296 MALLOC_TRIM_
 SCRATCH = $(shell [ -w /dev/shm ] && [ "$$(df -Pk /dev/shm | awk 'END {print $$4}')" -gt 4000000 ] && echo /dev/shm || echo $${TMPDIR:-/tmp})
 
 unit-test: $(READY)  ## every notebook in a kernel (tests/test_lessons.py), widgets in a browser, and what only CI gains from
-	@export TMPDIR=$$(mktemp -d -p $(SCRATCH)) $(CHEAP); export TESTS_CACHE=$$TMPDIR/cache; \
-	$(MAKE) kernel-test >$$TMPDIR/lessons 2>&1 & lessons=$$!; \
-	trap 'kill $$lessons 2>/dev/null; wait $$lessons; rm -rf "$$TMPDIR"' EXIT; trap 'exit 130' INT TERM; \
-	$(MAKE) most-test && $(MAKE) -j2 -Otarget alone-test device-test; others=$$?; \
-	wait $$lessons; kernels=$$?; cat $$TMPDIR/lessons; exit $$((others ? others : kernels))
+	@export TMPDIR=$$(mktemp -d -p $(SCRATCH)) $(CHEAP); export TESTS_CACHE=$$TMPDIR/cache; trap 'rm -rf "$$TMPDIR"' EXIT; $(MAKE) most-test && $(MAKE) -j3 -Otarget alone-test kernel-test device-test
 
 fuzz: $(READY)  ## 10,000 damaged files through everything that reads one (10 minutes; tests/test_inputs.py tries 250)
 	OMP_NUM_THREADS=1 $(PY) tools/fuzz.py 2>/dev/null
@@ -76,10 +72,9 @@ fuzz: $(READY)  ## 10,000 damaged files through everything that reads one (10 mi
 most-test:
 	OMP_NUM_THREADS=1 $(PY) -m pytest -q -n $(WORKERS) --dist loadfile --no-loadscope-reorder tests --ignore tests/test_lessons.py -m 'not device and not alone' --durations=25
 
-# lessons, two at a time, take what others leave from the beginning to the end: a test that waits for something leaves its core.
-# Tests that watch a browser or a clock take what they need; the simulated device shares the rest with the lessons
+# tests that watch a browser or a clock take what they need of the machine; lessons, two at a time, and the simulated device share the rest
 kernel-test:
-	exec env OMP_NUM_THREADS=1 nice -n 19 $(PY) -m pytest -q tests/test_lessons.py --durations=15
+	OMP_NUM_THREADS=1 nice -n 19 $(PY) -m pytest -q tests/test_lessons.py --durations=15
 
 device-test:
 	OMP_NUM_THREADS=1 nice -n 19 $(PY) -m pytest -q tests -m device --durations=5

@@ -44,7 +44,7 @@ def run(path, folder, **kernel):
     nb, found = read_live(path), exercises.exercises(nbformat.read(path, 4))
     n = len(nb.cells)
     nb.cells += exercises.attempts(found)
-    client = NotebookClient(nb, timeout=1800, kernel_name='python3', store_widget_state=False, resources=dict(metadata=dict(path=str(folder))), **kernel)
+    client = NotebookClient(nb, timeout=300, kernel_name='python3', store_widget_state=False, resources=dict(metadata=dict(path=str(folder))), **kernel)
     try: client.execute(env=os.environ | dict(OMP_NUM_THREADS='1', PYTHONPATH=str(ROOT)))
     except (CellExecutionError, CellTimeoutError, DeadKernelError) as e: return nb, re.sub(r'\x1b\[[\d;]*m', '', str(e)), []
     nb.cells, tries = nb.cells[:n], nb.cells[n:]
@@ -64,7 +64,7 @@ def runs(request, tmp_path_factory):
     pool.shutdown(cancel_futures=True)
 
 
-@pytest.mark.timeout(2400)   # `make test` gives lessons what other tests leave of the machine
+@pytest.mark.timeout(480)
 @pytest.mark.parametrize('path', NOTEBOOKS, ids=lambda p: p.stem)
 def test_runs_in_a_real_kernel(runs, path, tmp_path):
     nb, error, says = runs[path].result()
