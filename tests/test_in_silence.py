@@ -18,7 +18,7 @@ from degas_nb.ground.studies import read_records, run_study
 from degas_nb.judge.bench import World
 from degas_nb.judge.metrics import Statistics, describe_images, inception_score, kernel_distance, score_images, untold
 from degas_nb.search.merged import apply_stencil
-from degas_nb.search.pyramid import lap1
+from degas_nb.search.pyramid import band_means, lap1
 from degas_nb.space.baselines import build_generator
 from test_study import squares, study
 
@@ -95,7 +95,8 @@ def test_a_label_below_zero_is_no_class():
 
 def test_one_level_is_the_residual():
     x = torch.zeros(1, 3, 16, 16)
-    with pytest.raises(UserError, match='residual'): lap1(x, x, 1, residual=False)
+    for distance in (lambda: lap1(x, x, 1, residual=False), lambda: band_means(x, 1, residual=False)):
+        with pytest.raises(UserError, match='residual'): distance()
 
 
 def test_a_split_named_twice_is_one(tmp_path, monkeypatch):

@@ -294,6 +294,8 @@ def _greys(
     if not np.isfinite(values).all(): raise ValueError("some of its pixels are no finite numbers")
     return Image.fromarray(values)
 
+_USUAL = (0, 1), (-1, 1), (0, 255), (0, 65535)  # what is black and what is white in others' files
+
 def grey_range(
     kind:str,            # '16-bit', '32-bit' or 'float'
     low:float,           # the darkest pixel of the set
@@ -301,8 +303,7 @@ def grey_range(
 )->tuple[float, float]:  # what is black and what is white
     "The narrowest usual range that holds the pixels, and that they fill; none does: from the darkest to the brightest."
     is_float = kind == 'float'
-    usual = ([(0, 1), (-1, 1)] if is_float else [(0, 1)] if high == 1 else []) + [(0, 255), (0, 65535)]
-    for black, white in usual:
+    for black, white in _USUAL if is_float else _USUAL[:1] + _USUAL[2:] if high == 1 else _USUAL[2:]:
         over = (white - black)/8 if is_float else 0                      # bicubic resizing leaves 1.05, averaging 1.0000001
         fills = high > white/(2 if low < black - over/125 else 16)       # heights, degrees, mean 0 and deviation 1 are no bytes
         if black - over <= low and high <= white + over and (fills or white == 1 or not is_float): return black, white
@@ -1673,8 +1674,6 @@ def _colours_last(
     if array.ndim == 3 and array.shape[2] not in (1, 3, 4): return array[..., None], f"{taken} (images, height, width) in grey"
     raise UserError(f"{printable(path)} holds an array of {shape}, which is not (n, height, width, 3): several images, colours last")
 
-_USUAL = (0, 1), (-1, 1), (0, 255), (0, 65535)
-
 def _pixel_range(
     pixels:np.ndarray,        # (n, h, w, c)
     others:list[np.ndarray],  # parts of the same whole and type: what is compared is scaled alike
@@ -1683,7 +1682,8 @@ def _pixel_range(
     "Bytes as they are; other numbers by the usual range that they fill, or by that which all parts fill together."
     def is_mask(pixels): return pixels[:64].max() == 1 == pixels.max()  # bytes of 0 and 1
     if pixels.dtype == np.uint8 and not all(map(is_mask, [pixels, *others])): return 0, 255, ''
-    (low, high), *rest = ends = [(float(part.min()), float(part.max())) for part in (pixels, *others)]
+    ends = [(float(part.min()), float(part.max())) for part in (pixels, *others)]
+    low, high = ends[0]
     if not math.isfinite(low) or not math.isfinite(high):
         raise UserError(f"{printable(path)} holds numbers that are not finite: look at what made it")
     kind = 'float' if pixels.dtype.kind in 'fb' else '16-bit'

@@ -161,6 +161,7 @@ def band_means(
     residual:bool=True,     # count the coarse residual
 )->Tensor:                  # (n, n_levels) mean absolute value of each band
     "How large a difference is at each scale."
+    if n_levels == 1 and not residual: raise UserError("one level is the residual alone: n_levels=2, or residual=True")
     bands = laplacian_pyramid(diff, n_levels, kernel, residual)
     return torch.stack([band.abs().flatten(1).mean(1) for band in bands], 1)
 
@@ -175,7 +176,6 @@ def lap1(
 )->Tensor:                  # (n,) one distance for each pair
     "Laplacian pyramid distance in mean form: sum over levels of the mean absolute difference."
     _check_pair(x, y)
-    if n_levels == 1 and not residual: raise UserError("one level is the residual alone: n_levels=2, or residual=True")
     return band_means(x - y, n_levels, kernel, residual).sum(1)
 
 # %% ../../nbs/search/01_pyramid.ipynb #76acbf50
