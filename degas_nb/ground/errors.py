@@ -124,20 +124,35 @@ def shown(
     return _ends(printable(repr(value), 5000)) if plain else f"{'an' if kind[0] in 'aeiouAEIOU' else 'a'} {kind}"
 
 # %% ../../nbs/ground/01_errors.ipynb #c0a1e032
+def _by_kind(
+    hint:object,  # an annotation
+)->bool:
+    "Does the class of a value alone tell whether it fits?"
+    kind, parts = get_origin(hint) or hint, get_args(hint)
+    if kind in (Union, UnionType): return all(map(_by_kind, parts))
+    return kind not in (float, Literal) and not (kind is tuple and parts)
+
+
 def checked(
     **ranges:object,  # of numbers: the least, or (least, most); ...: of an argument that the function judges itself
 )->Callable:          # a decorator
     "A `UserError` for an argument that is not what its annotation says, or out of its range."
     def decorate(f:Callable)->Callable:
-        takes, about = inspect.signature(f), functools.cache(lambda: get_type_hints(f))
-        single = [p.name for p in takes.parameters.values() if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
-        named = {name for name in single if ranges.get(name) is not ...}
+        single = [p for p in inspect.signature(f).parameters.values() if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
+        places = [p.name for p in single if p.kind is not p.KEYWORD_ONLY]
+        named = {p.name for p in single if ranges.get(p.name) is not ...}
+        about = functools.cache(lambda: {name: hint for name, hint in get_type_hints(f).items() if name in named})
+        sure = set()  # (argument, class): seen, and no value of it is wrong. Steps call these functions thousands of times
+
+        def judge(name:str, value:object)->None:
+            hint, range = about().get(name, object), ranges.get(name) if name in named else None
+            check_value(f"{name} of {f.__qualname__.removesuffix('.__init__')}", value, hint, range)
+            if range is None and _by_kind(hint): sure.add((name, type(value)))
 
         @functools.wraps(f)
         def wrapped(*args:object, **values:object)->object:
-            given = takes.bind(*args, **values).arguments
-            for name in named & about().keys() & given.keys():
-                check_value(f"{name} of {f.__qualname__.removesuffix('.__init__')}", given[name], about()[name], ranges.get(name))
+            for name, value in (*zip(places, args), *values.items()):
+                if (name, type(value)) not in sure: judge(name, value)
             return f(*args, **values)
         return wrapped
     return decorate
