@@ -37,7 +37,7 @@ from .supernet import SuperGenerator, by_name
 class SearchConfig:
     "Settings of one architecture search."
     strategy:ClassVar[str] = 'degas'  # a name of `SEARCHES`: what is done with these settings
-    epochs:int = 12  # passes over the images; the paper has DARTS' 50
+    epochs:int = 12  # passes over the images; DARTS' are 50, the paper prints no number
     batch_size:int = 64  # images a step (DARTS)
     img_size:int = 32  # side of the images, a multiple of 8
     width:int = 32  # channels of the super-network; the final generator may be wider

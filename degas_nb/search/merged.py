@@ -20,7 +20,7 @@ from ..space.ops import Conv, Deconv, Nothing, Op, UpConv, check_side
 def apply_stencil(
     h:Tensor,       # (n, c, h, w)
     kernel:Tensor,  # (c_out, c_in, k, k), or (c_in, c_out, k, k) when it enlarges
-    scale:int,      # 1, 2 or 4
+    scale:int,      # 1, or how many times it enlarges
 )->Tensor:          # (n, c, h*scale, w*scale)
     "A convolution that keeps the size, or a transposed one that enlarges exactly `scale` times."
     if not (isinstance(h, Tensor) and isinstance(kernel, Tensor) and isinstance(scale, int)):
@@ -89,7 +89,7 @@ class MergedOp(MixedOp):
 def apply_shared(
     maps:tuple[Tensor, ...],     # each (n, c, h, w)
     kernels:tuple[Tensor, ...],  # one for each map, of one size
-    scale:int,                   # 1, 2 or 4
+    scale:int,                   # 1, or how many times they enlarge
 )->Tensor:                       # (n, c, h*scale, w*scale)
     "The sum of several stencils as one call: maps side by side, kernels side by side along c_in."
     if not (isinstance(maps, tuple) and isinstance(kernels, tuple) and len(maps) == len(kernels) > 0):
