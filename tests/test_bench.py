@@ -173,6 +173,16 @@ def test_places():
         assert bench.rank(g, 'emoji').better == pytest.approx(bench.rank(g, 'emoji', exact=True).better, abs=1e-3)
 
 
+@pytest.mark.parametrize('data, target', [('cifar10', 'loss'), ('emoji', 'loss'), ('cifar10', 'distance')])
+def test_nobody_is_better_than_itself(data, target):
+    "A network by lot that has several seeds is held against the first seeds of the others, by the mean of its own."
+    lot = {n: run[-1] for n, run in bench._lot(data, target).items()}
+    for n in [*lot][:40]:
+        place = bench.rank(network(int(n)), data, target=target)
+        mine = bench.ask(network(int(n)), data, target).value
+        assert (place.better_by_lot, place.n_by_lot) == (sum(x < mine for m, x in lot.items() if m != n), len(lot) - 1)
+
+
 def test_by_lot_is_the_law_of_draw():
     mine, rng = bench.by_lot(np.random.default_rng(0), 40_000), torch.Generator().manual_seed(3)
     theirs = [number_of(draw(rng)) for _ in range(1500)]

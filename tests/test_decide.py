@@ -16,7 +16,7 @@ from degas_nb.ground.folders import RunFolder
 from degas_nb.ground.studies import read_records, study_page
 from degas_nb.judge import bench
 from degas_nb.search import decide as rules
-from degas_nb.search.alternating import Search, SearchConfig
+from degas_nb.search.alternating import Batches, Search, SearchConfig
 from degas_nb.search.decide import DECISIONS, Asked, decide
 from degas_nb.search.prune import prune
 from degas_nb.search.reconstruct import Reconstruction, ReconstructionConfig
@@ -55,6 +55,34 @@ def test_a_network_asked_for_is_the_mixture_with_ones_and_zeros(impl):
 def test_what_is_asked_is_refused_where_the_space_has_no_such_edge():
     small = SearchSpace('small', ('a', 'b', 'c'), [SpaceEdge('a', 'b', 'up', 2), SpaceEdge('b', 'c', 'up', 4)])
     with pytest.raises(UserError, match='s0-s1'): alone(SuperGenerator(small, width=4), Genotype.named('cifar10_paper'))
+
+
+@pytest.mark.parametrize('how', ['tuned', 'perturb_tuned', 'practised'])
+def test_one_of_two_ranks_decides_as_one_alone(search, how, monkeypatch):
+    "What it trains on a copy are the images of all ranks, in whole batches, as when the run is decided once more by one process."
+    images, config, alone_ = search.images, search.config, decide(search, how, 18)
+    for part in 0, 1:
+        own = search.train_on[part::2]
+        monkeypatch.setattr(search, 'own_train', own)
+        monkeypatch.setattr(search, 'batches', Batches(own, config.batch_size//2, config.seed))
+        assert decide(search, how, 18) == alone_
+    assert search.images is images
+
+
+def test_what_trains_on_a_copy_is_what_answers():
+    "Of images that are kept for alpha the weights never see one, and on the copy their latents would stand still."
+    run = Search.from_config(load('emoji', limit=32), SearchConfig(epochs=1, width=4, z_dim=8, batch_size=8, held_out=.5))
+    seen = {int(i) for index in Asked(run).on_a_copy().batches for i in index}
+    assert seen == {*run.train_on.tolist()} and len({int(i) for index in Asked(run).batches for i in index}) == 32
+
+
+@pytest.mark.parametrize('optimiser, lr', [('adam', ReconstructionConfig().lr), ('sgd', .3)])
+def test_finals_race_at_the_rate_of_a_search_by_sgd(optimiser, lr, monkeypatch):
+    run, seen = Search.from_config(load('emoji', limit=16), SearchConfig(epochs=1, width=4, z_dim=8, batch_size=8, optimiser=optimiser, lr=.3)), []
+    made = Reconstruction.from_config
+    monkeypatch.setattr(Reconstruction, 'from_config', lambda images, config, *rest: seen.append(config) or made(images, config, *rest))
+    rules.race(run, [draw(torch.Generator().manual_seed(i)) for i in range(2)])
+    assert [c.lr for c in seen] == [lr]*2 and {c.optimiser for c in seen} == {optimiser}
 
 
 @pytest.mark.parametrize('how', [how for how, rule in DECISIONS.items() if not hasattr(rule, 'only')])

@@ -266,7 +266,8 @@ def test_latents_take_a_generator_of_either_side(init, simgpu):
 # --- arithmetic
 
 SETTINGS = {'default': lambda b: None, 'word': lambda b: torch.set_float32_matmul_precision('medium'), 'switches': lambda b: (setattr(b.cuda.matmul, 'allow_tf32', True), setattr(b.cudnn, 'allow_tf32', False))}
-if hasattr(torch.backends.cudnn, 'conv'): SETTINGS |= {'newer': lambda b: setattr(b.cuda.matmul, 'fp32_precision', 'tf32'), 'conv alone': lambda b: setattr(b.cudnn.conv, 'fp32_precision', 'ieee')}
+if hasattr(torch.backends.cudnn, 'conv'): SETTINGS |= {'newer': lambda b: setattr(b.cuda.matmul, 'fp32_precision', 'tf32'), 'conv alone': lambda b: setattr(b.cudnn.conv, 'fp32_precision', 'ieee'),
+                                                    'conv here': lambda b: setattr(b.mkldnn.conv, 'fp32_precision', 'bf16')}
 
 
 def precision():
@@ -276,7 +277,7 @@ def precision():
         try: return ask()
         except RuntimeError: return None
     older = [told(torch.get_float32_matmul_precision), told(lambda: b.cuda.matmul.allow_tf32), told(lambda: b.cudnn.allow_tf32)]
-    return older, [place.fp32_precision for place in (b.cuda.matmul, b.mkldnn.matmul, b.cudnn.conv, b.cudnn.rnn)] if 'newer' in SETTINGS else None
+    return older, [place.fp32_precision for place in (b.cuda.matmul, b.mkldnn.matmul, b.mkldnn.conv, b.mkldnn.rnn, b.cudnn.conv, b.cudnn.rnn)] if 'newer' in SETTINGS else None
 
 
 @pytest.mark.parametrize('setting', SETTINGS)
@@ -291,7 +292,7 @@ before = precision()
 try:
     with float32_products({tf32}):
         older, newer = precision()
-        assert newer in (None, ['tf32' if {tf32} else 'ieee']*4), newer
+        assert newer is None or {{*newer}} == {{'tf32' if {tf32} else 'ieee'}}, newer
         assert older == ['high' if {tf32} else 'highest', {tf32}, {tf32}] or None in older, older
         1/0
 except ZeroDivisionError: assert precision() == before

@@ -554,6 +554,10 @@ def test_deterministic_is_given_back():
     assert state() == before and set(seen) == {(True, True, True, False)}
     with pytest.raises(ZeroDivisionError), deterministic(): 1/0
     assert state() == before
+    try:
+        with deterministic(False): torch.use_deterministic_algorithms(True)   # somebody else's word, while a step goes on in a thread
+        assert torch.are_deterministic_algorithms_enabled()
+    finally: torch.use_deterministic_algorithms(before[0], warn_only=before[1])
     assert_same(*[[next(r), r][1] for r in (training(deterministic=True), training())])  # on a CPU the bits are the same
 
 

@@ -347,3 +347,9 @@ def test_a_command_goes_on_with_a_run_that_python_began(space, tmp_path, capsys)
     again = Search.load(tmp_path/'run', whole.images)
     assert again.n == len(whole) and again.net.space == space.fixed()
     for a, b in zip(state_of(whole), state_of(again), strict=True): assert torch.equal(a, b)
+
+
+def test_a_genotype_tells_its_direct_edges_as_its_space_does():
+    g = Genotype.named('cifar10_paper')
+    direct = {e.name for e in DEGAS.edges if DEGAS.is_direct(e)}
+    assert {e.name for e in g.edges if g.is_direct(e)} == {e.name for e in g.edges} & direct

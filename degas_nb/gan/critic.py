@@ -86,7 +86,7 @@ class Dropout(nn.Module):
 
 # %% ../../nbs/gan/01_critic.ipynb #761d4d92
 class ResNetCritic(nn.Module):
-    "CT-GAN's critic for images of any size that can be halved twice"
+    "CT-GAN's critic for images whose side is a multiple of 8"
     batch_independent = True  # no batch norm: the score of an image doesn't depend on the others in its batch
 
     @checked(img_size=8, width=1, n_classes=1)

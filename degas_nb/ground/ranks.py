@@ -65,7 +65,7 @@ def float32_products(
 def _newer_switches()->list[tuple]:  # (place, what it says)
     "Where torch keeps the precision of products since 2.9; before, nowhere."
     b = torch.backends
-    places = [b.cuda.matmul, b.mkldnn.matmul, b.cudnn.conv, b.cudnn.rnn] if hasattr(b.cudnn, 'conv') else []
+    places = [b.cuda.matmul, b.mkldnn.matmul, b.cudnn.conv, b.cudnn.rnn, b.mkldnn.conv, b.mkldnn.rnn] if hasattr(b.cudnn, 'conv') else []
     return [(place, place.fp32_precision) for place in places]
 
 
@@ -299,12 +299,14 @@ def deterministic(
     on:bool=True,  # or leave torch as it is
 )->Iterator[None]:
     "Inside, torch takes kernels that give the same bits each time, where it has such."
+    if not on:
+        yield
+        return
     cudnn = torch.backends.cudnn
     before = [torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled(),
               cudnn.deterministic, cudnn.benchmark]
-    if on:
-        torch.use_deterministic_algorithms(True, warn_only=True)
-        cudnn.deterministic, cudnn.benchmark = True, False
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    cudnn.deterministic, cudnn.benchmark = True, False
     try: yield
     finally:
         torch.use_deterministic_algorithms(before[0], warn_only=before[1])

@@ -129,8 +129,8 @@ class Planned:
         n:int,  # steps done
     )->object:  # settings
         "What the next step goes by."
-        past = next((h for h in self.history if n < h['until']), {})
-        return replace(self.config, **{k: v for k, v in past.items() if k != 'until'})
+        past = next((h for h in self.history if n < h['until']), None)
+        return self.config if past is None else replace(self.config, **{k: v for k, v in past.items() if k != 'until'})
 
     @property
     def turn(self)->int:

@@ -52,8 +52,10 @@ class Mixed:
         index:Tensor,  # (m,) int64
     )->'Mixed':
         "Only the images at `index`, in that order."
-        where = [(index[:, None] == p).nonzero() for p in self.places]   # each (k, 2): place in the subset, image of the part
-        return Mixed(*map(list, zip(*((part.subset(w[:, 1]), w[:, 0]) for part, w in zip(self.parts, where) if len(w)))))
+        owner, row = torch.empty(2, len(self), dtype=torch.int64)  # of each image: its part, and where it lies there
+        for k, p in enumerate(self.places): owner[p], row[p] = k, torch.arange(len(p))
+        where = [(owner[index] == k).nonzero()[:, 0] for k in range(len(self.parts))]  # places in the subset
+        return Mixed(*map(list, zip(*((part.subset(row[index[w]]), w) for part, w in zip(self.parts, where) if len(w)))))
 
 # %% ../../nbs/ground/08_sizes.ipynb #3f8c9ad0
 def as_they_are(

@@ -240,7 +240,7 @@ class Place:
     "Where a network stands."
     better:float         # share of all networks with a lower predicted loss (distance)
     better_by_lot:int    # networks drawn by lot with a lower measured one
-    n_by_lot:int         # how many there are
+    n_by_lot:int         # how many there are, but for itself
     by:str               # what was held against those by lot: its 'measured' loss, or its 'predicted' one
     data:str             # images
     target:str = 'loss'  # or 'distance'
@@ -261,7 +261,7 @@ def rank(
     answer, q = ask(genotype, data, target), _surrogate(target)['quantiles'][data]
     share = float(np.interp(answer.predicted, q['losses'], q['levels'], left=0.))
     if exact: share = float((everything(data, target) < np.float32(answer.predicted*(1 - 1e-6))).mean())
-    lot = [run[-1] for run in _lot(data, target).values()]
+    lot = [run[-1] for number, run in _lot(data, target).items() if number != _number(genotype)]  # nobody is better than itself
     return Place(share, sum(x < answer.value for x in lot), len(lot), 'measured' if answer.measured else 'predicted', data, target)
 
 # %% ../../nbs/judge/04_bench.ipynb #fd7ab9f3

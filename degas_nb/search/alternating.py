@@ -264,7 +264,7 @@ def split(
 # %% ../../nbs/search/07_alternating.ipynb #a15latnt
 class LatentRun(Run):
     "A network and a latent for each image, and what of them is saved: a search, or one network alone."
-    streams:tuple[str, ...] = ('latents', 'samples')  # random ones of the run
+    streams:tuple[str, ...] = ('latents',)  # random ones of the run
 
     def __init__(self,
         net:nn.Module,               # from latents to images, with `z_dim`

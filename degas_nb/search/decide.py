@@ -19,7 +19,7 @@ from ..ground.errors import UserError, checked, shown
 from ..ground.folders import Diverged
 from ..ground.graphs import set_rate_
 from ..ground.runs import Randoms, epoch_permutation, evenly_cut
-from .alternating import OPTIMISERS, Search, arithmetic
+from .alternating import OPTIMISERS, Batches, Search, arithmetic
 from .prune import explain_prune
 from .reconstruct import Reconstruction, ReconstructionConfig
 from .steps import glo_step, part_step, reconstruction
@@ -47,9 +47,17 @@ class Asked:
     ):
         self.search, self.net, self.latents, self.space = search, search.net, search.latents, search.left()
         self.rng = Randoms(search.config.seed, ('decide',))['decide']
-        order = epoch_permutation(len(search.images), f'{search.config.seed}decide', 0)[:n_images]
-        self.batches = evenly_cut(order.sort().values.to(search.images.pixels.device), at_once)
         self.known:dict[Genotype, float] = {}
+        self.look_at(torch.arange(len(search.images)), n_images, at_once)
+
+    def look_at(self,
+        members:Tensor,   # (m,) int64, the images to choose from
+        n_images:int,     # of them are looked at for an answer
+        at_once:int=128,  # in a batch
+    )->None:
+        "Choose the images by lot, the same for the same search."
+        order = epoch_permutation(len(members), f'{self.search.config.seed}decide', 0)[:n_images]
+        self.batches = evenly_cut(members[order.to(members.device)].sort().values.to(self.search.images.pixels.device), at_once)
 
     @property
     def n(self)->int: return len(self.known)  # networks that were asked for
@@ -57,9 +65,11 @@ class Asked:
     def on_a_copy(self,
         n_images:int=128,  # that are looked at for an answer
     )->'Asked':
-        "The same with a super-network and latents of its own, which may be trained on."
-        own = Asked(self.search, n_images)
+        "The same with a super-network and latents of its own, to be trained on: by the images of the weights, which then answer."
+        own, search = Asked(self.search, n_images), self.search
         own.net, own.latents = deepcopy(self.net), deepcopy(self.latents)
+        own.look_at(search.train_on, n_images)
+        own.drill = Batches(search.train_on, search.config.batch_size, search.config.seed)  # of all ranks: one of them decides
         return own
 
     @checked()
@@ -83,9 +93,8 @@ class Asked:
     def loss_of(self,
         made:Callable[[Tensor], Tensor],  # from latents to images, of this super-network
     )->float:
-        s = self.search
-        with arithmetic(s.config), batch_statistics(self.net):
-            terms = [reconstruction(made, self.latents, s.images, index)[1] for index in self.batches]
+        with arithmetic(self.search.config), batch_statistics(self.net):
+            terms = [reconstruction(made, self.latents, self.search.images, index)[1] for index in self.batches]
         return torch.cat([t['mse'] + t['lap'] for t in terms]).mean().item()
 
 # %% ../../nbs/search/10_decide.ipynb #c3535c78
@@ -214,7 +223,7 @@ class Tuning:
         made = partial(mixed, net, weights=weights)
         net.train()
         for i in range(max(1, search.per_epoch//2)):
-            batch = self.asked.latents, search.images, search.batches.at(self.epoch, i)
+            batch = self.asked.latents, search.images, self.asked.drill.at(self.epoch, i)
             with arithmetic(search.config):
                 glo_step(net, *batch, self.opt, search.config.z_lr, lambda _, *batch: reconstruction(made, *batch))
         self.epoch += 1
@@ -287,7 +296,7 @@ def train_alone(
     own.net.train()
     for n in range(steps):
         set_rate_(optimiser, rate*(1 - n/steps))
-        index = search.batches.at(config.epochs + n//search.per_epoch, n % search.per_epoch)
+        index = own.drill.at(config.epochs + n//search.per_epoch, n % search.per_epoch)
         with arithmetic(config):
             part_step(made(), own.latents, search.images, index, optimiser, config.z_lr)
 
@@ -328,7 +337,8 @@ def race(
 )->dict[Genotype, float]:      # the mean loss in the second epoch, of those that ran it
     "Successive halving among networks alone."
     known = {f.name for f in fields(ReconstructionConfig)}
-    same = {k: v for k, v in asdict(search.config).items() if k in known and k not in ('epochs', 'lr')}
+    own = {'epochs'} | ({'lr'} if search.config.optimiser == 'adam' else set())  # a network alone takes larger steps of Adam
+    same = {k: v for k, v in asdict(search.config).items() if k in known - own}
     runs = {g: Reconstruction.from_config(search.images, ReconstructionConfig(epochs=2, **same), g, search.device) for g in finalists}
     losses = {g: epoch_loss(run) for g, run in runs.items()}
     return {g: epoch_loss(runs[g]) for g in sorted(losses, key=losses.get)[:(len(losses) + 1)//2]}

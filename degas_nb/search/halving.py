@@ -164,7 +164,7 @@ class RandomSearch(Search):
         refuse_ranks(self)
         if len(self)//in_rounds < n: raise UserError(f"{len(self)} steps are too few for {n} candidates: each of {in_rounds} rounds "
                                                      f"needs a step for each of them; give more --epochs or fewer --candidates")
-        self.race = Race(self, n)
+        self.race, self.shares_of, self.shares = Race(self, n), (), {}
 
     def act(self, batch:Tensor, alpha_batch:Tensor|None)->Tensor:
         "The next candidate's step on its own next batch."
@@ -192,13 +192,13 @@ class RandomSearch(Search):
 
     def mixing(self)->dict[str, Tensor]:
         "The share of those still running that have an operation on an edge."
-        full = {group: torch.zeros_like(a).detach() for group, a in self.net.alpha.items()}
-        own = {e.name: e for e in self.net.space.edges}
-        for c in self.race.running.values():
-            for e in c.genotype.edges:
+        if (there := tuple(self.race.running)) != self.shares_of:  # they change only where the race is cut
+            self.shares_of, self.shares = there, {group: torch.zeros_like(a).detach().cpu() for group, a in self.net.alpha.items()}
+            own = {e.name: e for e in self.net.space.edges}
+            for e in (e for c in self.race.running.values() for e in c.genotype.edges):
                 column = self.net.space.ops(own[e.name]).index(e.op)
-                self.net.mixing(own[e.name], full)[column] += 1/len(self.race.running)
-        return full
+                self.net.mixing(own[e.name], self.shares)[column] += 1/len(there)
+        return {group: a.to(self.device) for group, a in self.shares.items()}
 
 # %% ../../nbs/search/13_halving.ipynb #s21hlv11
 @decision_rule

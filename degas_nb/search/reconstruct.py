@@ -7,6 +7,7 @@ __all__ = ['ReconstructionConfig', 'Reconstruction', 'project', 'projection_loss
 
 # %% ../../nbs/search/09_reconstruct.ipynb #80aaff7f
 from collections.abc import Iterator
+from copy import copy
 from dataclasses import asdict, dataclass
 
 import torch
@@ -125,7 +126,7 @@ def project(
 )->Latents:              # one for each, on the run's device
     "Latents of other images, by GLO's step with the weights held fast, from those of the images that resemble them most."
     if images.size != run.images.size: raise UserError(f"images of {images.size} pixels a side: those of this run have {run.images.size}")
-    found, config = Latents(len(images), run.config.z_dim, 'random', surface=run.config.surface, device=run.device), run.config
+    found, config = copy(run.latents), run.config
     found.z = run.latents.z[_most_alike(images, run.images).to(run.device)]
     with deterministic(config.deterministic), arithmetic(config), batch_statistics(run.net):
         for index in evenly_cut(torch.arange(len(images)), config.batch_size)*passes:

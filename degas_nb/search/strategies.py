@@ -167,9 +167,11 @@ def draw_path(
     rng:torch.Generator,           # where the randomness comes from
 )->dict[str, tuple[str, Tensor]]:  # edge -> the operation on it, and its factor 1
     "What pruning leaves of noisy weights."
-    noisy = {e.name: w.clamp_min(1e-20).log() + gumbel_noise(len(w), rng).to(w) for e, w in ((e, weights[e.name]) for e in space.edges)}
-    kept = {}
-    for record in explain_prune(by_edge(space, noisy), space, which='alpha'):
+    names, sizes = [e.name for e in space.edges], [len(weights[e.name]) for e in space.edges]
+    logs = torch.cat([weights[name] for name in names]).clamp_min(1e-20).log()
+    logs = logs + torch.cat([gumbel_noise(n, rng) for n in sizes]).to(logs)  # to the device and back at once, not edge by edge
+    noisy, there, kept = dict(zip(names, logs.split(sizes))), dict(zip(names, logs.detach().cpu().split(sizes))), {}
+    for record in explain_prune(by_edge(space, there), space, which='alpha'):
         may_be = space.ops if space.keeps(record['node']) == ALL else space.real_ops
         rivals = [(e, op) for e in rivals_of(space, record) for op in may_be(e)]
         place = next(i for i, (e, op) in enumerate(rivals) if (e.name, op) == (record['edge'], record['op']))
@@ -232,7 +234,7 @@ class GDASSearch(Varying):
     def part(self)->Callable[[Tensor], Tensor]:
         tau = self.config.tau + (self.config.tau_end - self.config.tau)*self.done
         mixing = self.net.weights()
-        if not all(bool(w.isfinite().all()) for w in mixing.values()):
+        if not torch.cat([w.flatten() for w in mixing.values()]).isfinite().all():
             raise Diverged("no path can be drawn, since alpha is not finite: try a smaller --lr, --z-lr or --alpha-lr")
         drawn = draw_path(self.net.space, {e.name: self.net.mixing(e, mixing) for e in self.net.space.edges}, tau, self.randoms['parts'])
         mixtures = {edge: (self.only(edge, op), one[None]) for edge, (op, one) in drawn.items()}
@@ -297,7 +299,8 @@ class Left:
         share:float,                # of an equal share, that is needed to stay; at most 1
     )->None:
         "What weighs less leaves; the heaviest stays."
-        for edge, w in weights.items():
+        numbers = torch.cat([*weights.values()]).cpu().split([*map(len, weights.values())])  # from the device at once, not edge by edge
+        for edge, w in zip(weights, numbers):
             known = dict(zip(self.alive[edge], w.tolist()))
             best = max((op for op in known if op != NONE), key=known.get)  # an edge that could only say `none` would be no edge
             self.alive[edge] = [op for op, v in known.items() if v >= share/len(known) or op == best]

@@ -52,15 +52,15 @@ class Graph:
 
     @checked()
     def is_direct(self,
-        edge:SpaceEdge,  # of this space
+        edge:'SpaceEdge|Edge',  # of these
     )->bool:
         "Does `edge` come from the node just before? Else it is residual."
         return self.nodes.index(edge.dst) - self.nodes.index(edge.src) == 1
 
     @checked()
     def edges_of(self,
-        kind:str,        # e.g. 'normal' or 'up'
-    )->list[SpaceEdge]:  # in order
+        kind:str,  # e.g. 'normal' or 'up'
+    )->list:       # edges of this graph, in order
         "The edges of one kind."
         return [e for e in self.edges if e.kind == kind]
 
