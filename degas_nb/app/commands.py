@@ -35,7 +35,7 @@ from ..search.decide import DECISIONS, check_fit, decide
 from ..search.prune import alpha_alarm, explain_prune, prune
 from ..search.reconstruct import Reconstruction, ReconstructionConfig, plain_fields
 from ..gan.shipped import generator_record, is_generator, load_generator
-from ..gan.training import GANConfig, GANTraining, check_drawable, config_in, draw_images, drawing_generator
+from ..gan.training import GANConfig, GANTraining, check_drawable, config_in, draw_images, last_drawing
 from ..judge.extractors import EXTRACTORS, find_extractor, refuse_weights
 from ..judge.features import SMALL_DIM, check_labels, eye, small_features
 from ..judge.metrics import (
@@ -647,7 +647,7 @@ def _artist(
     if user_path(what).exists() and not is_generator(what):
         run = checked_run(user_path(what), 'gan')
         _check_label(run.path, run.config['generator'].get('n_classes'), run.data.get('classes'), label)
-        return _trained(run, device)[0], run.data
+        return last_drawing(run, device)[0], run.data
     if user_path(what).is_dir(): say(f"{what} is drawn by the generator that ships; the folder here is ./{what}")
     generator, data = load_generator(what, device), generator_record(what).get('data')
     data = data if isinstance(data, dict) else {}
@@ -698,15 +698,6 @@ def _class_names(
     known = names if isinstance(names, list) and all(isinstance(name, str) for name in names) else []
     return [known[i] if i < len(known) else f'class {i}' for i in labels.tolist()]
 
-
-def _trained(
-    run:RunFolder,      # of a GAN
-    device:str='cpu',   # where it will draw
-)->tuple[object, int]:  # the generator, and the steps that it was trained for
-    "The trained generator of a run."
-    drawn = []
-    state = run.load_checkpoint(lambda state: drawn.append(drawing_generator(run.config['generator'], state, device)))
-    return drawn[0], state['step']
 
 # %% ../../nbs/app/03_commands.ipynb #20d309f4
 def _png(
@@ -866,7 +857,7 @@ def _score_run_folder(
     source = own if not asked.real or full_name(asked.real) == there else ImageSource(asked.real)
     own, source = (replace(s, skip_broken=s.skip_broken or asked.skip_broken) for s in (own, source))
     device = find_device(asked.device)
-    generator, step = (_at_start(run, as_known(run, own.load(size)), device), 0) if asked.untrained else _trained(run, device)
+    generator, step = (_at_start(run, as_known(run, own.load(size)), device), 0) if asked.untrained else last_drawing(run, device)
     real = known or as_known(run, source.load(size)) if source == own else source.load(size)
     if not known and not asked.real and run.data.get('fingerprint', real.fingerprint()) != real.fingerprint():
         raise UserError(f"{other_images(run, source.about(real))}. Or say that they are meant: degas score {run.path} {source.data}")
@@ -1043,7 +1034,7 @@ class DemoCommand:
         say("3/4  scores")
         run = checked_run(self.out/'gan', 'gan')
         if not any((r.get('extractor'), r.get('step')) == ('small', self.steps) for r in _scores_of(run)):
-            _keep_score(run, score_run(*_trained(run, device), images, self.n, self.seed, judge()))
+            _keep_score(run, score_run(*last_drawing(run, device), images, self.n, self.seed, judge()))
         for r in _scores_of(run): print(_in_a_line(r))
         say("4/4  report")
         print('\n  '.join([f"\n{demo_report(self.out/'search', self.out/'gan', page, _by_hand(self))}\n\nNext:", *_after(self)]))

@@ -573,10 +573,11 @@ def go_on(
         raise UserError(f"{run.path} is finished, and other rates alone change nothing: add --{steps.changeable[0]} for more of it")
     if not steps.ranks.main: return
     run.check_held()
+    done = {r['step'] for r in run.trace.read() if 0 < r['step'] <= steps.n}  # where it is damaged, nothing has been changed yet
     if steps.history != run.history or total != len(steps): (run.path/'report.html').unlink(missing_ok=True)  # of what is no longer the end
     run.replan(steps.settings(), steps.history)
     run.trace.truncate(steps.n)
-    if lacking := steps.n - len({r['step'] for r in run.trace.read() if r['step'] > 0}):
+    if lacking := steps.n - len(done):
         say(f"{run.trace.path} lacks {lacking} of the {steps.n} steps that are done; the run itself is whole")
 
 # %% ../../nbs/app/02_driving.ipynb #s21dryc0

@@ -121,8 +121,8 @@ def _flat(
 def _finite(
     values:Iterable,  # numbers, None, NaN
 )->list[float]:       # NaN in place of what is no finite number
-    "Trace values as floats; JSON has no NaN, so it says null."
-    return [float(v) if isinstance(v, (int, float)) and math.isfinite(v) else math.nan for v in values]
+    "Trace values as floats; JSON has no NaN, so it says null. What no axis can show is none either."
+    return [float(v) if isinstance(v, (int, float)) and abs(v) < 1e100 else math.nan for v in values]
 
 
 def _thin(

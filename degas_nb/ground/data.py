@@ -23,6 +23,7 @@ import stat
 import sys
 import threading
 import time
+import unicodedata
 import warnings
 import zipfile
 from bisect import bisect_right
@@ -34,6 +35,7 @@ from functools import cache
 from importlib.resources import files
 from io import BytesIO, IOBase
 from itertools import accumulate
+from itertools import count as count_up
 from pathlib import Path
 from typing import IO, NamedTuple
 
@@ -463,7 +465,22 @@ def _read_as_it_is(
             if {'exif', 'Raw profile type exif', 'xmp', 'XML:com.adobe.xmp'} & image.info.keys():  # wherever it says how it was held
                 try: upright = ImageOps.exif_transpose(image)
                 except Exception: ignored = True
+            upright = _as_meant(image, upright)
             return Opened(*to_rgb(upright), size, _greys(upright) if _deep_kind(upright) else None, ignored, film)
+
+def _as_meant(
+    image:Image.Image,    # open
+    upright:Image.Image,  # the same, turned
+)->Image.Image:
+    "A TIFF's numbers as its notes say, which Pillow leaves out of account: deep negatives, and what is signed or not."
+    if image.format != 'TIFF': return upright
+    tags, deep = image.tag_v2, _deep_kind(upright)
+    bits, signs, white_is_zero = tags.get(258, (1,))[0], tags.get(339, (1,))[0], tags.get(262) == 0
+    if signs == 2 and bits == 8: raise ValueError('numbers from -128 to 127, where bytes are expected')
+    if deep == '32-bit' and signs == 1 and bits == 32 and upright.getextrema()[0] < 0: raise ValueError(f'numbers above {2**31:,}')
+    if not (deep and white_is_zero): return upright
+    if deep != '16-bit': raise ValueError('a negative of more than 16 bits')
+    return Image.fromarray((2**bits - 1 - np.asarray(upright).astype(np.int64)).clip(0).astype('<u2'))
 
 # %% ../../nbs/ground/03_data.ipynb #2c3b140a
 def without_notes(
@@ -546,17 +563,20 @@ def tidy(
     "A name in parts divided by '/', whichever system wrote it: no drive, no '.', '..' or nothing between two slashes."
     if name.isascii() and name.isprintable() and not re.search(ODD, name): return name
     parts = re.sub(r'^[A-Za-z]:(?=[/\\])', '', name).replace('\\', '/').split('/')
-    return printable('/'.join(p for p in parts if p not in ('', '.', '..')), 4096)
+    short = '/'.join(p for p in parts if p not in ('', '.', '..'))
+    return printable(unicodedata.normalize('NFC', short), 4096)  # macOS takes accents apart
 
 def _tidied(
     raw:Iterable[str],  # names, each another
 )->dict[str, str]:      # tidy name -> raw name, sorted; what systems leave behind is left out
     "All names tidied; where two become the same, the second gets a mark."
-    found = {}
+    found, alike = {}, Counter()
     for name in raw:
-        short = tidy(name)
+        short = wanted = tidy(name)
         if any(part.startswith('.') or part in LEFT_BEHIND for part in short.split('/')): continue
-        while short in found: short = '~'.join(posixpath.splitext(short))
+        while short in found:
+            alike[wanted] += 1
+            short = f"~{alike[wanted] if alike[wanted] > 1 else ''}".join(posixpath.splitext(wanted))
         found[short] = name
     return dict(sorted(found.items()))
 
@@ -649,11 +669,16 @@ def zip_files(
     "All files in a zip; it stays open for as long as anybody can read from it."
     try: archive = zipfile.ZipFile(path)
     except Exception as e:
+        if path.suffix.lower() != '.zip':
+            other = 'is no folder, .zip, .npz or .npy of images'
+            raise UserError(f"{printable(path)} {other}: unpack it, or put the images into a folder") from None
         raise UserError(f"{printable(path)} is not a zip file, or a damaged one ({printable(e)}): make or download it again") from e
     status, one_by_one = os.stat(path), threading.Lock()
     members = {_member_name(m): m for m in archive.infolist() if not m.filename.endswith(('/', '\\'))}  # of two with one name the later
     if len(members) > MOST_ENTRIES: raise UserError(f"{printable(path)} holds more than {MOST_ENTRIES:,} files: give the images in parts")
     raw = _tidied(members)
+    if any(members[name].flag_bits & 1 for name in raw.values()):
+        raise UserError(f"{printable(path)} is encrypted: unpack it with its password, and give the folder")
     @contextlib.contextmanager
     def read(name):
         member = members[raw[name]]
@@ -752,14 +777,11 @@ def _folders_say(
 )->dict[str, tuple[str|None, str|None]]:  # folder -> split and class of its images
     "The same, folder by folder."
     paths = [(f, f.split('/') if f else []) for f in sorted(folders)]
-    rows = paths
-    while True:
-        below = {}
-        for _, p in rows:
-            if p: below.setdefault(p[0], set()).update(p[1:2])
-        if _are_splits(below): return _classed([(f, p[0], p[1:]) for f, p in rows if p])
-        if len(below) != 1: break
-        rows = [(f, p[1:]) for f, p in rows if p]                        # one folder around all: look into it
+    for at in count_up():
+        below, inside = {}, [(f, p) for f, p in paths if len(p) > at]
+        for _, p in inside: below.setdefault(p[at], set()).update(p[at + 1:at + 2])
+        if _are_splits(below): return _classed([(f, p[at], p[at + 1:]) for f, p in inside])
+        if len(below) != 1: break                                        # else one folder is around all: look into it
     rows = _without_outer([(f, None, p) for f, p in paths])
     if all(len(p) > 1 and _split_word(p[1]) for _, _, p in rows): return {f: (p[1], p[0]) for f, _, p in rows}   # cat/train/1.png
     return {f: (None, p[0] if p else None) for f, _, p in rows}
@@ -781,9 +803,8 @@ def _without_outer(
     rows:list[tuple[str, str|None, list[str]]],  # folder, split, parts of the folder
 )->list[tuple[str, str|None, list[str]]]:
     "One folder around all is no class: take it away."
-    while all(p for _, _, p in rows) and len({p[0] for _, _, p in rows}) == 1:
-        rows = [(f, s, p[1:]) for f, s, p in rows]
-    return rows
+    outer = len(os.path.commonprefix([p for _, _, p in rows]))
+    return [(f, s, p[outer:]) for f, s, p in rows]
 
 # %% ../../nbs/ground/03_data.ipynb #3c496bc1
 Label = int|str
@@ -831,7 +852,8 @@ def _as_label(
     "A class by number or name; a vector only if it is a single 1 among zeros."
     if isinstance(value, list) and value and all(v in (0, 1) for v in value) and sum(value) == 1: return value.index(1)
     if isinstance(value, float) and value.is_integer(): value = int(value)
-    if isinstance(value, str) and value.strip(): return int(value) if re.fullmatch(r'\d{1,9}', value) else value
+    if isinstance(value, str) and re.fullmatch(r'\d{1,9}', value): return int(value)
+    if isinstance(value, str) and value.strip(): return unicodedata.normalize('NFC', value)
     if type(value) is int: return value
     what = f"a vector of {len(value)} numbers" if isinstance(value, list) else printable(json.dumps(value), 40)
     raise ValueError(f"a label is {what}, not a class")
@@ -926,7 +948,7 @@ def files_source(
     files = _files_in(path)
     images = [n for n in files.names if _is_image(n)]
     _refuse_runs(path, files, images)
-    if not images: raise UserError(f"{printable(path)} holds {count(len(files.names), 'file')} but no images ({' '.join(SUFFIXES)})")
+    if not images: raise UserError(_no_images(path, files.names))
     found = places(images)
     splits = sorted({p.split for p in found} - {None}, key=lambda s: (('train', 'val', 'test', None).index(_split_word(s)), s))
     meant = set(_chosen_splits(str(path), splits, split)) if splits else {None}
@@ -948,21 +970,47 @@ def files_source(
                   stamps=[files.stamp(p.name) for p in chosen])
 
 # %% ../../nbs/ground/03_data.ipynb #2b75d5cd
+def _no_images(
+    path:Path,        # a folder or a zip
+    names:list[str],  # of its files
+)->str:
+    "What to do where there is none."
+    packed = [n for n in names if re.search(r'\.(zip|tar|tgz|gz|7z|rar)$', n.casefold())]
+    arrays = [n for n in names if n.casefold().endswith(('.npz', '.npy'))]
+    do = f": unpack {printable(packed[0])} first" if packed else f": give {printable(arrays[0])} itself" if arrays else ''
+    if any(posixpath.basename(n) == 'data_batch_1' for n in names): do = ": they are CIFAR-10's own, which --data cifar10 reads in data/"
+    return f"{printable(path)} holds {count(len(names), 'file')} but no images ({' '.join(SUFFIXES)}){do}"
+
+
 def _refuse_runs(
     path:Path,         # a folder or a zip
     files:Files,       # what is in it
     images:list[str],  # those of its files that are images
 )->None:
     "A `UserError` when images are the sheets of samples that a run of ours writes: they are pictures of many images."
-    run = path.parent if path.name == 'samples' and _is_run(lambda: open_regular(path.parent/'config.json')) else None
-    for config in (n for n in files.names if n.endswith('config.json') and posixpath.basename(n) == 'config.json'):
-        folder = posixpath.dirname(config)
-        sheets = not folder or any(n.startswith(posixpath.join(folder, 'samples/')) for n in images)
-        if not run and sheets and _is_run(lambda: files.open(config)): run = path/folder
+    run, names = None, {*files.names}
+    if path.name == 'samples':
+        known = _is_run(lambda: open_regular(path.parent/'config.json')) or _left_by_run(os.listdir(path.parent), images)
+        run = path.parent if known else None
+    for folder in sorted({posixpath.dirname(n) for n in files.names if posixpath.basename(n) in RUN_FILES}):
+        sheets = [n for n in images if n.startswith(posixpath.join(folder, 'samples/'))]
+        there = [name for name in RUN_FILES if posixpath.join(folder, name) in names]
+        named = 'config.json' in there and (not folder or sheets) and _is_run(lambda: files.open(posixpath.join(folder, 'config.json')))
+        if not run and (named or _left_by_run(there, sheets)): run = path/folder
     if run is None: return
     which = 'is the folder of a run' if run == path else f"{'holds' if path in run.parents else 'is of'} the run {printable(run)}"
     instead = f"degas score {printable(run)} IMAGES scores a training, degas sample {printable(run)} --out FOLDER draws images of it"
     raise UserError(f"{printable(path)} {which}, whose pictures are sheets of samples, not images: {instead}")
+
+RUN_FILES = ('config.json', 'trace.jsonl', 'checkpoint.pt')  # beside samples/
+
+def _left_by_run(
+    there:list[str],   # files in a folder
+    sheets:list[str],  # pictures in samples/
+)->bool:
+    "Has a run of ours been here, although its config.json is gone or damaged?"
+    called = re.compile(r'(samples|reconstructions)_\d{6}\.png|targets\.png').fullmatch
+    return len({*RUN_FILES} & {*there}) > 1 and bool(sheets) and all(called(posixpath.basename(n)) for n in sheets)
 
 def _is_run(
     opened:Callable,  # opens a config.json
@@ -971,6 +1019,7 @@ def _is_run(
     with contextlib.suppress(Exception), opened() as f: return str(json.loads(f.read(MOST_TEXT))['format']).startswith('degas-run/')
     return False
 
+# %% ../../nbs/ground/03_data.ipynb #h35lbl01
 def _folder_labels(
     found:list[Place],                  # of all images
     chosen:list[Place],                 # of those that were asked for
@@ -1522,6 +1571,9 @@ def celeba(root:Path, split:str, img_size:int)->Source:
     names = fetched('celeba', folder, how, lambda download: CelebA(root, split, download=download)).filename
     def open(i):
         with naming(names[i]): whole = read_rgb(folder/'img_align_celeba'/names[i])
+        if whole.image.size != (178, 218):
+            raise UserError(f"{names[i]} of celeba is {by(whole.image.size)}, and the aligned images are 178x218: "
+                            f"unpack img_align_celeba.zip in {folder}, or give the folder of yours by its path")
         return Opened(whole.image.crop((9, 29, 169, 189)))
     stamps = [_stamp_of(f'celeba/{n}', (folder/'img_align_celeba'/n).stat) for n in names]
     return Source(list(names), open, split=split, notes=['the centre 160x160 of 178x218 kept'], stamps=stamps)
@@ -1595,7 +1647,7 @@ def _images_of_npz(
     with zipfile.ZipFile(path) as archive, np.load(path, allow_pickle=False) as arrays:
         shapes = {m.filename.removesuffix('.npy'): npy_shape(archive, m) for m in archive.infolist()}
         found = {name: len(shape) for name, shape in shapes.items()}
-        if {'mu', 'sigma'} <= set(found):
+        if {'mu', 'sigma'} <= set(found) and 4 not in found.values():
             holds = 'holds statistics of images (mu and sigma), no images'
             raise UserError(f"{printable(path)} {holds}: give it to degas score with --real-stats")
         able = [k for k in found if found[k] == 4] or [k for k in found if found[k] == 3]

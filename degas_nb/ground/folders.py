@@ -21,7 +21,7 @@ try: import fcntl
 except ImportError: fcntl = None  # Windows
 
 from .data import open_regular, own_number, read_whole
-from .errors import UserError, checked, printable, user_path
+from .errors import UserError, checked, printable, shown, user_path
 
 # %% ../../nbs/ground/04_folders.ipynb #a19cba7e
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # no space, quota used up, file over the allowed size
@@ -35,7 +35,8 @@ def room_for(
     try: yield
     except OSError as e:
         if e.errno not in FULL: raise UserError(f"cannot write {path}: {e.strerror or e}") from None
-        raise UserError(f"no space left to write {path}: free some and go on with --resume; what was saved before is intact") from None
+        again = 'give the command again (with --resume, if its run had begun)'
+        raise UserError(f"no space left to write {path}: free some and {again}; what was saved before is intact") from None
 
 # %% ../../nbs/ground/04_folders.ipynb #f3f8c14a
 @checked()
@@ -433,6 +434,16 @@ class Noted(Checkpoints):
     def history(self)->list[dict]:  # oldest first
         "Settings that held before the present ones: see `Planned`."
         return self.meta.get('history', [])
+
+    def check_own(self,
+        state:dict,  # of a checkpoint that lies here
+    )->None:
+        "A `Damaged` where another run has saved it: one of other images, or with settings that this one never had."
+        if state.get('images', mine := self.data.get('fingerprint')) != mine: raise Damaged("it was made with other images")
+        then = json.loads(json.dumps(state['config'])) if state['step'] else {}
+        same = then.keys() & self.config.keys() - {name for plan in self.history for name in plan}
+        for name in sorted(same):
+            if then[name] != (now := self.config[name]): raise Damaged(f"{name}: {shown(then[name])} there, {shown(now)} in config.json")
 
     def replan(self,
         config:dict,         # settings from now on

@@ -6,7 +6,7 @@
 __all__ = ['COLOURS', 'as_pixels', 'image_grid', 'save_grid', 'Picture', 'show_images', 'curves', 'op_colour', 'compact']
 
 # %% ../../nbs/ground/02_show.ipynb #6a9ce1b7
-import base64, os, re
+import base64, errno, os, re
 from collections.abc import Iterable
 from contextlib import suppress
 from html import escape
@@ -83,8 +83,9 @@ def _save(
         picture.save(part, _format_of(path))
         os.replace(part, path)
     except (OSError, ValueError) as e:
-        why = getattr(e, 'strerror', None) or e
-        raise UserError(f"cannot write the picture {path} ({why}): name a .png in a folder that can be written") from None
+        why, full = getattr(e, 'strerror', None) or e, getattr(e, 'errno', None) in (errno.ENOSPC, errno.EDQUOT)
+        do = 'free some space' if full else 'name a .png in a folder that can be written'
+        raise UserError(f"cannot write the picture {path} ({why}): {do}") from None
     finally:
         with suppress(OSError): part.unlink()
 

@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from torch import Generator, Tensor
 
-from ..ground.data import MOST_BYTES, Images, npy_shape, read_whole, some
+from ..ground.data import MOST_BYTES, Images, npy_shape, open_regular, read_whole, some
 from ..ground.sizes import Mixed
 from .extractors import FIDInception
 from .features import Extractor, Features, extract
@@ -175,12 +175,14 @@ def _read_npz(
     if not (file := user_path(path)).is_file(): raise UserError(f"no statistics at {path}: name an .npz file that holds mu and sigma")
     needed = 'mu', 'sigma', 'n', 'about'
     try:
-        data = read_whole(file, MOST_BYTES)
-        if seal_holds(data) is False: raise ValueError('its bytes are not those that were written')
-        with zipfile.ZipFile(BytesIO(data)) as archive:
-            for m in archive.infolist():
-                if m.filename.removesuffix('.npy') in needed: npy_shape(archive, m, MOST_BYTES)
-        with np.load(BytesIO(data), allow_pickle=False) as f: return {k: np.asarray(f[k]) if k in needed else None for k in f.files}
+        large = file.stat().st_size > MOST_BYTES  # with the images themselves, as guided-diffusion's; ours are not
+        with open_regular(file) if large else BytesIO(read_whole(file, MOST_BYTES)) as source:
+            if not large and seal_holds(source.getvalue()) is False: raise ValueError('its bytes are not those that were written')
+            with zipfile.ZipFile(source) as archive:
+                for m in archive.infolist():
+                    if m.filename.removesuffix('.npy') in needed: npy_shape(archive, m, MOST_BYTES)
+            source.seek(0)
+            with np.load(source, allow_pickle=False) as f: return {k: np.asarray(f[k]) if k in needed else None for k in f.files}
     except Exception as e:
         why = printable(str(e).splitlines()[0] if str(e) else type(e).__name__, 150)
         raise UserError(f"{printable(path)} can't be read as statistics, an .npz with arrays mu and sigma: {why}") from None

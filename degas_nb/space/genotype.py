@@ -10,6 +10,7 @@ import json
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from importlib.resources import files
@@ -492,8 +493,20 @@ def _genotype_file(
     path = path/'genotype.json' if os.path.isdir(path) else path
     if os.path.exists(path): return path
     if path.name == 'genotype.json' and os.path.isdir(path.parent):
+        if (baseline := _baseline_of(path.parent)): raise UserError(f"the run {path.parent} trains {baseline}, which has no genotype: "
+                                                                    f"say --genotype {baseline}")
         raise UserError(f"{path.parent} holds no genotype.json: a search writes it when it is done, degas prune at any time")
     raise UserError(f"no genotype {shown(str(what))}: give a JSON file, a run folder, or one of {', '.join(named_genotypes())}")
+
+
+def _baseline_of(
+    folder:Path,  # perhaps of a run
+)->str:
+    "The network without a genotype that a run there trains, by its name; '' where there is none."
+    with suppress(UserError, TypeError, KeyError):
+        spec = read_json(folder/'config.json')['config']['generator']['spec']
+        return spec if isinstance(spec, str) else ''
+    return ''
 
 
 def _named_on_error(
