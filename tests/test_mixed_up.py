@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image, TiffImagePlugin
 
-from commands import degas, line, train_argv  # noqa: F401
+from commands import degas
 from degas_nb.app.report import line_chart
 from degas_nb.gan.training import GANConfig, GANTraining, trained_generator
 from degas_nb.ground.data import _folders_say, _tidied, load

@@ -53,9 +53,24 @@ def _preset_of(
     kind, preset = SEARCHES.get(value_of(argv, '--strategy') or 'degas', Search), value_of(argv, '--preset') or 'teaching'
     if preset.startswith('paper'): return kind.Config.paper(preset[6:] or 'cifar10'), 'alpha' if kind is Search else kind.decides
     config = kind.Config.teaching()
-    if value_of(argv, '--held-out'): config = replace(config, joint=False)  # images of its own take a pass of their own
+    held_out = (value_of(argv, '--held-out') or '0').strip('0.')
+    if held_out: config = replace(config, joint=False)  # images of its own take a pass of their own
     if value_of(argv, '--alpha-lr'): config = replace(config, travel=None)  # which would set the rate
     return config, usual_decision(kind)
+
+
+def note_habits(
+    search:Search,  # new, or taken up
+    run:RunFolder,  # its folder
+    habits:dict,    # how it is saved and decided from now on
+    about:dict,     # of its images
+)->None:
+    "Write them down; a `UserError` for another decision about a finished search, where it would be no more than that."
+    then, how = run.meta.get('writes', {}), dict(decide=habits['decide'], asked=habits['asked'])
+    if search.n == len(search) and (run.path/'genotype.json').exists() and any(then.get(k, v) != v for k, v in how.items()):
+        raise UserError(f"{run.path} is finished, and was decided by {then.get('decide')} with --asked {then.get('asked')}: "
+                        f"degas prune {run.path} --decide {how['decide']} --asked {how['asked']} decides again")
+    run.note(writes=habits, data=run.data | about)
 
 
 def check_dry(
@@ -102,11 +117,10 @@ class SearchCommand:
         "Search, to the end."
         check_least('asked', self.asked, 1)
         if self.strategy != self.config.strategy: raise UserError("--strategy can't change within a run: choose another --out")
-        check_fit(SEARCHES[self.strategy], self.decide)
         check_dry(self)
         ranks = Ranks.launched(self.device)
         if ranks.main and not self.resume and not self.dry_run: check_free(self.out, self.overwrite, 'search')
-        space = self.searched()
+        check_fit(SEARCHES[self.strategy], self.decide, space := self.searched())
         settings = search_settings(self.config, space)
         before = same_settings(self.out, 'search', settings) if self.resume else None
         images = self.source.load(self.config.img_size)
@@ -119,7 +133,7 @@ class SearchCommand:
         place = self.out, 'search', settings, about, self.resume, self.overwrite
         with shared_run(ranks, lambda: open_run(*place, writes=habits)) as run:
             if self.resume: go_on(search, run, self.config)
-            if ranks.main: run.note(writes=habits, data=run.data | about)
+            if ranks.main: note_habits(search, run, habits, about)
             run_search(search, run, **habits)
 
     def searched(self)->SearchSpace:
@@ -234,6 +248,7 @@ class PruneCommand:
         if traced: prune(values, space, self.rule, self.compare)  # what is damaged is said, whoever decides
         habits = HABITS | habits_of(run)
         how = self.decide if self.decide != 'own' else 'alpha' if by_hand else habits['decide']
+        if by_hand and how != 'alpha': raise UserError(f"--rule and --compare say how alpha decides, not {how}: leave them out")
         check_fit(strategy_in(run.config), how)
         if how != 'alpha' or not traced:
             search = _searched(run, self.data, how, self.device)

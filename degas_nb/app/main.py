@@ -12,6 +12,7 @@ from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass, fields, is_dataclass
 from functools import cache
 from importlib.metadata import version
+from multiprocessing import current_process
 from pathlib import Path
 from typing import Annotated, Literal, get_args, get_origin, get_type_hints
 
@@ -272,6 +273,7 @@ def main(
     argv:list[str]|None=None,  # None: the words behind `degas` in the shell
 )->None:
     "Run a command and end with its exit code."
+    if argv is None and current_process().name != 'MainProcess': return  # a study's lane reads the script that began it: for its operations
     with manners() as stdout:
         _obey(sys.argv[1:] if argv is None else argv)
         stdout.flush()

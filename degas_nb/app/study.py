@@ -72,7 +72,7 @@ class StudyCommand:
                 if bar.disable: say(f"{record['key']}: {record['seconds']:.0f} s, {done} of {todo}")  # a log instead of a terminal
         records = read_records(study, folder)
         say(progress_table(study, records))
-        left = len(missing_jobs(study, records, only=self.only))
+        left = todo - done
         if arrived:
             if records: write_page(study, folder)
             raise Stopped(arrived[0], f"stopped with {left} runs to make; what has ended is in {folder}; go on with: {self.words()}")
@@ -82,7 +82,7 @@ class StudyCommand:
         "The command that goes on."
         flags = {name: getattr(self, name) for name in ('out', 'data', 'source', 'device', 'workers', 'ray', 'only')}
         more = [word for name, value in flags.items() if value != getattr(StudyCommand, name) for word in (f'--{name}', str(value))]
-        return shlex.join(['degas', 'study', self.name, *more, *['--quick']*self.quick])
+        return shlex.join(['degas', 'study', self.name, *more, *['--quick']*self.quick, *['--again']*self.again])
 
 # %% ../../nbs/app/07_study.ipynb #5a2d0011
 def _overview_of(

@@ -20,6 +20,7 @@ from ..ground.folders import atomic_write
 from ..ground.ranks import find_device
 from ..ground.runs import stream_seed
 from ..space.baselines import recalibrated
+from ..space.genotype import Genotype
 from .training import generator_from, generator_spec, trained_generator
 
 # %% ../../nbs/gan/05_shipped.ipynb #1d0fe3ca
@@ -100,6 +101,14 @@ def _unpacked(
         raise UserError(f"{path} is damaged, or is no generator of degas_nb ({why}): fetch or export it again") from None
 
 
+def _enlarged(
+    spec:dict,  # from `generator_spec`
+)->int:
+    "How many times the first map is enlarged: 8, but for a genotype of another space."
+    if isinstance(spec['spec'], str): return 8
+    return max(Genotype.from_json(spec['spec']).scales.values())
+
+
 def _furnished(
     path:Path,                  # where it comes from
     spec:dict,                  # from `generator_spec`
@@ -108,7 +117,7 @@ def _furnished(
     "The network of a record with the weights of its file, in float32."
     try:
         longest = max((n for t in weights.values() for n in t.shape), default=0)
-        needed = dict(z_dim=spec['z_dim'], channels=spec['channels'], img_size=(spec['img_size']//8)**2)
+        needed = dict(z_dim=spec['z_dim'], channels=spec['channels'], img_size=(spec['img_size']//_enlarged(spec))**2)
         for name, n in needed.items():  # before anything is made
             if n > longest: raise ValueError(f'its weights are too small for {name} {spec[name]}')
         net = generator_from(spec)

@@ -43,6 +43,11 @@ def optimiser_state(
 )->dict:                              # for a checkpoint
     "Its state, with rates as numbers: it does not say on which device it was."
     state = optimiser.state_dict()
+    params, kept = optimiser.param_groups[0]['params'], state['state']
+    if kept and _needed(optimiser):  # a parameter that no step has used has none yet: what torch would begin with
+        like = next(iter(kept.values()))
+        def fresh(p): return {k: torch.zeros_like(v if k == 'step' else p) for k, v in like.items()}
+        state = state | dict(state={i: kept[i] if i in kept else fresh(p) for i, p in enumerate(params)})
     return state | dict(param_groups=[group | dict(lr=float(group['lr'])) for group in state['param_groups']])
 
 
@@ -69,12 +74,19 @@ _MOMENTS = {torch.optim.Adam: {'step', 'exp_avg', 'exp_avg_sq'}, torch.optim.RMS
 _SQUARES = {'exp_avg_sq', 'square_avg', 'step'}  # of these, what can't be negative
 
 
+def _needed(
+    optimiser:torch.optim.Optimizer,  # any
+)->set[str]|None:                     # None: nobody knows
+    "What it keeps of a parameter, by name."
+    return next((names for kind, names in _MOMENTS.items() if isinstance(optimiser, kind)), None)
+
+
 def _check_moments(
     optimiser:torch.optim.Optimizer,  # of one group
     kept:dict[int, dict],             # of each parameter, by its number
 )->None:
     "A `Damaged` when that is not what such an optimiser keeps: of all its parameters, or of none before its first step."
-    params, needed = optimiser.param_groups[0]['params'], next((k for kind, k in _MOMENTS.items() if isinstance(optimiser, kind)), None)
+    params, needed = optimiser.param_groups[0]['params'], _needed(optimiser)
     if needed is None: return
     if kept and kept.keys() != set(range(len(params))): raise Damaged("an optimiser knows only some of its parameters")
     for i, moments in kept.items():

@@ -22,7 +22,7 @@ from typing import get_type_hints
 import torch
 
 import degas_nb
-from .errors import Lasting, UserError, check_value, checked, fill_streams, printable, user_path
+from .errors import Lasting, UserError, check_value, checked, fill_streams, printable, shown, user_path
 from .show import in_markdown
 from .data import own_number, read_whole
 from .folders import Locked, Trace, atomic_write, finite, room_for, trace_content
@@ -211,7 +211,11 @@ def read_records(
     last = {record['key']: record for record in _StudyFolder(folder).records.read()}
     for job in study.jobs:
         record = last.get(job.key)
-        if not record or 'result' not in record or record['args'] == job.args: continue
+        if not record or 'result' not in record: continue
+        if (work := record.get('work', job.work)) != job.work:
+            raise UserError(f"the run {job.key!r} of {folder} is one of {shown(work)}, now declared as {shown(job.work)}: "
+                            "give it another key, or delete its line in records.jsonl and it is made again")
+        if record['args'] == job.args: continue
         other = {k: [a.get(k) for a in (record['args'], job.args)] for k in [*record['args'], *job.args]}
         says = ', '.join(f"{k} {was!r}, now {now!r}" for k, (was, now) in other.items() if was != now)
         raise UserError(f"the run {job.key!r} of {folder} was made with other arguments ({says[:300]}): "

@@ -17,7 +17,7 @@ from torch.nn.utils.parametrizations import spectral_norm
 from ..ground.errors import UserError, checked
 from ..ground.graphs import check_moved, load_module_, load_optimiser_, optimiser_state, ready_, set_rate_
 from ..ground.runs import check_least, stream_seed
-from .alternating import Search, searching
+from .alternating import Search, SearchConfig, searching
 from .glo import SURFACES
 from .steps import follow, reconstruction
 from .strategies import OtherConfig, refuse_ranks
@@ -71,6 +71,15 @@ class AdversarialConfig(OtherConfig):
         super().__post_init__()
         for name, least in dict(critic_lr=0, critic_width=1, critic_steps=1).items(): check_least(name, getattr(self, name), least)
         if self.optimiser != 'adam': raise UserError(f"--optimiser {self.optimiser} is none of the strategy adversarial: leave it out")
+
+    @classmethod
+    @checked()
+    def paper(cls,
+        data:str='cifar10',  # or 'stl10'
+    )->'AdversarialConfig':
+        "The sizes, epochs and start of the paper's search; optimisers and rates are those of a game, as above."
+        sizes = SearchConfig.paper(data)
+        return cls(**{name: getattr(sizes, name) for name in ('epochs', 'width', 'img_size', 'z_dim', 'z_init')})
 
 # %% ../../nbs/search/14_adversarial.ipynb #s21adv09
 @searching

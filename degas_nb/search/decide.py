@@ -24,9 +24,9 @@ from .prune import explain_prune
 from .reconstruct import Reconstruction, ReconstructionConfig
 from .steps import glo_step, part_step, reconstruction
 from .supernet import alone, by_name, mixed
-from ..space.choices import change, changes, draw
+from ..space.choices import change, changes, check_listable, draw
 from ..space.generator import n_params
-from ..space.genotype import ALL, Genotype, SearchSpace, SpaceEdge, left_over
+from ..space.genotype import ALL, DEGAS, Genotype, SearchSpace, SpaceEdge, left_over
 from ..space.ops import batch_statistics
 
 # %% ../../nbs/search/10_decide.ipynb #s33infin1
@@ -424,15 +424,22 @@ def lean(asked:Asked, budget:int)->Decision:
     return Decision(best, (f"of {len(lot)} networks by lot {lose_more} lose more in the super-network, and {larger} are larger",), few.n)
 
 # %% ../../nbs/search/10_decide.ipynb #s21chfit
+BY_WEIGHTS = 'alpha', 'perturb', 'perturb_tuned'  # rules that look at edges; all others go from network to network
+
+
 def check_fit(
-    kind:type,  # a `Search`
-    how:str,    # a name of `DECISIONS`
+    kind:type,                # a `Search`
+    how:str,                  # a name of `DECISIONS`
+    space:SearchSpace=DEGAS,  # that it searches
 )->None:
-    "A `UserError` for a decision that would mean nothing after this search, or that there is none of."
+    "A `UserError` for a decision that would mean nothing after this search, could not be made, or that there is none of."
     if how not in DECISIONS: raise UserError(f"there is no decision {shown(how)}; there are {', '.join(DECISIONS)}")
     only = getattr(DECISIONS[how], 'only', None)  # a rule may belong to a strategy
     why = kind.unfit(how) if only in (None, kind.Config.strategy) else f"it is for --strategy {only}"
     if why: raise UserError(f"{how} can't decide a search by {kind.Config.strategy}, {why}: try {kind.decides}")
+    if how in BY_WEIGHTS: return
+    try: check_listable(space)
+    except UserError as e: raise UserError(f"{e}; or search by alpha and take its word, with --decide alpha") from None
 
 # %% ../../nbs/search/10_decide.ipynb #dc815911
 @checked()

@@ -10,7 +10,7 @@ from functools import reduce
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..ground.errors import UserError, checked, shown
 from .mixed import MixedOp, add_up
@@ -40,12 +40,20 @@ def mergeable(
     return names if len(names) > 1 else []
 
 # %% ../../nbs/search/04_merged.ipynb #71499cca
+def _as_built(
+    conv:nn.Module,  # of an operation of ours
+)->bool:
+    "Has nobody put a convolution of another kind in its place?"
+    plain = type(conv) in (nn.Conv2d, nn.ConvTranspose2d) and conv.bias is None and conv.padding_mode == 'zeros'
+    return plain and conv.groups == 1 and conv.dilation == (1, 1)
+
+
 @torch.no_grad()
 def _tells_all(
     op:Op,  # with a `kernel()`
 )->bool:
     "Is the op its kernel and nothing else? Ours are; another's op is looked at."
-    if type(op) in (Conv, Deconv, UpConv): return True
+    if type(op) in (Conv, Deconv, UpConv) and _as_built(op.conv): return True
     kernel = op.kernel()
     if kernel.dim() != 4: return False
     c_out, c_in, k, across = kernel.shape

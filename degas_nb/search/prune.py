@@ -73,14 +73,14 @@ def alpha_alarm(
 )->str:                  # '' when nothing is
     "What is odd about alpha, in words: it has decided before anything was learned, or it does not decide for layers at all."
     told = "see the lesson what_alpha_means, and try a new run with a smaller --travel (or --alpha-lr), or a --warmup"
-    best = {edge: max(ops, key=ops.get) for edge, ops in weights.items() if ops}
+    best = {edge: max(ops, key=ops.get) for edge, ops in weights.items() if len(ops) > 1}  # where there is something to decide
     early = next((edge for edge, op in best.items() if weights[edge][op] > .99), None) if done <= .1 else None
     if early: return f"alpha collapses: {best[early]} has more than 0.99 of {early} in the first tenth of the search; {told}"
-    normal = [op for edge, op in best.items() if 'skip_connect' in weights[edge]]
+    normal = [op for edge, op in best.items() if weights[edge].keys() - {NONE, 'skip_connect'} and 'skip_connect' in weights[edge]]
     offered = [op for edge, op in best.items() if NONE in weights[edge]]
     if done > .1 and offered and set(offered) == {NONE}: return f"none leads on every one of the {len(offered)} edges that offer it; {told}"
     if done <= .1 or not normal or set(normal) != {'skip_connect'}: return ''
-    return f"skip_connect leads on every one of the {len(normal)} normal edges; {told}"
+    return f"skip_connect leads on every one of the {len(normal)} normal edges that offer it beside others; {told}"
 
 
 def check_number(

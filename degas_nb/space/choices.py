@@ -62,6 +62,14 @@ def choices(
     "What every node can end in; a network is one choice a node."
     return {node: node_choices(space, node) for node in space.nodes[1:]}
 
+# %% ../../nbs/space/05_choices.ipynb #h35list1
+@checked()
+def check_listable(
+    space:SearchSpace,  # any
+)->None:
+    "A `UserError` for a space that nobody can go through choice by choice."
+    for node in space.nodes[1:]: _check_listable(space, node)
+
 # %% ../../nbs/space/05_choices.ipynb #c6c39ed2
 @checked()
 def n_networks(

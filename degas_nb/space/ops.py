@@ -7,8 +7,11 @@ __all__ = ['Norm', 'NORMAL_OPS', 'UP_OPS', 'Op', 'Conv', 'Deconv', 'UpConv', 'Ba
            'MaxPool', 'AvgPool', 'Skip', 'Nothing', 'register_op', 'register_kind', 'build_op', 'batch_statistics']
 
 # %% ../../nbs/space/01_ops.ipynb #735a9320
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from copy import deepcopy
+from itertools import zip_longest
 
 import torch
 import torch.nn.functional as F
@@ -217,13 +220,22 @@ def register_op(
     "Decorator that puts a builder `(width, norm, scale) -> Op` on the menu."
     if not isinstance(kind, str) or kind not in KINDS:
         raise UserError(f"unknown kind {shown(kind)}; there are {', '.join(KINDS)} (register_kind adds your own)")
-    if not usable_name(name): raise UserError(f"an op cannot be called {shown(name)}: take letters, digits and _")
+    if not usable_name(name): raise UserError(f"an op cannot be called {shown(name)}: take letters, digits and _, and no word of PyTorch's")
 
     def add(build:Callable[[int, Norm, int], Op])->Callable[[int, Norm, int], Op]:
-        if name == NONE or any(name in ops for ops in KINDS.values()): raise UserError(f"there is an op {name!r} already")
+        known = next((ops[name] for ops in KINDS.values() if name in ops), None)
+        again = known and name in KINDS[kind] and _cell_of(known) == _cell_of(build) is not None  # a cell that is run once more
+        if name == NONE or known and not again: raise UserError(f"there is an op {name!r} already: choose another name")
         KINDS[kind][name] = build
         return build
     return add
+
+
+def _cell_of(
+    build:Callable,  # an op
+)->str|None:
+    "The function's name where a notebook or a script has defined it; None: a module has."
+    return build.__qualname__ if getattr(build, '__module__', '') == '__main__' and hasattr(build, '__qualname__') else None
 
 
 def register_kind(
@@ -232,7 +244,7 @@ def register_kind(
 )->None:
     "A registry of its own for edges that are neither 'normal' nor 'up'; `register_op(kind, name)` fills it."
     fits = usable_name(kind) and not any(letter.isdigit() for letter in kind)
-    if not fits: raise UserError(f"a kind of edges cannot be called {shown(kind)}: take letters and _")
+    if not fits: raise UserError(f"a kind of edges cannot be called {shown(kind)}: take letters and _, and no word of PyTorch's")
     if kind in KINDS: raise UserError(f"there is a kind {kind!r} already")
     scales = tuple(scales) if isinstance(scales, Iterable) and not isinstance(scales, str) else ()
     if not scales or not all(type(s) is int and 1 <= s <= MOST_SCALE for s in scales):
@@ -252,7 +264,7 @@ def usable_name(
 )->bool:
     "Can it name a part of a network, and stand in an edge's name such as 's0-s1'? PyTorch keeps some words for itself."
     fits = isinstance(name, str) and len(name) <= LONGEST_NAME and name.replace('_', 'a').isalnum()
-    return fits and not hasattr(nn.ModuleDict(), name)
+    return fits and not hasattr(nn.ModuleDict(), name) and not hasattr(nn.ParameterDict(), name)
 
 
 def in_words(
@@ -287,7 +299,40 @@ def make_op(
         raise UserError(f"{name} cannot enlarge {shown(scale)} times, only {in_words(kind)}")
     op = KINDS[kind][name](width, norm, scale)
     if not isinstance(op, Op): raise UserError(f"the builder of {name} must give an Op, not {type(op).__name__}")
+    if getattr(KINDS[kind][name], '__module__', '') != __name__: check_op(name, op, width, scale)  # somebody else's
     return op
+
+# %% ../../nbs/space/01_ops.ipynb #h35try01
+def check_op(
+    name:str,   # for the error
+    op:Op,      # new
+    width:int,  # in and out
+    scale:int,  # how many times it should enlarge
+)->None:
+    "A `UserError` for an op that no network can hold, train or save: better at once than after a search. One that draws lots is warned of."
+    def fail(what): raise UserError(f"the op {name} {what}")
+    fixed = next((n for n, p in op.named_parameters() if not p.requires_grad), None)
+    if fixed: fail(f"has a parameter {fixed} that doesn't learn: keep it by register_buffer")
+    endless = next((n for n, b in op.named_buffers() if b.is_floating_point() and b.device.type != 'meta' and not b.isfinite().all()), None)
+    if endless: fail(f"has a buffer {endless} with numbers that are not finite, as only a run has that diverges: take large ones")
+    if any(t.device.type == 'meta' for t in op.state_dict().values()): return  # nothing can be computed
+    own, x, y = deepcopy(op), torch.arange(2*width*256).sin().view(2, width, 16, 16), torch.zeros(2, dtype=torch.int64)
+    x = x.contiguous(memory_format=torch.channels_last)
+    with torch.random.fork_rng(devices=[]), torch.enable_grad():
+        given = x.clone().requires_grad_()*1
+        try: made, again = own(given, y), deepcopy(op)(x.clone(), y)
+        except Exception as e: fail(f"fails on maps of shape {tuple(x.shape)}, which lie in memory channel by channel last: {e!r:.300}")
+        if not isinstance(made, Tensor) or made.shape != (2, width, 16*scale, 16*scale) or made.dtype != x.dtype:
+            what = f'{tuple(made.shape)} of {made.dtype}' if isinstance(made, Tensor) else f'a {type(made).__name__}'
+            fail(f"makes {what} of {tuple(x.shape)}, where {(2, width, 16*scale, 16*scale)} of {x.dtype} is wanted")
+        if not torch.equal(given, x): fail("changes the maps that it is given, which others read, too: leave out inplace=True")
+        learned = dict(own.named_parameters())
+        grads = torch.autograd.grad(made.sum(), [*learned.values()], allow_unused=True) if learned and made.requires_grad else ()
+        idle = next((n for n, g in zip_longest(learned, grads) if g is None), None)
+        if idle: fail(f"has a parameter {idle} that its result doesn't depend on: leave it out")
+        if not torch.equal(made, again):
+            says = f"the op {name} draws random numbers by itself, which no run saves: none with it can be repeated to the same bits"
+            warnings.warn(says, stacklevel=2)
 
 # %% ../../nbs/space/01_ops.ipynb #40cc18f3
 for _k in 1, 3: register_op('normal', f'conv_{_k}')(lambda c, norm, scale, k=_k: Conv(c, k))
