@@ -670,7 +670,7 @@ def zip_files(
     try: archive = zipfile.ZipFile(path)
     except Exception as e:
         if path.suffix.lower() != '.zip':
-            other = 'is no folder, .zip, .npz or .npy of images'
+            other = 'is not a zip, and no folder, .npz or .npy of images either'
             raise UserError(f"{printable(path)} {other}: unpack it, or put the images into a folder") from None
         raise UserError(f"{printable(path)} is not a zip file, or a damaged one ({printable(e)}): make or download it again") from e
     status, one_by_one = os.stat(path), threading.Lock()
