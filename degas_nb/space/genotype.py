@@ -51,11 +51,12 @@ class Graph:
         "How large each node is."
         return _node_scales(self.nodes, self.edges)
 
-    @checked()
     def is_direct(self,
-        edge:'SpaceEdge|Edge',  # of these
+        edge:object,  # one of `edges`
     )->bool:
         "Does `edge` come from the node just before? Else it is residual."
+        between = [getattr(edge, end, None) for end in ('src', 'dst')]
+        if not all(node in self.nodes for node in between): raise UserError(f"{shown(edge)} is no edge between nodes of this")
         return self.nodes.index(edge.dst) - self.nodes.index(edge.src) == 1
 
     @checked()
