@@ -439,9 +439,10 @@ class Noted(Checkpoints):
         state:dict,  # of a checkpoint that lies here
     )->None:
         "A `Damaged` where another run has saved it: one of other images, or with settings that this one never had."
-        if state.get('images', mine := self.data.get('fingerprint')) != mine: raise Damaged("it was made with other images")
+        mine = self.data.get('fingerprint')
+        if mine and state.get('images', mine) != mine: raise Damaged("it was made with other images")
         then = json.loads(json.dumps(state['config'])) if state['step'] else {}
-        same = then.keys() & self.config.keys() - {name for plan in self.history for name in plan}
+        same = then.keys() & self.config.keys() - {'width', *(name for plan in self.history for name in plan)}  # a network says its width
         for name in sorted(same):
             if then[name] != (now := self.config[name]): raise Damaged(f"{name}: {shown(then[name])} there, {shown(now)} in config.json")
 
