@@ -261,7 +261,8 @@ def rank(
     answer, q = ask(genotype, data, target), _surrogate(target)['quantiles'][data]
     share = float(np.interp(answer.predicted, q['losses'], q['levels'], left=0.))
     if exact: share = float((everything(data, target) < np.float32(answer.predicted*(1 - 1e-6))).mean())
-    lot = [run[-1] for number, run in _lot(data, target).items() if number != _number(genotype)]  # nobody is better than itself
+    own = _number(genotype)
+    lot = [run[-1] for number, run in _lot(data, target).items() if number != own]  # nobody is better than itself
     return Place(share, sum(x < answer.value for x in lot), len(lot), 'measured' if answer.measured else 'predicted', data, target)
 
 # %% ../../nbs/judge/04_bench.ipynb #fd7ab9f3

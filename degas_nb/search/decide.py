@@ -450,7 +450,7 @@ def decide(
 )->Decision:             # the same for the same search
     "One network out of a search."
     if budget < 1: raise UserError(f"{budget} networks to be asked for: 1 or more")
-    check_fit(type(search), how)
+    check_fit(type(search), how, search.left())
     found = DECISIONS[how](Asked(search), budget)
     g, meta = found.genotype, dict(decide=how) | (dict(asked=found.asked) if found.asked else {})
     return replace(found, genotype=Genotype(g.nodes, g.edges, g.space, meta))
