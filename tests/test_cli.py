@@ -536,6 +536,16 @@ def test_a_truncated_image_is_named_and_can_be_skipped(tmp_path, line, capsys):
     assert degas('search', '--resume', '--out', tmp_path/'run') == 0  # remembers to skip
 
 
+def test_who_cannot_skip_is_not_told_to(tmp_path, line, capsys):
+    folder = pictures(tmp_path/'images')
+    assert degas(*search_argv(tmp_path/'run', data=folder, tiny=FEW, epochs=1)) == 0
+    capsys.readouterr()
+    damaged(folder/'008.png')  # among those that it began with
+    for again in (['search', '--resume', '--out', tmp_path/'run', '--epochs', 2], ['prune', tmp_path/'run', '--decide', 'measured']):
+        said = line(*again)
+        assert '008.png cannot be read' in said and 'put back what it was' in said and '--skip-broken' not in said
+
+
 def test_odd_images_are_converted_and_it_is_said_once(tmp_path, capsys):
     folder = pictures(tmp_path/'images', 34)
     Image.new('L', (32, 32), 9).save(folder/'grey.png')

@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 
 from degas_nb.views.dashboard import best_of_each
-from degas_nb.views.replay import Tail, player, replay, row_losses, sample_files, scrub, thinned, watch
+from degas_nb.views.replay import Tail, player, replay, row_losses, scrub, watch
 from degas_nb.ground.folders import RunFolder
 from degas_nb.ground.errors import UserError
+from degas_nb.ground.show import thinned
 from toys import NAN, recorded, until, weights
 
 pytestmark = pytest.mark.usefixtures('nothing_left_behind')
@@ -193,13 +194,13 @@ def test_watch_of_odd_folders(tmp_path):
 
 def test_pictures_that_are_taken_away_while_somebody_looks_are_none(tmp_path, monkeypatch):
     run, is_dir = recorded(tmp_path/'run', 2), Path.is_dir
-    assert run.samples.is_dir() and sample_files(run, 'samples') == []
+    assert run.samples.is_dir() and run.pictures('samples') == []
     def there_and_gone(path): return is_dir(path), shutil.rmtree(path, ignore_errors=True)
     with monkeypatch.context() as m:
         m.setattr(Path, 'is_dir', lambda path: there_and_gone(path)[0])
-        assert sample_files(run, 'samples') == []
+        assert run.pictures('samples') == []
     shutil.rmtree(run.path)
-    assert sample_files(run, 'samples') == []
+    assert run.pictures('samples') == []
 
 
 def test_watch_can_be_stopped(tmp_path):

@@ -13,7 +13,7 @@ from degas_nb.app.tables import generator_of_size
 from degas_nb.ground.errors import UserError
 from degas_nb.ground.folders import Trace
 from degas_nb.ground.show import in_markdown
-from degas_nb.ground.studies import Job, Study, _Lanes, _StudyFolder, read_records, run_study, study_page, table
+from degas_nb.ground.studies import Job, Study, _Lanes, StudyFolder, read_records, run_study, study_page, table
 from degas_nb.space.choices import network
 from degas_nb.space.generator import n_params
 from toys import until
@@ -112,7 +112,7 @@ def test_stopped(sent, use, tmp_path):
     assert 'stopped with' in last and f'degas study squares --out {tmp_path}' in last and 'Traceback' not in done.stderr
     assert {'even/0', 'odd/1', 'even/2'} <= {r['key'] for r in lines(tmp_path)} and 'long' not in {r['key'] for r in lines(tmp_path)}
     until(lambda: not (tmp_path/'pid').exists() or not alive((tmp_path/'pid').read_text()))  # or it had not begun
-    assert 'runs finished' in (tmp_path/'squares'/'README.md').read_text() and not _StudyFolder(tmp_path/'squares').busy()
+    assert 'runs finished' in (tmp_path/'squares'/'README.md').read_text() and not StudyFolder(tmp_path/'squares').busy()
     assert len(read_records(made, tmp_path/'squares')) == len(lines(tmp_path))
 
 
@@ -120,7 +120,7 @@ def test_who_is_killed_leaves_no_process_behind(use, tmp_path):
     use([Job('long', 'study_work:sleep', dict(seconds=600)), *squares(1)])
     assert at_record(1, signal.SIGKILL, 'study', 'squares', '--out', tmp_path).returncode == -signal.SIGKILL
     until(lambda: not (tmp_path/'pid').exists() or not alive((tmp_path/'pid').read_text()))
-    assert not _StudyFolder(tmp_path/'squares').busy()
+    assert not StudyFolder(tmp_path/'squares').busy()
 
 
 def test_who_leaves_the_loop_and_ends_waits_for_no_run(tmp_path):
@@ -234,7 +234,7 @@ def test_a_damaged_line_is_named(wrong, use, tmp_path, line):
 def test_one_process_at_a_time(use, tmp_path, line, capsys):
     use(squares(2))
     recorded(tmp_path/'squares', squares(1))
-    with _StudyFolder(tmp_path/'squares').lock():
+    with StudyFolder(tmp_path/'squares').lock():
         assert 'another process is working in' in line('study', 'squares', '--out', tmp_path)
         assert degas('study', 'squares', '--out', tmp_path, '--tables') == 0  # who only reads may
         capsys.readouterr()

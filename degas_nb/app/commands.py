@@ -21,7 +21,7 @@ from torch import Tensor
 from tyro import MISSING
 from tyro.conf import Positional, arg
 
-from ..ground.data import DATASETS, Images, _is_image, open_regular, path_source, with_all_classes
+from ..ground.data import DATASETS, Images, is_image, open_regular, path_source, with_all_classes
 from ..ground.errors import UserError, checked, printable, user_path
 from ..ground.ranks import Ranks, find_device
 from ..ground.folders import SEAL, RunFolder, atomic_write, check_free, finite, read_json, room_for, write_json
@@ -713,7 +713,6 @@ def _class_names(
     known = names if isinstance(names, list) and all(isinstance(name, str) for name in names) else []
     return [known[i] if i < len(known) else f'class {i}' for i in labels.tolist()]
 
-
 # %% ../../nbs/app/03_commands.ipynb #20d309f4
 def _png(
     picture:object,  # a PIL image
@@ -816,7 +815,7 @@ def _images_of_another(
     try: there = read_json(path/'config.json')
     except UserError: return False  # whose it is will be said
     ours = isinstance(there, dict) and str(there.get('format')).startswith('degas-run')
-    return not ours and any(_is_image(p.name) for p in path.rglob('*'))
+    return not ours and any(is_image(p.name) for p in path.rglob('*'))
 
 
 def _check_score(

@@ -19,6 +19,7 @@ from typing import Annotated, Literal, get_args, get_origin, get_type_hints
 import tyro
 
 from ..ground.errors import Lasting, UserError, checked, fill_streams, user_path
+from ..ground.data import Unreadable
 from ..ground.folders import FULL, RunWarning
 from ..ground.ranks import RankLost, exit_at_once
 from ..space.baselines import INITS
@@ -288,6 +289,7 @@ def _obey(
     "Run a command; what goes wrong becomes an exit code and a line."
     try: _do(argv)
     except RankLost as e: _leave(1, f"degas: {e}", e.speaker)
+    except Unreadable as e: _leave(2, f"degas: {e if _may_skip(argv) else f'{e.args[0]}: put back what it was; a run keeps its images'}")
     except UserError as e: _leave(2, f"degas: {e}")
     except Stopped as e: _leave(128 + e.signum, f"degas: {e}")
     except KeyboardInterrupt: _leave(130, "degas: stopped")
@@ -297,6 +299,13 @@ def _obey(
         known = _flags_of(COMMANDS[argv[0]])
         smaller = [flag for flag in ('--batch-size', '--width', '--img-size', '--limit', '--n') if flag in known]
         _leave(2, "degas: not enough memory" + f": try a smaller {' or '.join(smaller)}"*bool(smaller))
+
+
+def _may_skip(
+    argv:list[str],  # the words behind `degas`
+)->bool:
+    "Can this command leave out images? One that goes on with a run needs those with which it began."
+    return '--skip-broken' in _flags_of(COMMANDS[argv[0]]) and not any(word.partition('=')[0] == '--resume' for word in argv)
 
 
 def _do(

@@ -22,7 +22,8 @@ from ..judge.bench import DATA, ask, rank
 from ..space.genotype import Genotype, svg
 from ..ground.folders import RunFolder, atomic_write, read_json, room_for
 from ..ground.errors import UserError, checked, printable, user_path
-from ..ground.show import in_html
+from ..ground.ranks import processor_name
+from ..ground.show import in_html, thinned
 
 # %% ../../nbs/app/01_report.ipynb #s25views
 def _views()->object:
@@ -426,29 +427,11 @@ class Report:
         return out
 
 # %% ../../nbs/app/01_report.ipynb #7d97fc17
-def _numbered(
-    folder:Path,            # a run's samples/
-    stem:str,               # 'samples', 'reconstructions'
-)->list[tuple[int, Path]]:  # (epoch or step, file), in order
-    "The pictures of one kind, by the number in their name."
-    found = [(re.fullmatch(rf'{stem}_(\d+)\.(?:png|jpe?g)', p.name), p) for p in folder.iterdir()] if folder.is_dir() else []
-    return sorted((int(m[1]), p) for m, p in found if m)
-
-
-def _some(
-    items:list,  # in order
-    n:int=4,
-)->list:         # first and last among them
-    "At most `n` of `items`, evenly spread."
-    if len(items) <= n: return items
-    return [items[round(i * (len(items) - 1) / (n - 1))] for i in range(n)]
-
-
 def _reconstructions(
     run:RunFolder,  # a search
 )->Html:
     "Targets, and what the super-network made of them."
-    targets, made = run.path / 'samples' / 'targets.png', _numbered(run.path / 'samples', 'reconstructions')
+    targets, made = run.path / 'samples' / 'targets.png', run.pictures('reconstructions')
     if not targets.exists() and not made:
         return _missing('No reconstructions: samples/targets.png and samples/reconstructions_*.png are not in the run folder.')
     parts = [_picture(targets, 'Grid of target images', 'The targets')] if targets.exists() else []
@@ -463,7 +446,7 @@ def _film(
     n:int=4,
 )->Html:
     "Samples over training."
-    frames = _some(_numbered(run.path / 'samples', 'samples'), n)
+    frames = thinned(run.pictures('samples'), n)
     if not frames: return _missing('No samples: samples/samples_*.png is not in the run folder.')
     return tag('div', *[_picture(p, f'Grid of samples at {unit} {k}', f'{unit} {k:,}') for k, p in frames], cls='strip')
 
@@ -678,20 +661,12 @@ def _installed(
     except PackageNotFoundError: return 'not installed'
 
 
-def _processor()->str:
-    "The processor's name, as well as the system tells it."
-    try: text = Path('/proc/cpuinfo').read_text()
-    except OSError: return platform.processor() or platform.machine()
-    names = re.findall(r'^model name\s*:\s*(.+)$', text, re.M)
-    return names[0] if names else platform.machine()
-
-
 def _environment()->dict[str, object]:
     "Versions, processor and threads of this process."
     import torch
     return dict(python=platform.python_version(), **{p: _installed(p) for p in _PACKAGES},
                 system=f'{platform.system()} {platform.machine()}',
-                processor=_processor(), cores=os.cpu_count(), threads=torch.get_num_threads(),
+                processor=processor_name(), cores=os.cpu_count(), threads=torch.get_num_threads(),
                 gpu=torch.cuda.get_device_name() if torch.cuda.is_available() else 'none used')
 
 
@@ -782,7 +757,7 @@ def _last_reconstructions(
     run:RunFolder,  # of a search, or of one network alone
 )->str:             # '' before its first epoch has ended
     "The newest picture of what is reconstructed."
-    made = _numbered(run.path / 'samples', 'reconstructions')
+    made = run.pictures('reconstructions')
     if not made: return ''
     epoch, picture = made[-1]
     return _picture(picture, f'Grid of images reconstructed after epoch {epoch}', f'Reconstructions after {epoch:,} epochs')
@@ -809,7 +784,7 @@ def _add_gan(
     "The sections of a GAN training."
     records, found = _read_trace(run), _read_scores(run)
     page.cards += _score_cards(found)
-    frames = _numbered(run.path / 'samples', 'samples')
+    frames = run.pictures('samples')
     if frames:
         page.hero = _picture(frames[-1][1], f'Grid of samples of the trained generator at step {frames[-1][0]}',
                              f'Samples after {frames[-1][0]:,} steps')

@@ -18,7 +18,7 @@ from ..ground.errors import UserError, user_path
 from ..ground.ranks import find_device
 from ..ground.runs import check_least
 from ..ground.studies import (
-    Study, _StudyFolder, count_runs, markdown_table, missing_jobs, progress_table, read_records, run_study, write_page)
+    Study, StudyFolder, count_runs, markdown_table, missing_jobs, progress_table, read_records, run_study, write_page)
 from .driving import Stopped, say, stop_signals, talks
 from . import tables  # noqa: F401, it declares studies
 from .studies import STUDIES, study_of
@@ -94,7 +94,7 @@ def _overview_of(
         study, folder = study_of(name), user_path(out)/name
         try:
             n = count_runs(study.jobs, read_records(study, folder))
-            state = 'runs now' if _StudyFolder(folder).busy() else ''
+            state = 'runs now' if StudyFolder(folder).busy() else ''
         except UserError as e: n, state = count_runs(study.jobs, []), str(e)
         rows.append([name, n['runs'], n['finished'], n['failed'], f"{n['seconds']/3600:.2f}", state, study.about])
     return markdown_table(rows)

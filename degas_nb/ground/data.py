@@ -369,6 +369,11 @@ def fit_square(
 FORMATS = ('PNG', 'JPEG', 'GIF', 'BMP', 'PPM',  # of Pillow's; others start programs or fetch files
            WebPImagePlugin.WebPImageFile.format, TiffImagePlugin.TiffImageFile.format)
 
+class Unreadable(UserError):
+    "An image that cannot be read; its one argument says which and why."
+    def __str__(self)->str: return f"{self.args[0]}: repair or remove it, or skip such images with --skip-broken"
+
+
 @contextlib.contextmanager
 def naming(
     name:str,  # of the file
@@ -379,7 +384,7 @@ def naming(
     except Exception as e:
         unknown = isinstance(e, Image.UnidentifiedImageError)
         why = 'not an image, or of an unknown format' if unknown else printable(str(e) or type(e).__name__)
-        raise UserError(f"{printable(name)} cannot be read ({why}): repair or remove it, or skip such images with --skip-broken") from e
+        raise Unreadable(f"{printable(name)} cannot be read ({why})") from e
 
 # %% ../../nbs/ground/03_data.ipynb #298933e4
 MOST_BYTES = 2**29         # of one image as a file, in a zip unpacked
@@ -719,7 +724,7 @@ def _files_in(
     if not files.names: raise UserError(f"{printable(path)} is empty: it should hold images ({' '.join(SUFFIXES)})")
     return files
 
-def _is_image(
+def is_image(
     name:str,
 )->bool:
     "Is this file called like an image?"
@@ -864,7 +869,7 @@ def _labels_in(
     needed:list[str],                  # of those that were asked for
 )->tuple[dict[str, Label]|None, str]:  # of each image, empty: it says that there are none, None: folders decide; and a line about the file
     "What a file of labels in this folder or zip says of the images."
-    others = [n for n in files.names if not _is_image(n)]
+    others = [n for n in files.names if not is_image(n)]
     for kind, read in LABEL_FILES.items():
         tables = [n for n in others if posixpath.basename(n) == kind]
         if not tables: continue
@@ -946,7 +951,7 @@ def files_source(
 )->Source:
     "The images of a folder or zip, with classes if its folders or a file of labels say so."
     files = _files_in(path)
-    images = [n for n in files.names if _is_image(n)]
+    images = [n for n in files.names if is_image(n)]
     _refuse_runs(path, files, images)
     if not images: raise UserError(_no_images(path, files.names))
     found = places(images)
@@ -959,7 +964,7 @@ def files_source(
     number = {c: i for i, c in enumerate(classes)}
     def open(i):
         with naming(chosen[i].name), files.open(chosen[i].name) as f: return read_rgb(f, img_size)
-    others = sum(posixpath.basename(n) != line for n in files.names if not _is_image(n))
+    others = sum(posixpath.basename(n) != line for n in files.names if not is_image(n))
     left_out = f"{count(others, 'file')} of other kinds left out" if others else ''
     notes = [_understood(found, splits, classes, line), '' if line in LABEL_FILES else line, _loose(images, found), left_out]
     return Source([p.name for p in chosen], open,

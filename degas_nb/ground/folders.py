@@ -430,6 +430,14 @@ class Noted(Checkpoints):
         with room_for(folder): folder.mkdir(exist_ok=True)
         return folder
 
+    def pictures(self,
+        kind:str,               # 'samples', 'reconstructions'
+    )->list[tuple[int, Path]]:  # number in the name (epoch of a search, step of a training) and file, oldest first
+        "The pictures of one kind; none where the folder is no longer there."
+        try: there = [*(self.path/'samples').iterdir()]
+        except (FileNotFoundError, NotADirectoryError): there = []
+        return sorted((int(m[1]), p) for p in there if (m := re.fullmatch(rf'{kind}_(\d+)\.png', p.name)))
+
     @property
     def history(self)->list[dict]:  # oldest first
         "Settings that held before the present ones: see `Planned`."

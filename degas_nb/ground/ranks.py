@@ -7,6 +7,7 @@ __all__ = ['find_device', 'float32_products', 'Ranks', 'RankLost', 'deterministi
 
 # %% ../../nbs/ground/05_ranks.ipynb #4146b68b
 import os
+import platform
 import signal
 import sys
 import threading
@@ -15,6 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -47,6 +49,14 @@ def _how_many(
     try: module = torch.get_device_module(kind)
     except RuntimeError: return 0
     return module.device_count() if module.is_available() else 0
+
+# %% ../../nbs/ground/05_ranks.ipynb #897a9ac5
+def processor_name()->str:
+    "The processor's name, as far as the system tells."
+    try: lines = Path('/proc/cpuinfo').read_text().splitlines()
+    except OSError: lines = []
+    names = [line.partition(':')[2].strip() for line in lines if line.startswith('model name')]
+    return names[0] if names else platform.processor() or platform.machine()
 
 # %% ../../nbs/ground/05_ranks.ipynb #7a0b0002
 @contextmanager

@@ -226,6 +226,15 @@ def compact(
     return ' '.join(str(obj).split())
 
 # %% ../../nbs/ground/02_show.ipynb #5b0a0005
+def thinned(
+    items:list,
+    most:int,  # at least 2
+)->list:
+    "At most so many, evenly spaced, the first and the last among them."
+    if len(items) <= most: return items
+    return [items[round(i*(len(items) - 1)/(most - 1))] for i in range(most)]
+
+
 def members(
     words:list[str],
     n:int,  # more than these become "... 5 more"

@@ -6,7 +6,7 @@
 __all__ = ['Job', 'Study', 'read_records', 'run_study', 'table', 'study_page']
 
 # %% ../../nbs/ground/09_studies.ipynb #5a0d0003
-import io, json, os, platform, signal as signals, socket, subprocess, sys, threading, time, traceback
+import io, json, os, signal as signals, socket, subprocess, sys, threading, time, traceback
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -23,6 +23,7 @@ import torch
 
 import degas_nb
 from .errors import Lasting, UserError, check_value, checked, fill_streams, printable, shown, user_path
+from .ranks import processor_name
 from .show import in_markdown
 from .data import own_number, read_whole
 from .folders import Locked, Trace, atomic_write, finite, room_for, trace_content
@@ -128,16 +129,8 @@ def _hardware(
 )->dict[str, str]:
     "What a run was made on: the graphics card's name, or the processor's, and the torch that asked it."
     on_card = device.startswith('cuda') and torch.cuda.is_available()
-    name = torch.cuda.get_device_name(device) if on_card else _processor()
+    name = torch.cuda.get_device_name(device) if on_card else processor_name()
     return dict(hardware=f'{name}, torch {torch.__version__}')
-
-
-def _processor()->str:
-    "The processor's name, as far as the system tells."
-    try: lines = Path('/proc/cpuinfo').read_text().splitlines()
-    except OSError: lines = []
-    names = [line.partition(':')[2].strip() for line in lines if line.startswith('model name')]
-    return names[0] if names else platform.processor() or platform.machine()
 
 # %% ../../nbs/ground/09_studies.ipynb #5a0d0031
 class _Records(Trace):
@@ -177,7 +170,7 @@ class _Records(Trace):
 _MADE = 'Made of `records.jsonl` alone'  # stands on every page
 
 
-class _StudyFolder(Locked):
+class StudyFolder(Locked):
     "Where a study keeps its records and what is made of them; one process at a time writes here."
     def __init__(self,
         path:Path|str,  # of the folder; made when something is written
@@ -208,7 +201,7 @@ def read_records(
     folder:Path|str,  # of the study
 )->list[dict]:        # at most one of each job, in the order of the jobs, whatever the order in which they ended
     "What has been recorded of a study's runs; a `UserError` when a finished one was made with other arguments."
-    last = {record['key']: record for record in _StudyFolder(folder).records.read()}
+    last = {record['key']: record for record in StudyFolder(folder).records.read()}
     for job in study.jobs:
         record = last.get(job.key)
         if not record or 'result' not in record: continue
@@ -327,7 +320,6 @@ def _end(
     if process.is_alive(): process.kill()
     process.join()
     link.close()
-
 
 # %% ../../nbs/ground/09_studies.ipynb #5a0d0043
 class _Lanes:
@@ -464,7 +456,7 @@ def run_study(
     stop:Callable[[], bool]=lambda: False,  # asked several times a second; True: end the runs, and with them the loop
 )->Iterator[dict]:  # records, as the runs end
     "Make the runs that have no record yet."
-    place, given = _StudyFolder(folder), _checked_given(study, given)
+    place, given = StudyFolder(folder), _checked_given(study, given)
     if workers < 1: raise UserError(f"{workers} runs at a time are none: --workers must be at least 1")
     end = time.monotonic() + 60*minutes if minutes is not None else float('inf')
     place.make()
@@ -510,9 +502,9 @@ def _checked_given(
 
 
 def _record(
-    place:_StudyFolder,  # locked
-    job:Job,             # that has ended
-    outcome:dict,        # of `_perform`
+    place:StudyFolder,  # locked
+    job:Job,            # that has ended
+    outcome:dict,       # of `_perform`
 )->dict:
     "Write down how a run has ended; a traceback goes into a file of its own."
     said = outcome.pop('traceback', None)
@@ -600,7 +592,7 @@ def write_page(
     folder:Path|str,  # of the study
 )->str:               # what README.md says now
     "Make README.md and pictures of the records in a folder; a `UserError` when there are none."
-    records, place = read_records(study, folder), _StudyFolder(folder)
+    records, place = read_records(study, folder), StudyFolder(folder)
     if not records: raise UserError(f"{place.path} holds no records of {study.name}: degas study {study.name} makes them")
     place.check_own()
     page = study_page(study, records)

@@ -14,7 +14,7 @@ import traitlets
 from IPython.display import display
 
 from ..ground.errors import UserError, checked, printable
-from .widgets import BEST, INK, NO_CONTROLS, REST, SOFT, _say_below, small_png, static_text
+from .widgets import BEST, INK, NO_CONTROLS, REST, SOFT, say_below, small_png, static_text
 
 # %% ../../nbs/views/07_be_the_search.ipynb #19ad94ef
 @checked()
@@ -107,4 +107,4 @@ class BeTheSearch(anywidget.AnyWidget):
     def _ipython_display_(self)->None:
         data, meta = self._repr_mimebundle_()
         display(data, metadata=meta, raw=True)
-        _say_below(NO_CONTROLS)
+        say_below(NO_CONTROLS)

@@ -9,7 +9,6 @@ __all__ = ['replay', 'scrub', 'Watch', 'watch']
 import base64
 import math
 import os
-import re
 import shlex
 import time
 from collections.abc import Callable
@@ -28,7 +27,7 @@ from .live import Background, end_former
 from ..ground.data import open_regular, read_rgb, read_whole
 from ..ground.folders import RunFolder
 from ..ground.errors import UserError, checked, printable
-from ..ground.show import in_html, in_plotly
+from ..ground.show import in_html, in_plotly, thinned
 from .widgets import BEST, LINES, REST, SOFT, Curve, Explorer, static_text
 
 # %% ../../nbs/views/06_replay.ipynb #2e3f2576
@@ -57,23 +56,12 @@ def row_weights(
     return {edge: {op: math.nan if v is None else float(v) for op, v in ops.items()} for edge, ops in weights.items()}
 
 # %% ../../nbs/views/06_replay.ipynb #3706bfa5
-def sample_files(
-    run:RunFolder,
-    stem:str,               # 'samples' or 'reconstructions'
-)->list[tuple[int, Path]]:  # number in the name (epoch of a search, step of a training) and file, oldest first
-    "The pictures of one kind."
-    try: there = [*(run.path/'samples').iterdir()]
-    except (FileNotFoundError, NotADirectoryError): there = []  # or no longer
-    found = [(re.fullmatch(rf'{stem}_(\d+)\.png', p.name), p) for p in there]
-    return sorted((int(m[1]), p) for m, p in found if m)
-
-
 def all_pictures(
     run:RunFolder,
-)->dict[str, list[tuple[int, Path]]]:  # as `sample_files`; kinds that are there, targets with number 0
+)->dict[str, list[tuple[int, Path]]]:  # as `run.pictures`; kinds that are there, targets with number 0
     "Every picture of a run."
     targets = run.path/'samples/targets.png'
-    found = dict(targets=[(0, targets)]*targets.exists()) | {name: sample_files(run, name) for name in ('reconstructions', 'samples')}
+    found = dict(targets=[(0, targets)]*targets.exists()) | {name: run.pictures(name) for name in ('reconstructions', 'samples')}
     return {name: files for name, files in found.items() if files}
 
 
@@ -97,15 +85,6 @@ def picture_tile(
     "A picture on the page, or that there is none yet."
     if not png: return '<p>none yet</p>'
     return f'<img alt="{in_html(what)}" src="data:image/png;base64,{base64.b64encode(png).decode()}">'
-
-
-def thinned(
-    items:list,
-    most:int,  # at least 2
-)->list:
-    "At most so many, evenly spaced, the first and the last among them."
-    if len(items) <= most: return items
-    return [items[round(i*(len(items) - 1)/(most - 1))] for i in range(most)]
 
 # %% ../../nbs/views/06_replay.ipynb #4b9fcbd3
 def three(

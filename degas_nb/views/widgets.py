@@ -300,7 +300,7 @@ def is_cleared(
     return bool(place and now) and place[0] == now[0] and place[1] != now[1]
 
 
-def _say_below(
+def say_below(
     words:str,  # HTML, for whoever sees only the picture that a widget leaves
 )->None:
     "A line that a notebook keeps; the stylesheet of a widget that is alive hides it."
@@ -345,7 +345,7 @@ class LiveView(anywidget.AnyWidget):
         "Display it in a place whose picture can be drawn anew."
         data, meta = self._repr_mimebundle_()
         self.shown.append((display(data, metadata=meta, raw=True, display_id=True), cell_now()))
-        _say_below(self.stays)
+        say_below(self.stays)
 
     def is_shown(self)->bool:
         "Does it stand in an output that nobody has cleared?"
@@ -525,4 +525,4 @@ class Explorer(ipywidgets.VBox):
     def _ipython_display_(self)->None:
         "The explorer, and for whoever sees only what it leaves a line that says how to get its controls."
         display(self._repr_mimebundle_(), raw=True)
-        _say_below(NO_CONTROLS)
+        say_below(NO_CONTROLS)
