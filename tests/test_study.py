@@ -13,7 +13,7 @@ from degas_nb.app.tables import generator_of_size
 from degas_nb.ground.errors import UserError
 from degas_nb.ground.folders import Trace
 from degas_nb.ground.show import in_markdown
-from degas_nb.ground.studies import Job, Study, _Lanes, StudyFolder, read_records, run_study, study_page, table
+from degas_nb.ground.studies import Job, Study, StudyFolder, _Lanes, own_seconds, read_records, run_study, study_page, table
 from degas_nb.space.choices import network
 from degas_nb.space.generator import n_params
 from toys import until
@@ -360,3 +360,9 @@ def test_a_page_of_records_that_say_less():
     bare = dict(key='even/0', work='study_work:square', args=dict(x=0), seconds=1., result=dict(off=2.))
     made = Study('squares', 'What?', (Job('even/0', 'study_work:square', dict(x=0)),), lambda records: spread_of(records, 'off'))
     assert 'not said (1 runs)' in study_page(made, [bare]) and 'A run takes 1 seconds' in study_page(made, [bare])
+
+
+@pytest.mark.parametrize('hardware, cpu, took', [('AMD EPYC, torch 2', 3.5, 3.5), ('NVIDIA H200, torch 2', 3.5, 9), ('AMD Instinct, torch 2', None, 9)])
+def test_a_run_took_what_its_processor_worked_or_its_card_was_kept(hardware, cpu, took):
+    assert own_seconds(dict(seconds=9, cpu=cpu, hardware=hardware)) == took
+    assert own_seconds(dict(seconds=9)) == 9

@@ -24,7 +24,7 @@ from ..gan.training import GANConfig, GANTraining
 from ..ground.data import Images, load, spread
 from ..ground.errors import UserError, checked
 from ..ground.folders import read_json
-from ..ground.studies import Job, Study, markdown_table, table
+from ..ground.studies import Job, Study, markdown_table, own_seconds, table
 from ..judge.bench import lot_images, lot_losses, measured_runs
 from ..judge.features import SmallFeatures, small_features
 from ..judge.metrics import Statistics, describe_images, frechet_distance
@@ -184,7 +184,7 @@ def spread_of(
 )->str:
     "Best, median and worst of each group of runs, and what a run takes."
     columns = {name: lambda found, of=of: of(r[what] for r in found) for name, of in dict(best=min, median=median, worst=max).items()}
-    seconds = [r.get('cpu', r['seconds']) for r in records if 'result' in r]
+    seconds = [own_seconds(r) for r in records if 'result' in r]
     took = f"\n\nA run takes {mean(seconds):.3g} seconds of one processor." if seconds else ''
     return table(records, lambda r: r['key'].partition('/')[0], **columns) + took
 

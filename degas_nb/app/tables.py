@@ -20,7 +20,7 @@ from ..gan.training import GANConfig, GANTraining
 from ..ground.data import Images, load, spread
 from ..ground.errors import UserError, checked
 from ..ground.ranks import find_device
-from ..ground.studies import Job, Study, markdown_table
+from ..ground.studies import Job, Study, markdown_table, own_seconds
 from ..judge.features import SmallFeatures, small_features
 from ..judge.metrics import Described, Statistics, describe_images, frechet_distance, inception_score
 from ..search.alternating import Search
@@ -233,14 +233,15 @@ def table_page(
         lines.append([name, len(runs), f'{far[0]:.2f} (the same images)' if once else spread_around(far, 2),
                       *[spread_around(by_few, 2) if by_few else '']*few, spread_around(ends[name]['likeness'], 2),
                       'all' if len(beaten) == len(rows) - 1 > 0 else ', '.join(beaten) or 'none',
-                      f'{mean(params):,.0f}' if params else '', f"{mean(r['seconds'] for r in runs):.0f}"])
+                      f'{mean(params):,.0f}' if params else '', f"{mean(map(own_seconds, runs)):.0f}"])
     judge = next((r['result'] for r in records if 'result' in r), {})
     as_few = ("As few: the last mark again, with as many drawn as there are real images that nobody has trained on, which the row `real` "
               "measures. ")*few
     said = ("Distance (Frechet, in the features of a small classifier) and score (of its logits, as IS): mean of the last three marks, "
             f"then mean and standard deviation over seeds. {as_few}The column of who is nearer compares rows of two runs or more; "
             "what does not stand in it, these seeds don't tell apart. Of two equal rows of three seeds one is nearer so, by chance, "
-            "in one pair of ten (of five seeds: of 126), and a table has dozens of pairs.")
+            "in one pair of ten (of five seeds: of 126), and a table has dozens of pairs. Seconds are one core's, or of a run on a "
+            "graphics card those of the clock.")
     eyes = f" The classifier is {judge['extractor']}, right for {judge['accuracy']:.0%} of held-out images." if judge else ''
     return '\n\n'.join(filter(None, [who_judged(records), markdown_table(lines), said + eyes]))
 

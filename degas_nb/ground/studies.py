@@ -105,8 +105,9 @@ def _perform(
         outcome = dict(result=_plain(result))
     except (Exception, SystemExit) as e:
         outcome = dict(error=' '.join(f'{type(e).__name__}: {e}'.split())[:400], traceback=traceback.format_exc())
-    took = dict(seconds=round(time.monotonic() - began, 2), cpu=round(time.process_time() - worked, 2))
-    return took | _code_version() | _hardware(given.get('device', 'cpu')) | outcome
+    device = given.get('device', 'cpu')
+    worked = None if _on_card(device) else round(time.process_time() - worked, 2)  # a card's work is not the processor's
+    return dict(seconds=round(time.monotonic() - began, 2), cpu=worked) | _code_version() | _hardware(device) | outcome
 
 
 @cache
@@ -123,13 +124,15 @@ def _code_version()->dict[str, str]:
     return dict(commit=commit, version=version)
 
 
+def _on_card(device:str)->bool: return device.startswith('cuda') and torch.cuda.is_available()
+
+
 @cache
 def _hardware(
     device:str,  # where this process computes
 )->dict[str, str]:
     "What a run was made on: the graphics card's name, or the processor's, and the torch that asked it."
-    on_card = device.startswith('cuda') and torch.cuda.is_available()
-    name = torch.cuda.get_device_name(device) if on_card else processor_name()
+    name = torch.cuda.get_device_name(device) if _on_card(device) else processor_name()
     return dict(hardware=f'{name}, torch {torch.__version__}')
 
 # %% ../../nbs/ground/09_studies.ipynb #5a0d0031
@@ -541,6 +544,14 @@ def markdown_table(
     head = [lines[0], ['--:' if column and all(map(is_number, column)) else '---' for column in zip(*lines[1:])]]
     rows = [map(in_markdown, lines[0]), head[1], *(map(in_markdown, row) for row in lines[1:])]
     return '\n'.join('| ' + ' | '.join(row) + ' |' for row in rows)
+
+
+def own_seconds(
+    record:dict,  # of a run
+)->float:
+    "What a run took: seconds of the processor, which nothing beside it lengthens; where a graphics card computed, of the clock."
+    on_card = record.get('cpu') is None or 'NVIDIA' in record.get('hardware', '')  # earlier records hold a number for both
+    return record['seconds'] if on_card else record['cpu']
 
 
 def count_runs(
