@@ -168,10 +168,21 @@ def play(
                 accuracy=round(look.accuracy, 4))
 
 # %% ../../nbs/app/06_tables.ipynb #t25c0043
+def smallest_by_lot(
+    seed:int,   # of the lot
+    n:int=300,  # as many as a decision asks for
+)->Genotype:
+    "Of some networks by lot the one with the fewest parameters: what a liking for small networks finds without a search."
+    def params(genotype):
+        with torch.device('meta'): return n_params(build_generator(genotype, 32, 128, 16))
+    rng = torch.Generator().manual_seed(seed)
+    return min((draw(rng) for _ in range(n)), key=params)
+
+
 def train_row(
     seed:int,               # of all that is random in it
     data:str,               # the images, as for `load`
-    network:str,            # a name of `BASELINES` or of a shipped network, 'lot', or a name of `SEARCHED`
+    network:str,            # a name of `BASELINES` or of a shipped network, 'lot', 'smallest', or a name of `SEARCHED`
     framework:str='ctgan',  # a name of `FRAMEWORKS`
     found_on:str='data',    # where a search looks: 'data', or 'source'
     source:str|None=None,   # other images, as for `load`, at 32x32; None: there are none
@@ -186,6 +197,7 @@ def train_row(
     about = {}
     if network in BASELINES: spec = network
     elif network == 'lot': spec = draw(torch.Generator().manual_seed(seed))
+    elif network == 'smallest': spec = smallest_by_lot(seed)
     elif network in SEARCHED:
         looked_at = images if found_on == 'data' else parts_of(source, 32, limit)[0]
         spec, about = find(SEARCHED[network] | search, looked_at, seed, device)
@@ -250,7 +262,7 @@ WORK, SEEDS = 'degas_nb.app.tables:train_row', 5
 METHODS = dict(dcgan=('dcgan', 'dcgan'), sngan=('resnet', 'sngan'), wgan_gp=('resnet', 'wgan_gp'), ctgan=('resnet', 'ctgan'),
                cagan=('resnet', 'cagan'))  # row -> generator and framework
 NETWORKS = dict(agan_like='rl', adversarial='adversarial', degas_alpha='alpha', degas='degas', degas_tuned='tuned', degas_lean='lean',
-                figure1='cifar10_paper', lot='lot')
+                figure1='cifar10_paper', lot='lot', lot_smallest='smallest')
 
 
 def rows_of(
