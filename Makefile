@@ -7,7 +7,7 @@ READY  := $(VENV)/.ready
 WORKERS ?= 2
 PARTS  := lab,docs,dev
 
-.PHONY: demo fuzz test lab docs readme bench gpu install browser check-export lesson-test unit-test most-test kernel-test device-test alone-test soak clean
+.PHONY: demo fuzz test lab docs readme bench gpu install browser check-export lesson-test unit-test long-test most-test kernel-test device-test alone-test soak clean
 .DEFAULT_GOAL := help
 
 help:  ## what there is to make
@@ -48,8 +48,11 @@ node_modules/katex:
 browser:  ## a Chromium for the browser tests (Debian, Ubuntu; needs root)
 	command -v chromium >/dev/null || { apt-get update -qq && apt-get install -y -qq chromium; }
 
-test: $(READY) node_modules/katex  ## everything that CI checks
+test: $(READY) node_modules/katex  ## what CI checks, but for the tests that are marked long (12 minutes)
 	$(MAKE) check-export unit-test
+
+long-test: $(READY) node_modules/katex  ## the others, some seconds each: CI makes them after `make test`
+	$(MAKE) unit-test SPEED=long
 
 check-export: $(READY)  ## exported modules, clean notebooks and README are those in git
 	$(PY) tools/check_export.py
@@ -70,17 +73,21 @@ fuzz: $(READY)  ## 10,000 damaged files through everything that reads one (10 mi
 	OMP_NUM_THREADS=1 $(PY) tools/fuzz.py 2>/dev/null
 
 most-test:
-	OMP_NUM_THREADS=1 $(PY) -m pytest -q -n $(WORKERS) --dist loadfile --no-loadscope-reorder tests --ignore tests/test_lessons.py -m 'not device and not alone' --durations=25
+	OMP_NUM_THREADS=1 $(PY) -m pytest -q -n $(WORKERS) --dist loadfile --no-loadscope-reorder tests --ignore tests/test_lessons.py -m '$(SPEED) and not device and not alone' --durations=25 $(TESTED)
+
+# which tests: all that are not marked long, or these; some kinds have none of them, which pytest ends with 5
+SPEED := not long
+TESTED = $(if $(filter long,$(SPEED)),|| [ $$? -eq 5 ])
 
 # tests that watch a browser or a clock take what they need of the machine; lessons, two at a time, and the simulated device share the rest
 kernel-test:
-	OMP_NUM_THREADS=1 nice -n 19 $(PY) -m pytest -q tests/test_lessons.py --durations=15
+	OMP_NUM_THREADS=1 nice -n 19 $(PY) -m pytest -q tests/test_lessons.py -m '$(SPEED)' --durations=15 $(TESTED)
 
 device-test:
-	OMP_NUM_THREADS=1 nice -n 19 $(PY) -m pytest -q tests -m device --durations=5
+	OMP_NUM_THREADS=1 nice -n 19 $(PY) -m pytest -q tests -m 'device and $(SPEED)' --durations=5 $(TESTED)
 
 alone-test:
-	OMP_NUM_THREADS=1 $(PY) -m pytest -q tests -m alone --durations=10
+	OMP_NUM_THREADS=1 $(PY) -m pytest -q tests -m 'alone and $(SPEED)' --durations=10 $(TESTED)
 
 soak: $(READY)  ## 40 runs killed at random moments, half of them inside a write, and gone on with: to the same bits? (goes on where it was stopped)
 	OMP_NUM_THREADS=1 $(PY) tests/soak.py --out runs/soak

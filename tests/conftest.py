@@ -35,7 +35,14 @@ def pytest_configure(config):
         os.environ['XDG_CACHE_HOME'] = config.cache_home
     config.addinivalue_line('markers', 'device: uses the simulated device; `make test` gives these tests a process of their own, see sim_device.make_known')
     config.addinivalue_line('markers', 'alone: watches a clock, a browser or a kernel; `make test` runs these tests with nothing beside them but what is nice')
-    if config.getoption('markexpr') == 'device' and AVAILABLE: make_known()
+    config.addinivalue_line('markers', 'long: takes seconds, and much of it is waited for; `make test` leaves it to `make long-test`, and CI makes both')
+    if kind_asked_for(config) == 'device' and AVAILABLE: make_known()
+
+
+def kind_asked_for(config)->str:
+    "'device' or 'alone' where only such tests run"
+    first = config.getoption('markexpr').split(' and ')[0]
+    return first if first in NAMED else ''
 
 
 def pytest_unconfigure(config):
@@ -44,8 +51,8 @@ def pytest_unconfigure(config):
 
 def pytest_ignore_collect(collection_path, config):
     "A process for one kind of tests does not read the files that have none: reading them all takes it ten seconds."
-    kind = config.getoption('markexpr')
-    if kind in NAMED and collection_path.match('test_*.py') and not (kind == 'alone' and collection_path.stem in ALONE) and not NAMED[kind].search(collection_path.read_text()): return True
+    kind = kind_asked_for(config)
+    if kind and collection_path.match('test_*.py') and not (kind == 'alone' and collection_path.stem in ALONE) and not NAMED[kind].search(collection_path.read_text()): return True
 
 
 def pytest_collection_finish():
