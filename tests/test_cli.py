@@ -267,9 +267,9 @@ BEGINS = {   # of a search, and the words that begin it
 def test_a_search_begins_as_the_study_says_unless_flags_say_otherwise(words, tmp_path):
     "And the line that a report prints begins the same search again."
     command = parse('search', ['--data', 'emoji', '--out', str(tmp_path/'x'), *words.split()])
-    assert command.config == BEGINS[words] and command.decide == 'tuned'
+    assert command.config == BEGINS[words] and command.decide == 'lean'
     about = dict(source=dict(data='emoji'), n=8)
-    run = RunFolder.create(tmp_path/'x', 'search', search_settings(command.config, DEGAS), about, writes=dict(decide='tuned', asked=300))
+    run = RunFolder.create(tmp_path/'x', 'search', search_settings(command.config, DEGAS), about, writes=dict(decide='lean', asked=300))
     begun = command_lines(run)[0].split()
     assert ' '.join(begun) == ' '.join(['degas search --data emoji', *words.split(), f'--out {tmp_path}/x'])
     assert parse('search', begun[2:]).config == command.config

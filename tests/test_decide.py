@@ -290,8 +290,11 @@ def test_readme_counts_as_the_tables_do():
     second = {cells[0].strip('| '): cells[2] for line in (STUDIES_HERE/'table2'/'README.md').read_text().splitlines() if (cells := line.split(' | '))[2:]}
     assert f"the one comes to {second['found_on_cifar10']} and the other to {second['found_on_target']}: no difference that five seeds could show. CT-GAN's ResNet has {second['resnet']}, the paper's Figure 1 {second['figure1']}, networks by lot {second['lot']}: on average" in readme
     rows = {cells[0].strip('| '): cells[2] for line in (STUDIES_HERE/'table1'/'README.md').read_text().splitlines() if (cells := line.split(' | '))[2:]}
-    for row, words in dict(ctgan="CT-GAN's own ResNet ends at a distance of", figure1="the paper's Figure 1 in its place at", lot='a network by lot at',
-                           degas='what an alternating search finds by asking (`measured`) at').items(): assert f'{words} {rows[row]}' in readme, row
+    for row, words in dict(ctgan="CT-GAN's own ResNet ends at a distance of", degas_lean='what a search finds by loss and size (`lean`) ends at',
+                           degas_tuned='by the loss alone (`tuned`) at', degas_alpha="by the paper's settings and rule at", figure1="the paper's Figure 1 at",
+                           lot='a network by lot at', lot_smallest='the smallest of 300 by lot at').items(): assert f'{words} {rows[row]}' in readme, row
+    decide_lesson = (STUDIES_HERE.parent/'nbs/search/10_decide.ipynb').read_text()
+    assert f"{rows['degas_lean']} by `lean`, {rows['degas_tuned']} by `tuned`" in decide_lesson
 
 
 def test_a_page_can_be_made_of_any_of_its_records():

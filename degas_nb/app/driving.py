@@ -327,7 +327,7 @@ WAYS = strategies, controller, halving, adversarial  # modules that add to what 
 _KINDS:dict[str, type] = dict(search=Search, gan=GANTraining, reconstruction=Reconstruction)
 _BESIDE = 'space', 'strategy', 'generator', 'genotype'  # what config.json says beside the settings
 # what a command does around a run: no settings of the run
-HABITS = dict(save_every=60., sample_every=50, decide='tuned', asked=300, on_nan='stop')
+HABITS = dict(save_every=60., sample_every=50, decide='lean', asked=300, on_nan='stop')
 
 
 def habits_of(
