@@ -118,6 +118,7 @@ def test_a_seed_that_is_too_long(drawn, tmp_path, line, seed):
 
 @pytest.mark.parametrize('records', [[{}, {}], [{'name': None, 'value': None}], [{'name': 'FID', 'value': 'much', 'step': 'x'}],
                                      [{'name': 'FID', 'value': 12.5, 'step': 1, 'n_fake': 10, 'extractor': 'inception'}]], ids=['empty', 'null', 'words', 'of another extractor'])
+@pytest.mark.long
 def test_a_demo_whose_scores_somebody_has_added_to(tmp_path, capsys, records):
     for name in 'ab': pictures(tmp_path/'images'/name, 40)
     argv = ['demo', '--data', tmp_path/'images', '--out', tmp_path/'demo', '--epochs', 1, '--steps', 1, '--n', 10]

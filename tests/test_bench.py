@@ -122,6 +122,7 @@ def test_the_distance_surrogate_says_what_is_said_of_it():
         assert bench.rank(g, target='distance').better == pytest.approx((distances < bench.predict(n, target='distance')).mean(), abs=3e-3)
 
 
+@pytest.mark.long
 def test_who_has_not_heard_of_a_network_does_not_say_the_contrary():
     "Distances that hang on one edge are foreseen on held-out networks; pure noise is not, and no design is far below chance for it."
     tool, rng = the_tool(), np.random.default_rng(0)
@@ -134,6 +135,7 @@ def test_who_has_not_heard_of_a_network_does_not_say_the_contrary():
         assert taus['operations'] > .4 if signal else abs(taus['operations']) < .35, taus
 
 
+@pytest.mark.long
 def test_asks_without_scikit_learn():
     code = """
 import sys
@@ -161,6 +163,7 @@ def test_asks_for_what_was_measured():
     assert bench.ask(PAPER) == bench.ask(PAPER)
 
 
+@pytest.mark.long
 def test_places():
     losses = bench.everything('emoji')
     some = np.random.default_rng(1).integers(len(losses), size=200)

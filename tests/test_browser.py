@@ -456,6 +456,7 @@ def test_the_replay_keeps_its_curves_while_it_plays_and_rests(bad):
 def looks(it, i): return [it.cell(i).locator(what).count() for what in ('.dg-explorer, .dg-dashboard', '.dg-stays:visible')]
 
 
+@pytest.mark.long
 @pytest.mark.timeout(150)
 def test_a_second_tab_says_how_to_get_the_controls(bad, lab, browser):
     "It shows what was saved: where the notebook is not trusted that is a picture, and a line says what to do."
@@ -768,6 +769,7 @@ def test_a_box_is_dragged_with_the_mouse(explorers):
     it.was_quiet()
 
 
+@pytest.mark.long
 @pytest.mark.timeout(180)
 def test_explorers_in_the_dark_and_in_a_narrow_window(explorers):
     it = explorers
@@ -825,6 +827,7 @@ WIDE = '''() => [...document.querySelectorAll(".jp-OutputArea-output")].filter(o
 }).slice(0, 5)'''
 
 
+@pytest.mark.long
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize('lesson', LIVE)
 def test_the_live_cell_of_a_lesson(explorers, lesson):

@@ -156,6 +156,7 @@ def test_version(capsys):
     assert degas('--version') == 0 and capsys.readouterr().out.startswith('degas_nb 0.')
 
 
+@pytest.mark.long
 def test_score_prints_one_record(drawn, tmp_path, capsys):
     out = copy(drawn, tmp_path)
     assert degas('score', out, '--data', 'emoji', '--n', 2000) == 0
@@ -350,6 +351,7 @@ def test_search_killed_in_epoch_3(found, tmp_path):
     as_undisturbed(out, found)
 
 
+@pytest.mark.long
 def test_an_alternating_search_that_was_killed_goes_on(tmp_path):
     "Its two optimisers, and alpha's batch, are where they were."
     whole, out = tmp_path/'whole', tmp_path/'run'
@@ -835,6 +837,7 @@ def test_samples_and_scores_that_cannot_be(drawn, tmp_path, line):
 
 # ---------------------------------------------------------------- demo
 
+@pytest.mark.long
 def test_demo_again_and_anew(tmp_path, capsys, line):
     for name in 'ab': pictures(tmp_path/'images'/name, 40)
     argv = ['demo', '--data', tmp_path/'images', '--out', tmp_path/'demo', '--epochs', 1, '--steps', 1, '--n', 10]

@@ -114,6 +114,7 @@ def test_what_is_not_decided_is_said_and_nothing_old_is_shown():
     assert view.board.changed == 0, 'the same winners as before'
 
 
+@pytest.mark.long
 def test_the_picture_that_stays_is_small_however_many_edges_there_are():
     desk = Desk()
     for n in range(60): desk.add(n, {f'n{i}-n{i + 1 + i % 3}': {f'op_{k}_with_a_long_name': .1 + .01*((n + k*i) % 7) for k in range(9)} for i in range(40)}, losses=dict(mse=1/(n + 1)))

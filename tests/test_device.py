@@ -215,6 +215,7 @@ def test_a_search_step_with_images_that_do_not_fit(simgpu, monkeypatch):
     assert same(here.state_dict(), there.state_dict())
 
 
+@pytest.mark.long
 @pytest.mark.parametrize('kw', KINDS[:5], ids=str)
 def test_a_search_goes_to_the_device_and_back(kw, simgpu, tmp_path):
     whole = toy(epochs=4, **kw)
@@ -229,6 +230,7 @@ def test_a_search_goes_to_the_device_and_back(kw, simgpu, tmp_path):
     assert same(whole.state_dict(), run.state_dict())
 
 
+@pytest.mark.long
 def test_snapshots_of_alpha_stay_on_the_device_and_are_read_late(simgpu):
     run = toy(simgpu)
     steps = list(run)
@@ -239,6 +241,7 @@ def test_snapshots_of_alpha_stay_on_the_device_and_are_read_late(simgpu):
     assert total(seen) == 0
 
 
+@pytest.mark.long
 def test_steps_are_read_at_once_on_the_cpu_and_together_on_a_device(simgpu):
     unread = Unread()
     assert all(unread.add(step) for step in toy()) and len(unread.take()) == 9 and unread.take() == []
@@ -347,6 +350,7 @@ def small(data, out, *more): return 'search', '--data', data, '--img-size', 16, 
 def files_of(run): return sorted(p.relative_to(run).as_posix() for p in run.rglob('*') if p.is_file() and p.suffix in ('.png', '.jsonl', '.json'))
 
 
+@pytest.mark.long
 def test_degas_search_on_a_device_and_back(pictures, tmp_path, simgpu):
     here, there = tmp_path/'here', tmp_path/'there'
     assert degas(*small(pictures, here, '--device', 'cpu')) == 0
@@ -359,6 +363,7 @@ def test_degas_search_on_a_device_and_back(pictures, tmp_path, simgpu):
     assert filecmp.cmp(here/'genotype.json', there/'genotype.json', shallow=False)
 
 
+@pytest.mark.long
 def test_degas_search_copies_at_most_twice_a_step(pictures, tmp_path, simgpu):
     "What a longer run copies more, for each step that it has more: reading the numbers of steps, and nothing else."
     copies = {}
@@ -380,6 +385,7 @@ def test_a_device_that_is_not_there_is_one_line(command, device, tmp_path, capsy
     assert [p.name for p in tmp_path.iterdir()] == ['image.txt']
 
 
+@pytest.mark.long
 def test_degas_demo_on_a_device(pictures, tmp_path, simgpu, capsys):
     flags = '--data', pictures, '--out', tmp_path/'demo', '--epochs', 1, '--steps', 1, '--n', 16
     assert degas('demo', *flags, '--device', 'simgpu') == 0

@@ -170,6 +170,7 @@ def test_outputs_that_a_page_cannot_show():
     assert third['text/html'].count('</script>') == 1 and '"frames"' in third['text/html']
 
 
+@pytest.mark.long
 @pytest.mark.timeout(120)
 def test_in_the_browser(site, pages, browser):
     handler = functools.partial(Quiet, directory=site)

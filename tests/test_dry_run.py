@@ -24,6 +24,7 @@ def test_the_first_steps_of_a_search_at_the_papers_width(data, size, z_dim):
     assert told['steps'] == 4 and told['measured'] == 2 and told['parameters'] > 9_000_000
 
 
+@pytest.mark.long
 @pytest.mark.parametrize('size', [32, 48])
 def test_the_first_steps_of_a_training_at_the_papers_width(size):
     config = replace(GANConfig.paper('ctgan'), batch_size=2)

@@ -74,6 +74,7 @@ def test_a_path_of_a_python_call_may_begin_at_home(home, nothing_left_behind):
     assert {p.name for p in home.iterdir()} >= {'search', 'gan', 'g.json', 'grids', 's.npz', 'toys', 'live'} and it.writes_to(home/'live')
 
 
+@pytest.mark.long
 @pytest.mark.parametrize('form', ['--{}=~/{}', '--{} ~/{}'])
 def test_every_path_of_every_flag_may_begin_at_home(home, form, capsys):
     def flags(**kw): return [word for name, value in kw.items() for word in form.format(name.replace('_', '-'), value).split()]
@@ -203,6 +204,7 @@ def windows(code, *argv):
     return python('-c', WINDOWS + code, *argv)
 
 
+@pytest.mark.long
 def test_commands_without_what_windows_lacks(tmp_path):
     done = windows('from degas_nb.app.main import main; main()', *search_argv(tmp_path/'run', epochs=1))
     assert done.returncode == 0 and done.stderr.count('cannot be locked') == 1 and 'Traceback' not in done.stderr, done.stderr

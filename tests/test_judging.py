@@ -459,6 +459,7 @@ def test_a_classifier_is_trained_alike_wherever_its_images_lie(simgpu):
     assert right == same and all(torch.equal(v, w) for v, w in zip(a.state_dict().values(), b.state_dict().values()))
 
 
+@pytest.mark.long
 def test_studies_go_on_with_the_eyes_that_began_them(shared_cifar, monkeypatch, tmp_path):
     "The classifier that the studies judge by ships: a processor that adds in another order would train another one."
     monkeypatch.setattr(features, 'train_classifier', lambda *a: pytest.fail('trained anew'))

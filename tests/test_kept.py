@@ -200,6 +200,7 @@ POISON = {
 }
 
 
+@pytest.mark.long
 def test_poisoned_states_are_refused_and_the_one_before_is_taken(saved, images, tmp_path):
     source, kind = saved
     out, prev = copy(source, tmp_path), state_of(source/'checkpoint.prev.pt')

@@ -63,6 +63,7 @@ def kernels(tmp_path):
         if kernel.manager.is_alive(): kernel.end(now=True)
 
 
+@pytest.mark.long
 @pytest.mark.timeout(180)
 def test_shut_down_and_taken_up_again(kernels, tmp_path):
     first = kernels()

@@ -371,6 +371,7 @@ def test_a_gan_training_has_no_alpha_and_is_shown(tmp_path):
     with pytest.raises(UserError, match='has no alpha'): replay(tmp_path/'run')
 
 
+@pytest.mark.long
 def test_workers_are_given_back():
     "GNU's OpenMP counts sleeping workers of other threads, and a run in a thread would take twice as long."
     code = '''

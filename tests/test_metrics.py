@@ -95,6 +95,7 @@ def test_distance_of_few_images_matches_many_digits(n, m, d):
         assert frechet_distance(few, others) == pytest.approx(expected, rel=1e-6)   # streamed: from singular covariances
 
 
+@pytest.mark.long
 @pytest.mark.parametrize('decay', [3, 6, 9])
 def test_distance_of_graded_covariances_matches_many_digits(decay):
     "Scales over up to nine decades, where squaring loses the small ones; and nearly equal sets, where much cancels."

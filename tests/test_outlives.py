@@ -26,6 +26,7 @@ def gone(which):
         with os.fdopen(end, 'w') as f: yield f
 
 
+@pytest.mark.long
 @pytest.mark.parametrize('which', ['full', 'closed'])
 def test_a_run_outlives_stderr(which, found, tmp_path):
     out = tmp_path/'run'
@@ -34,6 +35,7 @@ def test_a_run_outlives_stderr(which, found, tmp_path):
     as_undisturbed(out, found)
 
 
+@pytest.mark.long
 def test_a_run_outlives_the_reader_of_its_log(found, tmp_path):
     out = tmp_path/'run'
     with subprocess.Popen(['head', '-1'], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as head:

@@ -182,6 +182,7 @@ def test_results_of_another_function_are_not_shown(tmp_path):
     with pytest.raises(UserError, match="one of 'study_work:square', now declared as 'study_work:odd'"): read_records(other, tmp_path/'s')
 
 
+@pytest.mark.long
 def test_failed_runs_that_are_made_again_are_counted(use, tmp_path):  # noqa: F811
     use([Job(f'bad/{i}', 'study_work:odd', dict(how='raise')) for i in range(4)])
     assert degas('study', 'squares', '--out', tmp_path) == 1
@@ -189,6 +190,7 @@ def test_failed_runs_that_are_made_again_are_counted(use, tmp_path):  # noqa: F8
     assert done.returncode == 130 and 'with 2 runs to make' in done.stderr and '--again' in done.stderr.rpartition('go on with:')[2]
 
 
+@pytest.mark.long
 def test_a_script_with_operations_of_its_own_makes_studies(tmp_path):
     "Lanes read the script that began them, and don't begin what it begins."
     (tmp_path/'my_degas.py').write_text('''

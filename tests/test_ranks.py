@@ -98,6 +98,7 @@ def test_gan_on_more_ranks_than_before(tmp_path):
     assert GANTraining.load(tmp_path/'run', some_images()).n == 4
 
 
+@pytest.mark.long
 def test_gan_on_two_ranks_resumes_to_the_same_bits(tmp_path):
     (tmp_path/'whole').mkdir()
     (tmp_path/'half').mkdir()
@@ -139,6 +140,7 @@ def test_search_alphas_and_weights_are_equal_bits_and_latents_stay_at_home(kw, t
     assert alone.psnr().isfinite().all()
 
 
+@pytest.mark.long
 def test_search_on_two_ranks_resumes_to_the_same_bits(tmp_path):
     for which in 'whole', 'half': (tmp_path/which).mkdir()
     together(tmp_path/'whole', SEARCH.format(start=NEW_SEARCH.format(kw=''), stop=8))
@@ -149,6 +151,7 @@ def test_search_on_two_ranks_resumes_to_the_same_bits(tmp_path):
     assert all(torch.equal(p, q) for p, q in zip((*a.weights, *a.alphas, a.latents.z), (*b.weights, *b.alphas, b.latents.z)))
 
 
+@pytest.mark.long
 def test_commands_on_two_ranks(tmp_path):
     "One folder, one trace, one voice; stopped by a signal to one rank and taken up alone."
     out, gan = tmp_path/'search', tmp_path/'gan'
@@ -206,6 +209,7 @@ def working(command, out, log):
         launcher.wait()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize('command, victim', [('search', 1), ('train', 0)])
 def test_a_killed_rank_ends_the_others_with_one_line(command, victim, tmp_path):
     out, log = tmp_path/'run', tmp_path/'log'
@@ -221,6 +225,7 @@ def test_a_killed_rank_ends_the_others_with_one_line(command, victim, tmp_path):
     assert done.returncode == 0, done.stderr[-2000:]  # the folder is free, and the run goes on
 
 
+@pytest.mark.long
 def test_orphans_of_a_killed_launcher_save_and_end(tmp_path):
     out, log = tmp_path/'run', tmp_path/'log'
     with working('search', out, log) as (launcher, ranks):

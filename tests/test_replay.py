@@ -21,6 +21,7 @@ from toys import NAN, recorded, until, weights
 pytestmark = pytest.mark.usefixtures('nothing_left_behind')
 
 
+@pytest.mark.long
 def test_replay_is_small_and_has_its_frames(tmp_path):
     path = recorded(tmp_path/'run', 500).path
     figure = replay(path, decide=best_of_each)
@@ -143,6 +144,7 @@ def test_watch_follows_to_the_end(tmp_path):
         assert handle.wait(10) == 'done' and handle.dashboard.board.alpha == weights(10)
 
 
+@pytest.mark.long
 def test_watch_knows_a_run_that_nobody_works_on(tmp_path, monkeypatch):
     run = recorded(tmp_path/'my run', 5, 10)
     handle = watch(run.path, every=.01)

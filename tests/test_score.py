@@ -92,6 +92,7 @@ def test_images_are_judged_as_they_are(kind, tmp_path, scored, taught):
     assert together['size'] == together['size_real'] == [20, 20] and 'resized' in together['prepared'] and 'other sizes' not in together['warning'] + err
 
 
+@pytest.mark.long
 def test_images_of_many_sizes_are_those_of_pytorch_fid(tmp_path):
     "As `python -m pytorch_fid --batch-size 1` sees them: each stretched to 299x299."
     from pytorch_fid import inception
@@ -277,6 +278,7 @@ def test_eyes_that_see_nothing_are_told_of(tmp_path, scored):
         assert 'next to nothing' in record['warning'] and all('next to nothing' in r['warning'] for r in record['also']) and err.count('next to nothing') == 1
 
 
+@pytest.mark.long
 def test_the_demo_says_once_what_its_score_is_worth(tmp_path, capsys):
     rng = np.random.default_rng(1)
     for i in range(70):

@@ -286,6 +286,7 @@ def test_parts_of_the_images_give_the_start_of_all_at_once(n, fit_on, layout):
     assert torch.equal(pca_init(pixels, 24, seeded(3), fit_on), z)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize('layout', ['contiguous_format', 'channels_last'])
 def test_the_start_needs_no_second_copy_of_the_images(layout):
     "Four times as many images need no more memory than they and their latents take: the peak is that of a part."

@@ -283,6 +283,7 @@ def moves(page, key):
     assert all(a != b for a, b in zip(before, shown())), (before[:2], shown()[:2])
 
 
+@pytest.mark.long
 @pytest.mark.timeout(180)
 def test_a_finished_search(searched, serve, browser, tmp_path):
     before, port = {p: p.read_bytes() for p in searched.rglob('*') if p.is_file()}, _free_port(0)
@@ -322,6 +323,7 @@ def test_a_finished_search(searched, serve, browser, tmp_path):
     assert not list((tmp_path / 'tmp').iterdir())
 
 
+@pytest.mark.long
 @pytest.mark.timeout(180)
 def test_a_run_that_goes_on(searched, serve, browser, tmp_path):
     "It has no trace when the page is opened; then its lines come."
@@ -375,6 +377,7 @@ def test_the_page_of_a_training_has_nothing_to_replay(searched, tmp_path):
     assert 'scrub(' in source(RunFolder.open(searched)) and 'scrub(' not in source(training) and 'watch(' in source(training)
 
 
+@pytest.mark.long
 @pytest.mark.timeout(180)
 def test_names_on_the_page_are_text(searched, serve, browser, tmp_path):
     "Whatever a run calls its images, operations and losses: nothing on the page runs, leads or asks outside; and no script could, within the page or from outside."

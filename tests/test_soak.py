@@ -1,12 +1,14 @@
 """The short form of `make soak`: one kill at a random moment and some inside writes, each gone on with to the same bits."""
 import signal
 
+import pytest
 from tqdm.std import tqdm
 
 from commands import begun
 from soak import line, soak
 
 
+@pytest.mark.long
 def test_killed_runs_go_on_to_the_same_bits(tmp_path, quiet_machine):
     records = soak(6, 9, tmp_path/'soak', told=lambda *a, **k: None)
     said = line(records)

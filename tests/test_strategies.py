@@ -35,6 +35,7 @@ def few(): return load('emoji', limit=16)
 def small(kind, **more): return kind(**dict(epochs=6, width=4, z_dim=16, batch_size=8) | more)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize('name', OTHERS)
 def test_killed_and_taken_up_it_is_the_same_run(name, tmp_path):
     assert degas(*argv(name, tmp_path/'whole')) == 0
@@ -48,6 +49,7 @@ def test_killed_and_taken_up_it_is_the_same_run(name, tmp_path):
     assert degas('prune', tmp_path/'run') == 0 and Genotype.load(tmp_path/'run') == found
 
 
+@pytest.mark.long
 @pytest.mark.parametrize('name', OTHERS)
 def test_a_run_opens_as_what_it_is_and_says_what_its_help_says(name, tmp_path):
     config = small(SEARCHES[name].Config, **{k[2:]: v for k, v in [MORE.get(name, ['--seed', 0])]})

@@ -66,6 +66,7 @@ def at_record(n, sent, *argv):
     return forked(work)
 
 
+@pytest.mark.long
 def test_killed_and_gone_on_with(use, tmp_path, capfd):
     made = use(squares(6))
     whole, broken = tmp_path/'whole', tmp_path/'broken'
@@ -101,6 +102,7 @@ def test_killed_and_gone_on_with(use, tmp_path, capfd):
     assert tables and tables in (broken/'squares'/'README.md').read_text()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize('sent', [signal.SIGINT, signal.SIGTERM])
 def test_stopped(sent, use, tmp_path):
     "What runs is ended, what has ended is on disk, and the last line says how to go on."
@@ -116,6 +118,7 @@ def test_stopped(sent, use, tmp_path):
     assert len(read_records(made, tmp_path/'squares')) == len(lines(tmp_path))
 
 
+@pytest.mark.long
 def test_who_is_killed_leaves_no_process_behind(use, tmp_path):
     use([Job('long', 'study_work:sleep', dict(seconds=600)), *squares(1)])
     assert at_record(1, signal.SIGKILL, 'study', 'squares', '--out', tmp_path).returncode == -signal.SIGKILL
@@ -123,6 +126,7 @@ def test_who_is_killed_leaves_no_process_behind(use, tmp_path):
     assert not StudyFolder(tmp_path/'squares').busy()
 
 
+@pytest.mark.long
 def test_who_leaves_the_loop_and_ends_waits_for_no_run(tmp_path):
     "The loop is neither closed nor forgotten: its process is ended with this one."
     code = f"""
@@ -138,6 +142,7 @@ while not Path({str(tmp_path/'pid')!r}).exists(): time.sleep(.01)
     until(lambda: not alive((tmp_path/'pid').read_text()))
 
 
+@pytest.mark.long
 def test_a_lane_goes_on_where_its_process_is_gone():
     "Killed while it has nothing to do: nobody notices. Killed in a run: that run has no outcome, and the next one gets another process."
     lanes, job = _Lanes(1), Job('a', 'math:factorial', {})
@@ -173,6 +178,7 @@ def test_a_lane_that_cannot_begin_leaves_nothing(monkeypatch):
         monkeypatch.undo()
 
 
+@pytest.mark.long
 def test_failed_runs_are_said_and_not_left_out(use, tmp_path, capfd):
     made = use([*(Job(f'bad/{how}', 'study_work:odd', dict(how=how)) for how in ODD), Job('lost/1', 'study_work:nothing'), Job('lost/2', 'no_module:f'), *squares(2)])
     assert degas('study', 'squares', '--out', tmp_path) == 1
@@ -291,6 +297,7 @@ def cluster(tmp_path_factory):
     raise AssertionError(out.read_text())
 
 
+@pytest.mark.long
 @needs_ray
 def test_equal_records_on_a_cluster(cluster, use, tmp_path, capfd):
     made = use([*squares(4), *(Job(f'bad/{how}', 'study_work:odd', dict(how=how)) for how in ODD)])
@@ -304,6 +311,7 @@ def test_equal_records_on_a_cluster(cluster, use, tmp_path, capfd):
         else: assert 'its process has ended' in a['error'] and 'its process has ended' in b['error']
 
 
+@pytest.mark.long
 @needs_ray
 def test_who_leaves_the_loop_ends_the_runs_of_a_cluster(cluster, tmp_path):
     made = study([Job('long', 'study_work:sleep', dict(seconds=600)), *squares(1)], tmp_path)

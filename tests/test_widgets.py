@@ -138,6 +138,7 @@ def check_colours(it):
     assert light != dark
 
 
+@pytest.mark.long
 @pytest.mark.timeout(180)
 def test_the_lesson_runs_and_leaves_its_picture(lesson):
     it, cells, first = lesson
