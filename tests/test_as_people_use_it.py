@@ -244,6 +244,7 @@ def test_images_that_somebody_names_are_all_of_them(tmp_path, capsys):
     assert json.loads(capsys.readouterr().out)['n_real'] == 60
 
 
+@pytest.mark.long
 def test_a_search_whose_images_have_moved(tmp_path, line, capsys):
     "`prune --data` names where they are now, as its advice says."
     there = pictures(tmp_path/'here', 24)
@@ -254,6 +255,7 @@ def test_a_search_whose_images_have_moved(tmp_path, line, capsys):
     assert 'was made with other images' in line('prune', tmp_path/'run', '--decide', 'measured', '--data', tmp_path/'moved')
 
 
+@pytest.mark.long
 def test_a_run_of_before_labels_were_read_beside_an_array(tmp_path, capsys):
     images = load('emoji', limit=24)
     pixels, labels = images.pixels.permute(0, 2, 3, 1).numpy(), torch.arange(24).numpy() % 3
@@ -289,6 +291,7 @@ def test_labels_of_other_shapes(labels):
     with pytest.raises(UserError): Images(torch.zeros(4, 3, 16, 16, dtype=torch.uint8), labels)
 
 
+@pytest.mark.long
 def test_a_grid_of_many_is_ours_too(tmp_path, capsys):
     "The sign is found in a file of any size."
     from degas_nb.app.commands import SIGNED, _is_signed

@@ -107,6 +107,7 @@ def test_the_study_and_the_lesson_count_alike():
             for name, e in worth.bet({k: v[m] for k, v in both.items()}).items(): assert f'| {which}: {name} | {e.n} | {e} |' in page
 
 
+@pytest.mark.long
 def test_the_distance_surrogate_says_what_is_said_of_it():
     "Its tau on held-out networks follows from what was predicted of them, the best design ships, and all of the space is asked at once."
     s, says = bench._surrogate('distance'), bench._read('comparison_distance')

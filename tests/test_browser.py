@@ -679,6 +679,7 @@ def nameless_theme(it, scheme):
 HEIGHTS = '''e => [...e.querySelectorAll(".dg-room .main-svg")].map(s => s.clientHeight)'''
 
 
+@pytest.mark.long
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize('name', EXPLORERS)
 def test_explorer(explorers, name):
@@ -798,6 +799,7 @@ def test_explorers_in_the_dark_and_in_a_narrow_window(explorers):
 ROOM = '''v => [v, ...v.querySelectorAll(".dg-figure")].map(f => { const a = v.getBoundingClientRect(), b = f.getBoundingClientRect(); return [f.className, Math.round(b.top - a.top), Math.round(b.height)]; })'''
 
 
+@pytest.mark.long
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize('lesson', ['views/04_dashboard', 'views/06_replay', 'search/08_prune'])
 def test_what_is_stored_fits_its_cell_and_says_how_to_get_the_controls(lab, browser, lesson):

@@ -216,6 +216,7 @@ print(data.load(sys.argv[1]).fingerprint())
 """
 
 
+@pytest.mark.long
 def test_processes_that_start_together_decode_each_image_once(folder, tmp_path):
     env = os.environ | dict(XDG_CACHE_HOME=str(tmp_path/'cache'))
     outs = [open(tmp_path/f'out{i}', 'w') for i in range(3)]

@@ -110,6 +110,7 @@ def test_sample_a_grid_and_single_images(drawn, tmp_path):
     assert (tmp_path/'other'/'000000.png').read_bytes() != first
 
 
+@pytest.mark.long
 def test_samples_need_no_training_images(tmp_path):
     "A run can be moved away from its images, or they from it."
     images, out = pictures(tmp_path/'images'), tmp_path/'run'
@@ -123,6 +124,7 @@ def test_samples_need_no_training_images(tmp_path):
         assert (tmp_path/statistics/'000000.png').read_bytes() != (tmp_path/'before'/'000000.png').read_bytes()
 
 
+@pytest.mark.long
 def test_with_classes(tmp_path, line, capsys):
     out = tmp_path/'run'
     assert degas(*train_argv(out, '--conditional', tiny=FEW)) == 0
@@ -276,6 +278,7 @@ def test_a_search_begins_as_the_study_says_unless_flags_say_otherwise(words, tmp
     assert parse('search', begun[2:]).config == command.config
 
 
+@pytest.mark.long
 def test_runs_that_no_command_made_are_decided_and_scored_all_the_same(tmp_path, line, capsys):
     "They can't say where their images are; who asks names them."
     images, named, small = load('emoji', limit=16), tmp_path/'images.npy', dict(width=4, z_dim=16, batch_size=8)
@@ -340,6 +343,7 @@ def test_flags_by_their_old_names(drawn, tmp_path, capsys):
 
 # ---------------------------------------------------------------- killed, and taken up again
 
+@pytest.mark.long
 def test_search_killed_in_epoch_3(found, tmp_path):
     out = tmp_path/'run'
     killed = signalled(8, [signal.SIGKILL], *search_argv(out, "--save-every", 0))
@@ -361,6 +365,7 @@ def test_an_alternating_search_that_was_killed_goes_on(tmp_path):
     as_undisturbed(out, whole)
 
 
+@pytest.mark.long
 def test_search_killed_before_the_first_checkpoint(found, tmp_path):
     out = tmp_path/'run'
     assert signalled(2, [signal.SIGKILL], *search_argv(out)).returncode == -signal.SIGKILL
@@ -369,6 +374,7 @@ def test_search_killed_before_the_first_checkpoint(found, tmp_path):
     as_undisturbed(out, found)
 
 
+@pytest.mark.long
 def test_ctrl_c_saves_and_says_how_to_go_on(found, tmp_path):
     out = tmp_path/'run'
     stopped = signalled(5, [signal.SIGINT], *search_argv(out))
@@ -380,6 +386,7 @@ def test_ctrl_c_saves_and_says_how_to_go_on(found, tmp_path):
     as_undisturbed(out, found)
 
 
+@pytest.mark.long
 def test_a_second_ctrl_c_goes_at_once(found, tmp_path):
     out = tmp_path/'run'
     stopped = signalled(5, [signal.SIGINT, signal.SIGINT], *search_argv(out, '--save-every', 0))
@@ -389,6 +396,7 @@ def test_a_second_ctrl_c_goes_at_once(found, tmp_path):
     as_undisturbed(out, found)
 
 
+@pytest.mark.long
 def test_train_killed_and_terminated(found, drawn, tmp_path):
     out = tmp_path/'run'
     assert signalled(3, [signal.SIGKILL], *train_argv(out, '--save-every', 0, genotype=found/'genotype.json')).returncode == -signal.SIGKILL
@@ -400,6 +408,7 @@ def test_train_killed_and_terminated(found, drawn, tmp_path):
     as_undisturbed(out, drawn)
 
 
+@pytest.mark.long
 def test_disk_full(found, tmp_path):
     "A limit on the size of a file stands for a full disk: the last checkpoint stays, and the run goes on to the same bits."
     out = tmp_path/'run'
@@ -776,6 +785,7 @@ def test_a_checkpoint_of_another_run(found, drawn, tmp_path, line):
     assert 'checkpoint' in line('score', gan)
 
 
+@pytest.mark.long
 def test_the_checkpoint_before_steps_in(found, tmp_path):
     out = tmp_path/'run'
     assert degas(*search_argv(out, '--save-every', 0)) == 0

@@ -31,6 +31,7 @@ def test_at_most_twenty_messages_a_second_and_the_last_push_arrives():
     assert view.total == 1000 and len(view.heat) == 6*view.heat_plan['columns'] and view.heat_plan['last'] == 999
 
 
+@pytest.mark.long
 def test_what_is_long_comes_four_times_a_second_and_always_in_the_end():
     class Sender(Dashboard):
         messages = ()

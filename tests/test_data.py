@@ -288,6 +288,7 @@ def test_progress_sees_every_image(folder):
     assert seen == list(range(6))
 
 
+@pytest.mark.long
 def test_cifar_zip(shared_cifar):
     train, test = (load(shared_cifar, split=s, limit=200) for s in ('train', 'test'))
     assert train.name == 'cifar10.zip' and (train.split, test.split) == ('train', 'test') and train.classes == test.classes

@@ -57,6 +57,7 @@ def test_what_is_asked_is_refused_where_the_space_has_no_such_edge():
     with pytest.raises(UserError, match='s0-s1'): alone(SuperGenerator(small, width=4), Genotype.named('cifar10_paper'))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize('how', ['tuned', 'perturb_tuned', 'practised'])
 def test_one_of_two_ranks_decides_as_one_alone(search, how, monkeypatch):
     "What it trains on a copy are the images of all ranks, in whole batches, as when the run is decided once more by one process."
@@ -85,6 +86,7 @@ def test_finals_race_at_the_rate_of_a_search_by_sgd(optimiser, lr, monkeypatch):
     assert [c.lr for c in seen] == [lr]*2 and {c.optimiser for c in seen} == {optimiser}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize('how', [how for how, rule in DECISIONS.items() if not hasattr(rule, 'only')])
 def test_a_decision_changes_nothing_and_is_the_same_again(search, how):
     before, stream = {k: v.clone() for k, v in search.net.state_dict().items()}, torch.get_rng_state()
@@ -96,6 +98,7 @@ def test_a_decision_changes_nothing_and_is_the_same_again(search, how):
     number_of(first.genotype)  # the two stages could have left it
 
 
+@pytest.mark.long
 def test_alpha_is_the_pruning_and_more_questions_are_never_worse(search):
     assert decide(search, 'alpha').genotype == prune(by_name(DEGAS, search.net.weights()))
     for how in ('measured', 'evolved'):
@@ -164,6 +167,7 @@ def test_what_cannot_be_decided_by(search, how, budget):
     with pytest.raises(UserError): decide(search, how, budget)
 
 
+@pytest.mark.long
 def test_the_command_decides_and_decides_again(tmp_path, capsys):
     small = ['--data', 'emoji', '--limit', '16', '--epochs', '1', '--width', '4', '--z-dim', '16', '--batch-size', '8', '--device', 'cpu']
     out = tmp_path/'run'
@@ -212,6 +216,7 @@ def test_a_reconstruction_goes_on_to_the_same_bits(tmp_path):
     with pytest.raises(UserError, match='other settings|another run|another config'): Reconstruction.from_config(images, config, network(7)).save(tmp_path/'run')
 
 
+@pytest.mark.long
 @pytest.mark.parametrize('name', [name for name in STUDIES if name != 'toy'])
 def test_the_page_of_a_study_is_made_of_its_records(name):
     folder = STUDIES_HERE/name

@@ -180,6 +180,7 @@ def same(a, b):
 KINDS = [{}, dict(joint=True), dict(joint=True, warmup=1), dict(held_out=.5), dict(held_out=.25, z_init='random'), dict(optimiser='sgd', lr=.1, z_init='random', surface='ball'), dict(impl='sum', relaxation='sigmoid')]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize('kw', KINDS, ids=str)
 def test_a_search_on_a_device_has_the_bits_of_the_cpu(kw, simgpu):
     here, there = toy(**kw), toy(simgpu, **kw)

@@ -16,6 +16,7 @@ from commands import TINY, degas
 pytestmark = pytest.mark.usefixtures('quiet_machine')
 
 
+@pytest.mark.long
 @pytest.mark.parametrize('data, size, z_dim', [('cifar10', 32, 128), ('stl10', 48, 192)])
 def test_the_first_steps_of_a_search_at_the_papers_width(data, size, z_dim):
     config = replace(SearchConfig.paper(data), batch_size=2, epochs=2)

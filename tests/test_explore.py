@@ -206,6 +206,7 @@ def test_the_dropdown_shows_the_sliders_of_its_edge():
         assert [s.description for s in stack.children[i].children] == list(DEGAS.ops(DEGAS.edges[i])) and edge in explorer.said
 
 
+@pytest.mark.long
 def test_what_is_decided_can_be_dragged_at_once():
     "Another step moves the dropdown to the edge of its decision; an alpha never does."
     alpha = random_alpha(1)
@@ -331,6 +332,7 @@ def of_the_reader(path):
                 if handed: yield ast.unparse(arg), read_by(handed, functions) & variables
 
 
+@pytest.mark.long
 def test_what_moves_keeps_what_it_needs():
     "A cell that is run again, or another one that takes the name, must not change what a slider computes: what it needs is a default or a closure."
     handed = {re.sub(r'\d\d_', '', path.relative_to(ROOT/'nbs').with_suffix('').as_posix()): list(of_the_reader(path)) for path in sorted((ROOT/'nbs').rglob('*.ipynb')) if '.ipynb_checkpoints' not in path.parts}

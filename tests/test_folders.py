@@ -45,6 +45,7 @@ def a_run(path, **state):
 
 # ---------------------------------------------------------------- ~
 
+@pytest.mark.long
 def test_a_path_of_a_python_call_may_begin_at_home(home, nothing_left_behind):
     pictures(home/'images', 40)
     images = load('~/images')

@@ -71,6 +71,7 @@ def test_other_sizes(size):
     assert run.sample(2).shape[-2:] == (size, size)
 
 
+@pytest.mark.long
 def test_resume_is_bit_for_bit_in_another_process(tmp_path):
     "A run saved after one step and finished by a fresh process equals the run in one go."
     whole, half = training(), training()
@@ -295,6 +296,7 @@ def test_every_framework_resumes_to_the_same_bits_with_classes(framework, tmp_pa
     assert torch.equal(draw_images(trained_generator(tmp_path/'run'), 6, torch.Generator().manual_seed(0)), half.sample(6))
 
 
+@pytest.mark.long
 def test_labels_decide_the_picture_and_its_neighbours_do_not():
     run = training(conditional=True, steps=4, lr=5e-3)
     for _ in run: pass
@@ -578,6 +580,7 @@ def test_a_run_from_before_a_setting_existed_goes_on(tmp_path):
     assert_same(run, rest)
 
 
+@pytest.mark.long
 def test_auto_is_a_device_wherever_one_is_named(tmp_path):
     "And what is none is said, before anything is made."
     images = some_images()

@@ -35,6 +35,7 @@ def finite(out): return all(bool(t.isfinite().all()) for t in floats(state(out))
 
 # ---------------------------------------------------------------- longer, and with other rates
 
+@pytest.mark.long
 def test_a_finished_search_is_made_longer(found, tmp_path):
     out = copy(found, tmp_path)
     assert degas('search', '--resume', '--epochs', 6, '--out', out) == 0
@@ -73,6 +74,7 @@ def test_a_plan_that_cannot_be(found, drawn, tmp_path, line):
     assert snapshot(tmp_path) == before
 
 
+@pytest.mark.long
 def test_what_a_run_writes_is_among_its_settings(tmp_path):
     out = tmp_path/'run'
     assert signalled(3, [15], *train_argv(out, '--sample-every', 2, '--save-every', 30)).returncode == 143
@@ -124,6 +126,7 @@ def test_a_search_that_diverges_keeps_what_is_finite_and_goes_on_with_a_smaller_
     assert config(out)['config']['lr'] == 1e-3 and len(config(out).get('history', [])) == int(saved and state(out)['history'] != [])
 
 
+@pytest.mark.long
 def test_a_training_that_diverges_goes_on_from_its_last_finite_state(tmp_path, capsys):
     out = tmp_path/'run'
     assert signalled(2, [15], *train_argv(out)).returncode == 143
@@ -152,6 +155,7 @@ def test_prune_of_a_search_that_diverged(found, tmp_path, line, capsys):
     assert 'has diverged' in line('prune', out)
 
 
+@pytest.mark.long
 def test_a_checkpoint_of_old_that_holds_nan_gives_way_to_the_one_before(tmp_path, found, capsys):
     out = tmp_path/'run'
     assert degas(*search_argv(out, '--save-every', 0)) == 0
@@ -183,6 +187,7 @@ ROLL = {'search': lambda out, *more: search_argv(out, '--on-nan', 'rollback', *m
 PLAIN = dict(search=search_argv, train=train_argv, reconstruct=alone_argv)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize('command, step', [('search', 3), ('train', 2), ('reconstruct', 3)])
 @pytest.mark.parametrize('saves', [['--save-every', 0], []])
 def test_rollback_halves_the_rates_draws_other_numbers_and_is_written_down(command, step, saves, bad, tmp_path, capsys):
@@ -202,6 +207,7 @@ def test_rollback_halves_the_rates_draws_other_numbers_and_is_written_down(comma
     assert trace(plain)[step - 1]['lr'] == pytest.approx(rows[step - 1]['lr']) and trace(plain)[back] != rows[back]  # half the rates from there on, and other numbers
 
 
+@pytest.mark.long
 @pytest.mark.parametrize('command, step', [('search', 3), ('train', 2), ('reconstruct', 3)])
 def test_rollback_gives_up_after_three(command, step, bad, tmp_path, capsys):
     bad(step, 9)
@@ -214,6 +220,7 @@ def test_rollback_gives_up_after_three(command, step, bad, tmp_path, capsys):
     assert degas(command, '--resume', '--out', out) == 2 and 'after 3 rollbacks' in capsys.readouterr().err  # it remembers
 
 
+@pytest.mark.long
 @pytest.mark.parametrize('command, step', [('search', 3), ('train', 2), ('reconstruct', 3)])
 @pytest.mark.parametrize('where', ['noted', 'later'])
 def test_a_kill_around_a_rollback_changes_nothing(command, step, where, bad, tmp_path, monkeypatch):
@@ -246,6 +253,7 @@ def test_damaged_rollbacks(wrong, found, tmp_path, line):
 
 # ---------------------------------------------------------------- alphas
 
+@pytest.mark.long
 def test_alphas_that_collapse_are_said_once(found, tmp_path, capsys, monkeypatch):
     rows = [r['weights'] for r in trace(found) if 'weights' in r]
     assert not any(alpha_alarm(w, k/12) for k, w in enumerate(rows))
@@ -262,6 +270,7 @@ def test_alphas_that_collapse_are_said_once(found, tmp_path, capsys, monkeypatch
 
 # ---------------------------------------------------------------- images
 
+@pytest.mark.long
 @pytest.mark.parametrize('change', ['fewer', 'more', 'other pixels'])
 def test_images_that_are_no_longer_those_of_the_run(change, tmp_path, line, capsys):
     folder = pictures(tmp_path/'images')
@@ -278,6 +287,7 @@ def test_images_that_are_no_longer_those_of_the_run(change, tmp_path, line, caps
     assert snapshot(tmp_path) == before
 
 
+@pytest.mark.long
 def test_images_that_moved_are_named_once(tmp_path):
     folder, out = pictures(tmp_path/'images'), tmp_path/'run'
     assert degas(*train_argv(out, data=folder, tiny=FEW)) == 0
@@ -334,6 +344,7 @@ def test_no_error_advises_a_flag_that_its_command_lacks():
     assert seen > 50
 
 
+@pytest.mark.long
 @pytest.mark.parametrize('command', ['search', 'train', 'score', 'demo'])
 def test_images_that_cannot_be_read_can_be_skipped_where_that_is_advised(command, tmp_path, line, capsys):
     for name in 'ab': pictures(tmp_path/'images'/name, 40)

@@ -31,6 +31,7 @@ def pictures(folder, n=16, side=16, name='{:03}.png'):
 
 # ---------------------------------------------------------------- records
 
+@pytest.mark.long
 @pytest.mark.parametrize('cut', [0, 1, 2])
 def test_a_last_record_without_the_end_of_its_line_is_kept(cut, tmp_path):
     "An editor may leave it so; a kill leaves less than a record."
@@ -128,6 +129,7 @@ def test_a_whole_checkpoint_of_something_else_gives_way(value, tmp_path):
     assert undamaged(tmp_path/'checkpoint.pt') is None
 
 
+@pytest.mark.long
 def test_statistics_that_do_not_say_how_they_were_made_are_said(tmp_path, capsys):
     pictures(tmp_path/'fakes')
     images = load('emoji', limit=64)
@@ -237,6 +239,7 @@ def test_runs_of_other_images_are_said():
     assert 'several sets' in of_one_set(lambda records: '')(records('a', 'b')) and of_one_set(lambda records: 'x')(records('a')) == 'x'
 
 
+@pytest.mark.long
 def test_what_a_search_of_a_study_saw_is_in_its_record(shared_cifar):
     from degas_nb.app.studies import decide_search, some_images
     found = decide_search(0, ['alpha'], str(shared_cifar), limit=64, epochs=1, width=4, batch_size=8)

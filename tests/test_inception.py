@@ -48,6 +48,7 @@ def file(state, tmp_path_factory):
 def close(a, b): torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize('size', [32, 299, 320])
 def test_features_of_pytorch_fid(state, size, monkeypatch):
     from pytorch_fid import inception
@@ -58,6 +59,7 @@ def test_features_of_pytorch_fid(state, size, monkeypatch):
     close(seen.features, expected)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize('size', [32, 299, 320])
 def test_features_and_logits_of_torch_fidelity(state, file, size):
     oracle = pytest.importorskip('torch_fidelity.feature_extractor_inceptionv3')
@@ -68,6 +70,7 @@ def test_features_and_logits_of_torch_fidelity(state, file, size):
     close(seen.logits, expected[1])
 
 
+@pytest.mark.long
 def test_features_and_logits_of_torchmetrics(state, file):
     pytest.importorskip('torch_fidelity')
     from torchmetrics.image.fid import NoTrainInceptionV3

@@ -139,6 +139,7 @@ def test_whatever_stands_in_place_of_a_file_of_a_run_nobody_waits_and_nothing_el
         shutil.rmtree(run)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize('kind', ['classifier', 'statistics', 'decoded images'])
 def test_a_flipped_bit_in_what_is_kept_is_noticed(kind, tmp_path):
     "What can be made anew is; what somebody has saved is refused."

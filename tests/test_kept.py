@@ -315,6 +315,7 @@ ROWS = {'epoch': ['x', None, [1], {}], 'mse': ['x', float('inf'), 10**400, {'a':
 GAN_ROWS = {'critic': ['x', {'a': 'b'}, {'gp': 10**400}, {'gp': {'x': 1}}, None, 5], 'generator': [[1]], 'lr': ['x', float('-inf')]}
 
 
+@pytest.mark.long
 def test_a_report_is_written_whatever_the_trace_holds(found, drawn, alone, tmp_path):
     from degas_nb.app.report import run_report
     for run, odd in (found, ROWS), (drawn, GAN_ROWS), (alone, {k: ROWS[k] for k in ('epoch', 'mse', 'lr')}):

@@ -344,6 +344,7 @@ def test_the_kernel_goes_away_and_the_run_is_saved(tmp_path):
 
 # ---- real runs
 
+@pytest.mark.long
 def test_a_search_has_the_same_bits(tmp_path):
     from degas_nb.ground.data import load
     from degas_nb.search.prune import explain_prune

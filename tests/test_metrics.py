@@ -86,6 +86,7 @@ def many_digits(x, y):
     return float(sum((p - q)**2 for p, q in zip(mean_a, mean_b)) + sum(v**2 for v in a) + sum(v**2 for v in b) - 2*cross)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize('n, m, d', [(5, 8, 16), (20, 23, 64), (20, 90, 64), (65, 64, 64)])
 def test_distance_of_few_images_matches_many_digits(n, m, d):
     x, y = pair(n, m, d, n)
@@ -267,6 +268,7 @@ def test_kernel_distance_draws_from_its_callers_generator():
     assert torch.rand(1) == expected and first == again and first.value != other.value
 
 
+@pytest.mark.long
 @pytest.mark.parametrize('n', [60, 2500])
 def test_standard_error_of_the_kernel_distance(n):
     "What it says of one pair of samples is how much the value moves between pairs: with half of few, and with 1000 of many."

@@ -91,6 +91,7 @@ def test_a_folder_of_that_name(tmp_path, name):
     closed(in_html(page['metadata']['title']))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize('name', ['html', 'formula', 'control'], indirect=True)
 def test_replay_and_pictures(run):
     figure = replay(run)
@@ -118,6 +119,7 @@ def test_tables_figures_and_drawings(name):
     assert len(Tags(drawn).seen) > 20 and not re.search(r'[\x00-\x08]', drawn)
 
 
+@pytest.mark.long
 @given(st.text())
 def test_what_is_written_is_read(text):
     "Nothing is lost on the way, and Markdown makes a paragraph of it and no more."

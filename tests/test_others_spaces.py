@@ -175,6 +175,7 @@ def test_what_is_kept_and_why():
 def toy(space, **kw): return Search.from_config(load('emoji', limit=32, img_size=16), SearchConfig(epochs=1, width=4, batch_size=16, z_dim=8, img_size=16, **kw), space)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize('name', ['two', 'stages', 'loose'])
 def test_every_decision_is_a_network_of_the_space_and_can_be_trained(name, tmp_path):
     space = SPACES[name]()

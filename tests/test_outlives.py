@@ -71,6 +71,7 @@ def test_the_last_word_into_a_closed_stdout_is_no_traceback(argv, which, tmp_pat
     else: assert done.returncode == 0
 
 
+@pytest.mark.long
 def test_a_score_is_kept_before_it_is_printed(tmp_path):
     run = tmp_path/'run'
     assert degas(*train_argv(run)) == 0
@@ -142,6 +143,7 @@ def talking(tmp_path, monkeypatch, seconds=0.):
     return ['study', 'talking', '--workers', '1', '--out', str(tmp_path)], lambda: [json.loads(row) for row in (tmp_path/'talking'/'records.jsonl').read_text().splitlines()]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize('which', ['full', 'closed'])
 def test_a_study_outlives_its_log(which, tmp_path, monkeypatch):
     argv, records = talking(tmp_path, monkeypatch)
@@ -154,6 +156,7 @@ def test_a_study_outlives_its_log(which, tmp_path, monkeypatch):
     assert code == (1 if which == 'full' else 0) and [r['result'] for r in records()] == [dict(n=i) for i in range(3)]
 
 
+@pytest.mark.long
 @pytest.mark.skipif(not hasattr(signal, 'SIGHUP'), reason='a signal that Windows does not have')
 def test_a_terminal_that_closes_under_a_study_fails_no_run(tmp_path, monkeypatch):
     "It tells everybody, the processes of the runs too."

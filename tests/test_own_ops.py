@@ -157,6 +157,7 @@ def test_the_papers_sizes_with_a_critic_in_the_loop(data):
 
 # ---------------------------------------------------------------- commands
 
+@pytest.mark.long
 def test_a_finished_search_is_not_said_to_be_decided_otherwise(tmp_path, capsys):
     out = tmp_path/'run'
     assert degas(*search_argv(out, '--decide', 'measured')) == 0
@@ -176,6 +177,7 @@ def test_no_share_held_out_is_as_none_said(words, joint):
     assert _preset_of([*words])[0].joint == joint
 
 
+@pytest.mark.long
 def test_results_of_another_function_are_not_shown(tmp_path):
     for _ in run_study(study(squares(2), tmp_path), tmp_path/'s'): pass
     other = Study('squares', 'What else?', tuple(replace(job, work='study_work:odd') for job in squares(2)), lambda records: '')

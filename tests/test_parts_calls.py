@@ -203,6 +203,7 @@ def trained(tmp_path, between=lambda: None):
     return *training.generator.state_dict().values(), *training.critic.state_dict().values()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize('work', [searched, trained])
 def test_global_streams_are_left_alone_and_change_nothing(work, tmp_path):
     torch.manual_seed(5), np.random.seed(5), random.seed(5)

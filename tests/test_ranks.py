@@ -90,6 +90,7 @@ def test_gan_weights_are_equal_bits_on_all_ranks(framework, tmp_path):
     for _ in alone: pass
 
 
+@pytest.mark.long
 def test_gan_on_more_ranks_than_before(tmp_path):
     run = training(conditional=True, framework='ctgan')
     next(run)
@@ -131,6 +132,7 @@ NEW_SEARCH = "from_config(images, config({kw}), ranks=ranks)"
 OLD_SEARCH = "load(sys.argv[1] + '/run', images, ranks=ranks)"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize('kw', ['', 'joint=True', 'held_out=.5', "optimiser='sgd', lr=.1"])
 def test_search_alphas_and_weights_are_equal_bits_and_latents_stay_at_home(kw, tmp_path):
     together(tmp_path, SEARCH.format(start=NEW_SEARCH.format(kw=kw), stop=3))

@@ -141,6 +141,7 @@ def test_missing_and_damaged_parts_are_said(toy, tmp_path):
         with pytest.raises(UserError): run_report(tmp_path / folder)
 
 
+@pytest.mark.long
 def test_in_the_browser(report, browser):
     for width, scheme in ((1280, 'light'), (390, 'dark')):
         page = browser.new_page(viewport=dict(width=width, height=900), color_scheme=scheme)

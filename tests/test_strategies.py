@@ -160,6 +160,7 @@ def test_a_race_made_longer_gives_its_survivor_the_rest():
     assert len(rates) > 8 and all(a > b > 0 for a, b in zip(rates, rates[1:]))
 
 
+@pytest.mark.long
 def test_what_a_longer_plan_changes_begins_where_it_was_made():
     "Temperatures, thresholds and the critic's rate go by the plan of their step, as the rates do."
     for name in OTHERS:
@@ -203,6 +204,7 @@ def test_the_controller_beats_lots_on_the_benchmark():
 
 # ---------------------------------------------------------------- what a reviewer found
 
+@pytest.mark.long
 def test_what_has_left_does_not_come_back():
     "ASAP's operations that went are missed by nobody: a decision by perturbation chooses among those that are left."
     search = Search.from_config(few(), SEARCHES['asap'].Config(epochs=3, pruned_by=.5, width=4, z_dim=16, batch_size=8))
@@ -222,6 +224,7 @@ def test_no_number_is_no_lead():
     assert 0 not in search.race.running and search.race.leader.judged < float('inf')
 
 
+@pytest.mark.long
 def test_networks_that_have_no_loss_are_chosen_by_nobody(monkeypatch):
     search = Search.from_config(few(), SearchConfig(epochs=1, width=4, z_dim=16, batch_size=8))
     next(search)

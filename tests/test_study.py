@@ -199,6 +199,7 @@ def test_failed_runs_are_said_and_not_left_out(use, tmp_path, capfd):
     assert '7 of 9 runs finished, 2 failed' in capfd.readouterr().out and len(lines(tmp_path)) == len(before) + 5
 
 
+@pytest.mark.long
 def test_a_run_has_one_thread(tmp_path, capfd, monkeypatch):
     monkeypatch.delenv('OMP_NUM_THREADS', raising=False)
     done, = run_study(study([Job('a', 'study_work:threads')], tmp_path), tmp_path/'out')
@@ -237,6 +238,7 @@ def test_a_damaged_line_is_named(wrong, use, tmp_path, line):
     assert f'line 2 of {file}' in says and 'delete the line' in says and file.read_text().splitlines() == rows
 
 
+@pytest.mark.long
 def test_one_process_at_a_time(use, tmp_path, line, capsys):
     use(squares(2))
     recorded(tmp_path/'squares', squares(1))
