@@ -112,7 +112,7 @@ def test_the_same_steps_as_a_plain_loop():
     handle.step(7), handle.wait(10), handle.resume()
     assert handle.wait(10) == 'done'
     plain = list(Run(50))
-    assert handle.dashboard.board.alpha == plain[-1].weights
+    assert handle.dashboard.board.weights == plain[-1].weights
     assert handle.dashboard.board.curves['mse'].kept == [(s.n, s.losses['mse']) for s in plain]
 
 
@@ -249,10 +249,10 @@ def test_weights_are_there_before_the_first_step():
     for run in (Named(), Holder(), Named(30)):
         handle = live(run, paused=True)
         until(lambda: handle.dashboard.board.step == 0)
-        assert handle.dashboard.board.alpha == weights(0) and handle.dashboard.board.curves == {}
+        assert handle.dashboard.board.weights == weights(0) and handle.dashboard.board.curves == {}
         handle.step()
         until(lambda: run.n == 1 and handle.state == 'paused')
-        assert handle.dashboard.board.alpha == weights(1)
+        assert handle.dashboard.board.weights == weights(1)
         handle.stop()
 
 
@@ -355,11 +355,11 @@ def test_a_search_has_the_same_bits(tmp_path):
     search = Search.from_config(images, config)
     handle = live(search, Dashboard(explain_prune), folder=tmp_path/'run', paused=True)
     handle.step(2), handle.wait(60), handle.save(), handle.resume()
-    assert handle.wait(60) == 'done' and handle.dashboard.board.alpha == plain
+    assert handle.wait(60) == 'done' and handle.dashboard.board.weights == plain
     assert Search.load(tmp_path/'run', images).n == 6
     assert len(replay(tmp_path/'run', decide=explain_prune).frames) == 6
     other = watch(tmp_path/'run')
-    assert other.wait(10) == 'done' and other.dashboard.board.alpha == plain
+    assert other.wait(10) == 'done' and other.dashboard.board.weights == plain
 
 
 def test_a_gan_training_has_no_alpha_and_is_shown(tmp_path):
@@ -368,7 +368,7 @@ def test_a_gan_training_has_no_alpha_and_is_shown(tmp_path):
     from degas_nb.space.genotype import Genotype
     training = GANTraining.from_config(load('emoji', limit=16), GANConfig(steps=2, batch_size=8, width=4, n_critic=1), Genotype.named('cifar10_paper'))
     handle = live(training, folder=tmp_path/'run', pictures=lambda t: dict(samples=t.sample(2)[0].permute(1, 2, 0).numpy()))
-    assert handle.wait(60) == 'done' and 'critic wass' in handle.dashboard.board.curves and not handle.dashboard.board.alpha
+    assert handle.wait(60) == 'done' and 'critic wass' in handle.dashboard.board.curves and not handle.dashboard.board.weights
     with pytest.raises(UserError, match='has no alpha'): replay(tmp_path/'run')
 
 

@@ -141,7 +141,7 @@ def test_watch_follows_to_the_end(tmp_path):
         Image.fromarray(np.full((4, 4, 3), 7, np.uint8)).save(run.samples/'samples_0001.png')
         until(lambda: 'samples' in handle.dashboard.board.pictures)
         for step in range(6, 11): run.trace.append(dict(step=step, mse=1., weights=weights(step)))
-        assert handle.wait(10) == 'done' and handle.dashboard.board.alpha == weights(10)
+        assert handle.wait(10) == 'done' and handle.dashboard.board.weights == weights(10)
 
 
 @pytest.mark.long

@@ -25,10 +25,10 @@ def test_nothing_breaks_the_picture():
     nan = float('nan')
     board = Board()
     assert board_picture(board)[0][:4] == b'\x89PNG'
-    board.push(0, alpha={'s0-s1': dict(a=nan, b=nan)}, losses=dict(mse=nan, lap=float('inf')))
-    assert board_picture(board)[0][:4] == b'\x89PNG' and best_op(board.alpha['s0-s1']) is None
-    board.push(1, alpha={'other': dict(c=1.)}, samples=np.zeros((40, 10, 3), np.uint8), losses=dict(wass=-3.))
-    assert board_picture(board)[0][:4] == b'\x89PNG' and list(board.alpha) == ['other']
+    board.push(0, weights={'s0-s1': dict(a=nan, b=nan)}, losses=dict(mse=nan, lap=float('inf')))
+    assert board_picture(board)[0][:4] == b'\x89PNG' and best_op(board.weights['s0-s1']) is None
+    board.push(1, weights={'other': dict(c=1.)}, samples=np.zeros((40, 10, 3), np.uint8), losses=dict(wass=-3.))
+    assert board_picture(board)[0][:4] == b'\x89PNG' and list(board.weights) == ['other']
 
 
 def test_a_thousand_pushes_stay_small_and_fast():
@@ -42,7 +42,7 @@ def test_a_thousand_pushes_stay_small_and_fast():
 
 def test_pack_says_what_it_holds():
     board = Board()
-    board.push(3, alpha={'x': dict(p=.25, q=.75)}, losses=dict(a=1., b=2.))
+    board.push(3, weights={'x': dict(p=.25, q=.75)}, losses=dict(a=1., b=2.))
     (weights, numbers), (lines, points) = pack_weights(board), pack_curves(board)
     assert weights['edges'] == [['x', ['p', 'q']]] and np.frombuffer(numbers, np.float32).tolist() == [.25, .75]
     assert lines == [['a', 1], ['b', 1]] and np.frombuffer(points, np.float32).tolist() == [3, 1, 3, 2]
@@ -86,7 +86,7 @@ for step in range(40):
     view.push(step, alpha, np.full((32, 64, 3), 4 * step, np.uint8), dict(mse=.9 ** step, lap=float('nan') if step == 5 else .95 ** step))
     time.sleep(.05)
 print('loop done')''',
-'''view.push(100, alpha={'new': dict(p=float('nan'), q=.5)}, losses=dict(extra=2.))
+'''view.push(100, weights={'new': dict(p=float('nan'), q=.5)}, losses=dict(extra=2.))
 for step in range(101, 1101): view.push(step, losses=dict(extra=step % 7))
 print('thousand done')''']
 

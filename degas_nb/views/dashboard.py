@@ -19,7 +19,7 @@ import traitlets
 from IPython import get_ipython
 from IPython.display import display
 
-from ..ground.errors import UserError, checked, printable
+from ..ground.errors import UserError, checked, printable, renamed
 
 from ..ground.show import op_colour
 from .widgets import (COLUMN, HEAD, INK, REST, ROW, SOFT, Board, Curve, LiveView, as_picture, bar_columns, best_op,
@@ -37,13 +37,13 @@ class Heat(Curve):
 
     def push_weights(
         self,
-        step:int,    # when
-        alpha:dict,  # {edge: {op: weight}}
+        step:int,      # when
+        weights:dict,  # {edge: {op: weight}}
     )->None:
         "Add a column; other rows than before start a new picture."
-        rows = [(edge, op) for edge, ops in alpha.items() for op in ops]
+        rows = [(edge, op) for edge, ops in weights.items() for op in ops]
         if rows != self.rows: self.__init__(self.limit)
-        shares = np.array([w*len(ops) for ops in alpha.values() for w in ops.values()], dtype=np.float32)
+        shares = np.array([w*len(ops) for ops in weights.values() for w in ops.values()], dtype=np.float32)
         while self.most < np.max(shares, where=np.isfinite(shares), initial=0): self.most *= 2
         self.rows = rows
         self.push(step, shares)
@@ -109,12 +109,12 @@ def _arc(x0:float, x1:float, y:float, height:float)->list[list[float]]:
 # %% ../../nbs/views/04_dashboard.ipynb #3d3e60c4
 def decided(
     decide:Callable[[dict], list],  # weights -> decisions; a rule that refuses raises a `ValueError`
-    alpha:dict,                     # {edge: {op: weight}}
+    weights:dict,                   # {edge: {op: weight}}
 )->tuple[list[dict], str]:          # decisions; why there are none
     "Ask a rule."
-    try: found = list(decide(alpha))
+    try: found = list(decide(weights))
     except ValueError as e: return [], str(e)
-    broken = not all(math.isfinite(w) for ops in alpha.values() for w in ops.values())
+    broken = not all(math.isfinite(w) for ops in weights.values() for w in ops.values())
     return found, 'no edge has a largest weight' + ', and some are no numbers'*broken
 
 
@@ -143,30 +143,31 @@ class Desk(Board):
     change:str = ''                               # the newest of them, in words
     sides:dict = field(default_factory=dict)      # {node: text below its name}
 
+    @renamed(alpha='weights')
     @checked()
     def add(
         self,
         step:int,                                    # step number of the run
-        alpha:dict|None=None,                        # {edge: {op: weight}}
+        weights:dict|None=None,                      # {edge: {op: weight}}
         pictures:dict|None=None,                     # {name: uint8 array (h, w, 3) or PIL image}
         losses:dict|None=None,                       # {name: float}
         total:int|None=None,                         # steps of the run
         decide:Callable[[dict], list]=best_of_each,  # decisions from weights
     )->None:
         "Take over what the run says; what it leaves out stays."
-        self.push(step, alpha, None, losses)
+        self.push(step, weights, None, losses)
         self.total = total or self.total
         if pictures is not None: self.pictures = {name: as_picture(p) for name, p in pictures.items()}
-        if alpha: self.heat.push_weights(self.step, self.alpha)
-        if alpha: self.decide(decide)
-        elif alpha is not None: self.heat, self.decisions, self.undecided = Heat(), [], ''   # no weights any more
+        if weights: self.heat.push_weights(self.step, self.weights)
+        if weights: self.decide(decide)
+        elif weights is not None: self.heat, self.decisions, self.undecided = Heat(), [], ''   # no weights any more
 
     def decide(
         self,
         decide:Callable[[dict], list],  # decisions from weights
     )->None:
         "What would be kept now; edges whose winner is another than before are counted, and the last is put into words."
-        self.decisions, why = decided(decide, self.alpha)
+        self.decisions, why = decided(decide, self.weights)
         self.undecided = '' if self.decisions else f'no decision at step {self.step}: {why}'
         if not self.decisions: return
         now, before = {d['edge']: d['op'] for d in self.decisions}, self.decided
@@ -191,9 +192,9 @@ def _headline(desk:Desk)->str:
 
 def _arrange(desk:Desk)->tuple[list, tuple[int, int]]:
     "Which parts there are and where: (draw, (left, top, width, height)); and the size of the whole."
-    net = network_plan(list(desk.alpha), desk.decisions, desk.sides)
-    columns = bar_columns(desk.alpha, min(3, len(desk.alpha))) if desk.alpha else []
-    tall = max((sum(HEAD + ROW*len(desk.alpha[e]) for e in column) for column in columns), default=0)
+    net = network_plan(list(desk.weights), desk.decisions, desk.sides)
+    columns = bar_columns(desk.weights, min(3, len(desk.weights))) if desk.weights else []
+    tall = max((sum(HEAD + ROW*len(desk.weights[e]) for e in column) for column in columns), default=0)
     wide, parts, y = COLUMN*max(2, len(columns)), [], 28
     if net:
         parts.append((_draw_network, (12, y, net['width'], net['height'])))
@@ -218,7 +219,7 @@ def _draw_network(fig, ax, desk:Desk, place:tuple, size:tuple):
     from matplotlib.patches import FancyBboxPatch, PathPatch
     from matplotlib.path import Path as Line
     middle = dict(ha='center', va='center', parse_math=False)
-    plan, (left, top, _, _) = network_plan(list(desk.alpha), desk.decisions, desk.sides), place
+    plan, (left, top, _, _) = network_plan(list(desk.weights), desk.decisions, desk.sides), place
     for _, op, points, x, y, colour, kept in plan['edges']:
         moves = [Line.MOVETO] + [Line.CURVE4 if len(points) > 2 else Line.LINETO]*(len(points) - 1)
         curve, look = Line([(left + a, top + b) for a, b in points], moves), (colour, 1.8, '-') if kept else (REST, .7, (0, (3, 4)))
@@ -234,7 +235,7 @@ def _draw_heat(fig, ax, desk:Desk, place:tuple, size:tuple):
     "Weights over steps: rows of an edge together, its name before them and its best op behind."
     steps, columns = desk.heat.columns()
     image, marks, row = [], [], 0
-    for edge, ops in desk.alpha.items():
+    for edge, ops in desk.weights.items():
         best, y = best_op(ops), row + len(marks)             # one empty row between edges
         marks.append((edge, y + len(ops)/2, best, y + list(ops).index(best) + .5 if best else 0))
         image += [columns[row:row + len(ops)], np.full((1, len(steps)), 127, np.uint8)]
@@ -265,11 +266,11 @@ def _heat_colours(
 # %% ../../nbs/views/04_dashboard.ipynb #e0b4f1f1
 def _draw_all_bars(fig, ax, desk:Desk, place:tuple, size:tuple):
     "Bars of all edges, column by column."
-    for i, edges in enumerate(bar_columns(desk.alpha, min(3, len(desk.alpha)))):
+    for i, edges in enumerate(bar_columns(desk.weights, min(3, len(desk.weights)))):
         y = place[1]
         for edge in edges:
-            draw_edge(ax, edge, desk.alpha[edge], 12 + COLUMN*i, y, desk.limit)
-            y += HEAD + ROW*len(desk.alpha[edge])
+            draw_edge(ax, edge, desk.weights[edge], 12 + COLUMN*i, y, desk.limit)
+            y += HEAD + ROW*len(desk.weights[edge])
 
 
 def _draw_pictures(fig, ax, desk:Desk, place:tuple, size:tuple):
@@ -416,7 +417,7 @@ def network_key(
     desk:Desk,
 )->tuple:  # the same as long as the same network would be drawn
     "What the drawing of the network depends on."
-    return tuple(desk.alpha), tuple((d['edge'], d['op']) for d in desk.decisions), desk.change, desk.undecided
+    return tuple(desk.weights), tuple((d['edge'], d['op']) for d in desk.decisions), desk.change, desk.undecided
 
 
 def network_news(
@@ -424,7 +425,7 @@ def network_news(
     title:str,  # above the network
 )->dict:        # where everything is drawn, and words
     "The network of this moment, as the page draws it."
-    plan = network_plan(list(desk.alpha), desk.decisions, desk.sides) if desk.alpha else {}
+    plan = network_plan(list(desk.weights), desk.decisions, desk.sides) if desk.weights else {}
     return dict(plan, title=title, change=desk.change, undecided=desk.undecided, words=desk.kept())
 
 # %% ../../nbs/views/04_dashboard.ipynb #6cb517a4
@@ -492,17 +493,17 @@ class Dashboard(DeskView):
         self.decide, self._drawn = decide or best_of_each, ()
         self.title = 'the network that pruning would give now' if decide else 'the best operation of every edge now; no rule leaves any out'
 
-    def push(
-        self,
+    @renamed(alpha='weights')
+    def push(self,
         step:int,                 # step number of the run
-        alpha:dict|None=None,     # {edge: {op: weight}}, mixing weights in 0..1; None keeps the last
+        weights:dict|None=None,   # {edge: {op: weight}}, mixing weights in 0..1; None keeps the last
         pictures:dict|None=None,  # {name: uint8 array (h, w, 3) or PIL image}; None keeps the last
         losses:dict|None=None,    # {name: float}; each name is a curve
         total:int|None=None,      # steps of the run; None keeps the last
     )->None:
         "Show the newest values, soon: at most 20 messages a second, and the last push always arrives."
         with self.lock:
-            self.board.add(step, alpha, pictures, losses, total, self.decide)
+            self.board.add(step, weights, pictures, losses, total, self.decide)
             self.pace.tick(self.board.step, time.monotonic())
             self.post.add('board', 'long', *['pixels']*(pictures is not None))
 

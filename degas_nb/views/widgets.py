@@ -23,7 +23,7 @@ import traitlets
 from IPython import get_ipython
 from IPython.display import HTML, display
 
-from ..ground.errors import UserError, checked, printable
+from ..ground.errors import UserError, checked, printable, renamed
 
 # %% ../../nbs/views/01_widgets.ipynb #afad21ed
 class Curve:
@@ -81,37 +81,38 @@ def as_picture(
 @dataclass
 class Board:
     "The newest of everything that was pushed."
-    step:int = -1                              # -1: nothing yet
-    alpha:dict = field(default_factory=dict)   # {edge: {op: weight}}
-    curves:dict = field(default_factory=dict)  # {name: Curve}
-    samples:np.ndarray|None = None             # uint8 (h, w, 3)
-    limit:float = .25                          # weight of a full bar; grows in quarters, never shrinks, so frames compare
+    step:int = -1                               # -1: nothing yet
+    weights:dict = field(default_factory=dict)  # {edge: {op: weight}}
+    curves:dict = field(default_factory=dict)   # {name: Curve}
+    samples:np.ndarray|None = None              # uint8 (h, w, 3)
+    limit:float = .25                           # weight of a full bar; grows in quarters, never shrinks, so frames compare
 
+    @renamed(alpha='weights')
     @checked()
     def push(
         self,
-        step:int,               # step number of the loop
-        alpha:dict|None=None,   # {edge: {op: weight}}, weights in 0..1; None keeps the last
-        samples:object=None,    # uint8 array (h, w, 3) or PIL image; None keeps the last
-        losses:dict|None=None,  # {name: float}; each name is a curve
+        step:int,                # step number of the loop
+        weights:dict|None=None,  # {edge: {op: weight}}, weights in 0..1; None keeps the last
+        samples:object=None,     # uint8 array (h, w, 3) or PIL image; None keeps the last
+        losses:dict|None=None,   # {name: float}; each name is a curve
     )->None:
         "Take over what the loop says; what it leaves out stays."
         self.step = int(step)
         if samples is not None: self.samples = as_picture(samples)
-        if alpha is not None:
-            self.alpha = {edge: {op: float(w) for op, w in ops.items()} for edge, ops in alpha.items()}
+        if weights is not None:
+            self.weights = {edge: {op: float(w) for op, w in ops.items()} for edge, ops in weights.items()}
             self.limit = max(self.limit, self._full_bar())
         for name, value in (losses or {}).items():
             self.curves.setdefault(name, Curve()).push(self.step, float(value))
 
     def _full_bar(self)->float:
         "The first quarter that no weight exceeds."
-        known = [w for ops in self.alpha.values() for w in ops.values() if math.isfinite(w)]
+        known = [w for ops in self.weights.values() for w in ops.values() if math.isfinite(w)]
         return min(1, math.ceil(4 * max(known, default=0)) / 4)
 
     def words(self)->str:
         "The board in a line of text, for screen readers and as alternative text."
-        winners = [f'{edge} {best_op(ops)} {ops[best_op(ops)]:.2f}' for edge, ops in self.alpha.items() if best_op(ops)]
+        winners = [f'{edge} {best_op(ops)} {ops[best_op(ops)]:.2f}' for edge, ops in self.weights.items() if best_op(ops)]
         lines = [f'{name} {curve.last[1]:.4g}' for name, curve in self.curves.items()]
         seen = [f'step {self.step}'] if self.step >= 0 else ['nothing pushed yet']
         seen += ['largest weights: ' + ', '.join(winners)] * bool(winners) + ['losses: ' + ', '.join(lines)] * bool(lines)
@@ -122,8 +123,8 @@ def pack_weights(
     board:Board,
 )->tuple[dict, bytes]:  # plan: edges, their ops, the weight of a full bar; float32, in the plan's order
     "The weights of `board` as names and bytes."
-    plan = dict(edges=[[edge, list(ops)] for edge, ops in board.alpha.items()], limit=float(board.limit))
-    return plan, np.array([w for ops in board.alpha.values() for w in ops.values()], dtype=np.float32).tobytes()
+    plan = dict(edges=[[edge, list(ops)] for edge, ops in board.weights.items()], limit=float(board.limit))
+    return plan, np.array([w for ops in board.weights.values() for w in ops.values()], dtype=np.float32).tobytes()
 
 
 def pack_curves(
@@ -142,14 +143,14 @@ ROW, HEAD, COLUMN, SIDE = 14, 26, 232, 330     # pixels: a bar, an edge's name, 
 
 
 def bar_columns(
-    alpha:dict,      # {edge: {op: weight}}
+    weights:dict,    # {edge: {op: weight}}
     n_columns:int=3,
 )->list[list[str]]:  # edges of each column
     "Deal the edges into columns of about equal height, in reading order."
-    heights = [HEAD + ROW * len(ops) for ops in alpha.values()]
+    heights = [HEAD + ROW * len(ops) for ops in weights.values()]
     share = max([sum(heights) / n_columns] + heights)
     columns, used = [[]], 0
-    for edge, height in zip(alpha, heights):
+    for edge, height in zip(weights, heights):
         if columns[-1] and used + height / 2 > share and len(columns) < n_columns: columns, used = columns + [[]], 0
         columns[-1].append(edge)
         used += height
@@ -184,8 +185,8 @@ def _draw_bars(ax, board:Board, columns:list):
     for i, edges in enumerate(columns):
         y = 22
         for edge in edges:
-            draw_edge(ax, edge, board.alpha[edge], 12 + COLUMN * i, y, board.limit)
-            y += HEAD + ROW * len(board.alpha[edge])
+            draw_edge(ax, edge, board.weights[edge], 12 + COLUMN * i, y, board.limit)
+            y += HEAD + ROW * len(board.weights[edge])
 
 # %% ../../nbs/views/01_widgets.ipynb #1b025334
 def _spread(ys:list[float], gap:float)->list[float]:
@@ -263,9 +264,9 @@ def board_picture(
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     from PIL import Image
-    columns = bar_columns(board.alpha, min(3, len(board.alpha))) if board.alpha else []
+    columns = bar_columns(board.weights, min(3, len(board.weights))) if board.weights else []
     side = SIDE * (board.samples is not None or bool(board.curves))
-    tall = max([22 + sum(HEAD + ROW * len(board.alpha[e]) for e in column) for column in columns], default=0)
+    tall = max([22 + sum(HEAD + ROW * len(board.weights[e]) for e in column) for column in columns], default=0)
     w, h = max(360, 24 + COLUMN * len(columns) + side), max(tall + 6, 330 if side else 60)
     fig = Figure(figsize=(w / 100, h / 100), dpi=100 * scale, facecolor='white')
     ax = fig.add_axes([0, 0, 1, 1], xlim=(0, w), ylim=(h, 0))
@@ -369,16 +370,17 @@ class AlphaView(LiveView):
     _esm = static_text('panels.js', 'alpha_view.js')
     _css = static_text('live.css')
 
+    @renamed(alpha='weights')
     @checked()
     def push(
         self,
-        step:int,               # step number of the loop
-        alpha:dict|None=None,   # {edge: {op: weight}}, mixing weights in 0..1; None keeps the last
-        samples:object=None,    # uint8 array (h, w, 3) or PIL image; None keeps the last
-        losses:dict|None=None,  # {name: float}; each name is a curve
+        step:int,                # step number of the loop
+        weights:dict|None=None,  # {edge: {op: weight}}, mixing weights in 0..1; None keeps the last
+        samples:object=None,     # uint8 array (h, w, 3) or PIL image; None keeps the last
+        losses:dict|None=None,   # {name: float}; each name is a curve
     )->None:
         "Show the newest values: one message, however much is in it."
-        self.board.push(step, alpha, samples, losses)
+        self.board.push(step, weights, samples, losses)
         with self.hold_sync():
             self.plan, self.numbers = pack_weights(self.board)
             self.curve_plan, self.curves = pack_curves(self.board)
