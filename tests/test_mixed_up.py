@@ -16,6 +16,7 @@ from degas_nb.app.report import line_chart
 from degas_nb.gan.training import GANConfig, GANTraining, trained_generator
 from degas_nb.ground.data import _folders_say, _tidied, load
 from degas_nb.ground.errors import UserError
+from degas_nb.ground.folders import RunFolder
 from degas_nb.judge.metrics import Statistics
 from test_in_silence import pictures
 
@@ -58,6 +59,22 @@ def test_a_run_made_longer_still_draws(two_runs, tmp_path):
     assert trained_generator(tmp_path/'run') is not None
     shutil.copy(two_runs/'a'/'checkpoint.pt', tmp_path/'run'/'checkpoint.pt')   # as it was after the first step
     assert trained_generator(tmp_path/'run') is not None
+
+
+@pytest.mark.parametrize('kind', ['search', 'reconstruction', 'gan'])
+@pytest.mark.parametrize('asked', ['run', 'run/samples', '.'])
+def test_sheets_are_known_by_what_a_run_of_that_kind_calls_them(kind, asked, tmp_path):
+    "As the commands write them; its config.json is lost."
+    run = RunFolder.create(tmp_path/'run', kind, {}, {})
+    run.samples.mkdir(exist_ok=True)
+    if kind == 'gan': pictures(run.samples, 3, name='samples_{:06}.png')
+    else:
+        pictures(run.samples, 3, name='samples_{:04}.png')
+        pictures(run.samples, 3, name='reconstructions_{:04}.png')
+        pictures(run.samples, 1, name='targets.png')
+    for name in 'trace.jsonl', 'checkpoint.pt': (run.path/name).write_bytes(b'')
+    (run.path/'config.json').unlink()
+    with pytest.raises(UserError, match='sheets of samples'): load(tmp_path/asked, None)
 
 
 @pytest.mark.parametrize('damage', ['gone', 'cut'])

@@ -1,10 +1,12 @@
 """Nobody loses a file to us: `--overwrite` replaces a run by a run of its kind and nothing else, `--out` names no file of somebody's, and a longer run is not saved over."""
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from commands import PER_EPOCH, alone_argv, copy, degas, pictures, search_argv, snapshot, trace, train_argv
+from degas_nb.app.commands import _keep_score, _scores_of
 from degas_nb.ground.data import load
 from degas_nb.ground.errors import UserError
 from degas_nb.ground.folders import RunFolder
@@ -163,3 +165,11 @@ def test_a_run_is_not_saved_where_another_process_works(tmp_path):
         before = snapshot(folder.path)
         with pytest.raises(UserError, match='another process is working'): run.save(folder.path)
         assert snapshot(folder.path) == before
+
+
+def test_who_scores_at_once_loses_no_record(tmp_path):
+    "Each reads what is there, and adds to it."
+    runs = [RunFolder.create(tmp_path/'run', 'gan', {}, {}), *(RunFolder.open(tmp_path/'run') for _ in range(3))]
+    with ThreadPoolExecutor(4) as pool: list(pool.map(lambda i: _keep_score(runs[i % 4], dict(step=i)), range(60)))
+    assert sorted(r['step'] for r in _scores_of(runs[0])) == [*range(60)]
+    assert sorted(p.name for p in (tmp_path/'run').iterdir()) == ['.lock', 'config.json', 'scores.json']

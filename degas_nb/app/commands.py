@@ -9,6 +9,7 @@ __all__ = ['SearchCommand', 'run_search', 'PruneCommand', 'DrawCommand', 'TrainC
 # %% ../../nbs/app/03_commands.ipynb #a2038a5d
 import io, json, os, re, shlex, shutil, sys
 from collections.abc import Callable
+from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -24,14 +25,14 @@ from tyro.conf import Positional, arg
 from ..ground.data import DATASETS, Images, is_image, open_regular, path_source, with_all_classes
 from ..ground.errors import UserError, checked, printable, user_path
 from ..ground.ranks import Ranks, find_device
-from ..ground.folders import SEAL, RunFolder, atomic_write, check_free, finite, read_json, room_for, write_json
+from ..ground.folders import SEAL, RunFolder, atomic_write, check_free, finite, read_json, room_for, taken, write_json
 from ..ground.runs import check_least, check_seed, differences
 from ..ground.show import image_grid, save_grid
 from ..ground.sizes import Mixed, squared
 from ..space.baselines import BASELINES, STATISTICS
 from ..space.genotype import DEGAS, SPACES, Genotype, SearchSpace, named_genotypes, space_of, svg
 from ..search.alternating import SEARCHES, Search, SearchConfig, search_settings, strategy_in
-from ..search.decide import DECISIONS, check_fit, decide
+from ..search.decide import DECISIONS, check_fit, decide, usual_decision
 from ..search.prune import alpha_alarm, explain_prune, prune
 from ..search.reconstruct import Reconstruction, ReconstructionConfig, plain_fields
 from ..gan.shipped import generator_record, is_generator, load_generator
@@ -43,7 +44,7 @@ from ..judge.metrics import (
 from .report import demo_report, run_report
 from .driving import (
     HABITS, ON_NAN, ImageSource, as_known, checked_run, command_lines, drive, foresee, full_name, go_on, habits_of, open_run, other_images,
-    place_of, same_settings, say, shared_run, stored, tell, tell_namesake, usual_decision, value_of)
+    place_of, same_settings, say, shared_run, stored, tell, tell_namesake, value_of)
 
 # %% ../../nbs/app/03_commands.ipynb #s21dryc2
 def _preset_of(
@@ -147,12 +148,12 @@ def run_search(
     search:Search,                # new, or taken up by `go_on`
     run:RunFolder,                # its folder, locked
     save_every:float=60.,         # seconds between checkpoints
-    decide:str=Search.decides,    # a name of `DECISIONS`
+    decide:str|None=None,         # a name of `DECISIONS`; None: `usual_decision`
     asked:int=HABITS['asked'],    # networks that the super-network may be asked for
     on_nan:str=HABITS['on_nan'],  # of `ON_NAN`
 )->Genotype|None:                 # what was found; None on all ranks but the first
     "Drive a search in its folder, decide, and write the report."
-    main = search.ranks.main
+    main, decide = search.ranks.main, decide or usual_decision(type(search))
     if main and search.n == len(search) and (found := _finished(run)): return found
     show = torch.linspace(0, len(search.images) - 1, 32).long()
     if main and 'writes' not in run.meta:  # no command made it: what is done is written down here
@@ -249,7 +250,7 @@ class PruneCommand:
         habits = HABITS | habits_of(run)
         how = self.decide if self.decide != 'own' else 'alpha' if by_hand else habits['decide']
         if by_hand and how != 'alpha': raise UserError(f"--rule and --compare say how alpha decides, not {how}: leave them out")
-        check_fit(strategy_in(run.config), how)
+        check_fit(strategy_in(run.config), how, space)
         if how != 'alpha' or not traced:
             search = _searched(run, self.data, how, self.device)
             genotype = _decided(search, how, self.asked or habits['asked'])
@@ -992,13 +993,18 @@ def _evenly(
     index, labels = torch.linspace(0, len(images) - 1, n).long().tolist(), getattr(images, 'labels', None)
     return images.subset(torch.tensor(with_all_classes(index, None if labels is None else labels.tolist())))
 
-
+# %% ../../nbs/app/03_commands.ipynb #r36score
 def _keep_score(
     run:RunFolder,  # of the scored generator
     record:dict,    # from `score_run`
 )->None:
-    "Append a record to scores.json."
-    write_json(run.path/'scores.json', [*_scores_of(run), finite(record)])
+    "Append a record to scores.json; who scores the same run meanwhile waits for a moment."
+    with ExitStack() as until_written:
+        with suppress(OSError):  # a system without locks, or without such for folders
+            folder = os.open(run.path, os.O_RDONLY)
+            until_written.callback(os.close, folder)
+            taken(folder, alone=True, patience=10)
+        write_json(run.path/'scores.json', [*_scores_of(run), finite(record)])
 
 
 def _scores_of(

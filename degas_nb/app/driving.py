@@ -24,7 +24,7 @@ from ..ground.runs import Unread, checked_fields, differences
 from ..space.baselines import BASELINES
 from ..space.genotype import Genotype, space_of
 from ..search.alternating import Search, strategy_in
-from ..search.decide import Asked, Decision, decision_rule, evolve
+from ..search.decide import Asked, Decision, decision_rule, evolve, usual_decision
 from ..search.reconstruct import Reconstruction
 from ..search import adversarial, controller, halving, strategies
 from ..gan.training import GANConfig, GANTraining
@@ -59,7 +59,6 @@ class ImageSource:
     )->Images:
         "The images; notes of the loader go to stderr."
         if not self.data: raise UserError(f"--data is empty: give a folder, a .zip, or one of {', '.join(DATASETS)}")
-        tell_namesake(self.data, DATASETS, 'the data set')
         images = load(self.data, img_size, self.split, self.limit, self.skip_broken, progress=_reading)
         for note in images.notes: say(note)
         return images
@@ -327,7 +326,7 @@ WAYS = strategies, controller, halving, adversarial  # modules that add to what 
 _KINDS:dict[str, type] = dict(search=Search, gan=GANTraining, reconstruction=Reconstruction)
 _BESIDE = 'space', 'strategy', 'generator', 'genotype'  # what config.json says beside the settings
 # what a command does around a run: no settings of the run
-HABITS = dict(save_every=60., sample_every=50, decide='lean', asked=300, on_nan='stop')
+HABITS = dict(save_every=60., sample_every=50, decide=usual_decision(Search), asked=300, on_nan='stop')
 
 
 def habits_of(
@@ -335,13 +334,6 @@ def habits_of(
 )->dict:
     "What the command did around the run."
     return (dict(decide='alpha') if run.kind == 'search' else {}) | run.meta.get('writes', {})
-
-
-def usual_decision(
-    kind:type,  # a `Search`
-)->str:
-    "How `degas search` decides where no flag says otherwise; only DEGAS' own search has a study that says so."
-    return HABITS['decide'] if kind is Search else kind.decides
 
 
 def class_of(

@@ -24,12 +24,13 @@ from ..ground.folders import FULL, RunWarning
 from ..ground.ranks import RankLost, exit_at_once
 from ..space.baselines import INITS
 from ..space.generator import Z_RATIOS
-from ..search.alternating import SearchConfig
-from ..search.glo import SURFACES
+from ..search.alternating import OPTIMISERS, SearchConfig
+from ..search.glo import SURFACES, Z_INITS
 from ..search.merged import IMPLS
 from ..search.mixed import RELAXATIONS
 from ..search.prune import PRUNING_RULES
 from ..search.reconstruct import ReconstructionConfig
+from ..search.steps import AMP
 from ..gan.frameworks import FRAMEWORKS
 from ..gan.training import GANConfig
 from .commands import (
@@ -90,10 +91,9 @@ _VALUES = dict(what='RUN|IMAGES', generator='RUN|NAME', against='IMAGES', data='
                label='CLASS', device='DEVICE', weights='FILE', real_stats='FILE', save_real_stats='FILE', betas='X X',
                name='NAME', only='KEY', ray='ADDRESS')
 _CHOICES = {  # of fields that are plain strings, because their registries may grow
-    SearchConfig: dict(optimiser=('adam', 'sgd'), z_init=('pca', 'random'), surface=SURFACES, relaxation=RELAXATIONS, impl=IMPLS,
-                       amp=('off', 'tf32', 'bf16')),
+    SearchConfig: dict(optimiser=OPTIMISERS, z_init=Z_INITS, surface=SURFACES, relaxation=RELAXATIONS, impl=IMPLS, amp=AMP),
     GANConfig: dict(framework=FRAMEWORKS, z_ratio=Z_RATIOS, optimiser=('adam', 'rmsprop'), init=(*INITS, 'keep'), amp=('off', 'tf32')),
-    ReconstructionConfig: dict(optimiser=('adam', 'sgd'), z_init=('pca', 'random'), surface=SURFACES, amp=('off', 'tf32', 'bf16')),
+    ReconstructionConfig: dict(optimiser=OPTIMISERS, z_init=Z_INITS, surface=SURFACES, amp=AMP),
     PruneCommand: dict(rule=PRUNING_RULES)}
 
 # %% ../../nbs/app/08_main.ipynb #c631d4f9

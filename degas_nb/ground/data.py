@@ -1008,14 +1008,14 @@ def _refuse_runs(
     raise UserError(f"{printable(path)} {which}, whose pictures are sheets of samples, not images: {instead}")
 
 RUN_FILES = ('config.json', 'trace.jsonl', 'checkpoint.pt')  # beside samples/
+SHEET = re.compile(r'targets\.png|(samples|reconstructions)_\d+\.png')  # what a run writes into samples/
 
 def _left_by_run(
     there:list[str],   # files in a folder
     sheets:list[str],  # pictures in samples/
 )->bool:
     "Has a run of ours been here, although its config.json is gone or damaged?"
-    called = re.compile(r'(samples|reconstructions)_\d{6}\.png|targets\.png').fullmatch
-    return len({*RUN_FILES} & {*there}) > 1 and bool(sheets) and all(called(posixpath.basename(n)) for n in sheets)
+    return len({*RUN_FILES} & {*there}) > 1 and bool(sheets) and all(SHEET.fullmatch(posixpath.basename(n)) for n in sheets)
 
 def _is_run(
     opened:Callable,  # opens a config.json

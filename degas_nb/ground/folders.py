@@ -20,7 +20,7 @@ from torch import Tensor
 try: import fcntl
 except ImportError: fcntl = None  # Windows
 
-from .data import open_regular, own_number, read_whole
+from .data import SHEET, open_regular, own_number, read_whole
 from .errors import UserError, checked, printable, shown, user_path
 
 # %% ../../nbs/ground/04_folders.ipynb #a19cba7e
@@ -507,9 +507,6 @@ def _check_replaceable(
                             "remove it, or choose another --out")
 
 
-_PICTURE = re.compile(r'targets\.png|(samples|reconstructions)_\d+\.png')  # what a run writes into samples/
-
-
 def clear_run(
     path:Path,  # a folder that was found to be a run's, or nothing
 )->None:
@@ -518,7 +515,7 @@ def clear_run(
         if name != 'samples': (path/name).unlink(missing_ok=True)
     if not (path/'samples').is_dir(): return
     for picture in (path/'samples').iterdir():
-        if _PICTURE.fullmatch(picture.name) and not picture.is_dir(): picture.unlink()
+        if SHEET.fullmatch(picture.name) and not picture.is_dir(): picture.unlink()
     with suppress(OSError): (path/'samples').rmdir()  # it holds something else
 
 # %% ../../nbs/ground/04_folders.ipynb #7127397e
