@@ -171,7 +171,7 @@ def test_a_path_is_a_path_where_something_ships_under_that_name(tmp_path, monkey
     assert not capsys.readouterr().err and open('a.svg').read() != open('b.svg').read()
     pictures(tmp_path/'emoji', 4)
     assert degas(*search_argv('run', '--dry-run')) == 0
-    assert 'emoji is the data set of that name; what lies here is ./emoji' in capsys.readouterr().err
+    assert capsys.readouterr().err.count('emoji is the data set of that name; for the folder emoji in this folder say ./emoji') == 1
 
 
 def test_images_beside_the_settings_of_another_program(tmp_path, capsys):

@@ -286,7 +286,7 @@ def test_runs_that_no_command_made_are_decided_and_scored_all_the_same(tmp_path,
     search = Search.from_config(load(named), SearchConfig(epochs=1, **small))
     run = RunFolder.create(tmp_path/'search', 'search', search_settings(search.config, DEGAS), dict(name='mine'))
     with run.lock(): found = app_commands.run_search(search, run, asked=6)
-    assert found.meta['decide'] == Search.decides and degas('prune', run.path, '--data', 'emoji') == 2  # other images: all of them
+    assert found.meta['decide'] == 'lean' and degas('prune', run.path, '--data', 'emoji') == 2  # other images: all of them
     again = line('prune', run.path, '--decide', 'measured', '--asked', 6)
     assert '--data' in again and degas('prune', run.path, '--data', named, '--device', 'cpu') == 0
     assert Genotype.load(run.path) == found and Genotype.load(run.path).meta['asked'] == found.meta['asked']

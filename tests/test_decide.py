@@ -98,6 +98,10 @@ def test_a_decision_changes_nothing_and_is_the_same_again(search, how):
     number_of(first.genotype)  # the two stages could have left it
 
 
+def test_who_names_no_rule_gets_that_of_the_command(search):
+    assert decide(search, budget=12) == decide(search, driving.HABITS['decide'], 12) and decide(search, budget=12).genotype.meta['decide'] == 'lean'
+
+
 @pytest.mark.long
 def test_alpha_is_the_pruning_and_more_questions_are_never_worse(search):
     assert decide(search, 'alpha').genotype == prune(by_name(DEGAS, search.net.weights()))

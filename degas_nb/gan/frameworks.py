@@ -126,7 +126,7 @@ def class_terms(
 class Framework(ABC):
     "What critic and generator minimise; a framework fills in its terms."
     name:ClassVar[str]                                  # in `FRAMEWORKS`
-    paper:ClassVar[Settings]                            # as published
+    paper:ClassVar[Settings]                            # as published, where it says
     teaching:ClassVar[Settings]                         # for minutes at width 32
     looks:ClassVar[dict] = dict(fake=1, real=1, own=1)  # passes over fake and real images in a critic step; over its own in the generator's
     class_weights:ClassVar[tuple] = (1., .1)            # AC-GAN's term for critic and generator, where there are labels
@@ -204,7 +204,8 @@ def wasserstein(
 class WGAN(Framework):
     "Wasserstein GAN with weight clipping (Arjovsky et al. 2017)."
     clip:float = .01  # largest weight, WGAN's
-    paper = Settings(100_000, 64, 1, 5, 5e-5, (0., .99), 0., "WGAN's algorithm 1; steps as CT-GAN, since it names none", 'rmsprop', 'dcgan')
+    paper = Settings(100_000, 64, 1, 5, 5e-5, (0., .99), 0.,
+                     "WGAN's algorithm 1; steps as CT-GAN, as it names none; a rate that falls is ours", 'rmsprop', 'dcgan')
     teaching = Settings(200, 64, 1, 5, 5e-4, (0., .99), .95, 'ours', 'rmsprop', 'ctgan')
 
     def build_critic(self, img_size:int=32, width:int=128, rng:Generator|None=None, n_classes:int|None=None)->nn.Module:
@@ -341,7 +342,7 @@ class CAGAN(CTGAN):
 class DCGAN(Framework):
     "Cross entropy, non-saturating (Goodfellow et al. 2014), with DC-GAN's critic (Radford et al. 2016)."
     paper = Settings(100_000, 128, 1, 1, 2e-4, (.5, .999), 0.,
-                     "DC-GAN's paper; steps as CT-GAN, since it counts epochs of other data", init='dcgan')
+                     "DC-GAN's paper; steps as CT-GAN, since it counts epochs of other data; a rate that falls is ours", init='dcgan')
     teaching = Settings(200, 64, 1, 1, 4e-4, (.5, .999), .95, 'ours', init='dcgan')
 
     def build_critic(self, img_size:int=32, width:int=128, rng:Generator|None=None, n_classes:int|None=None)->nn.Module:

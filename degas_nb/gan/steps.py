@@ -28,7 +28,7 @@ def descend(
     params = list(net.parameters())
     with on_this_thread(): grads = torch.autograd.grad(loss, params, allow_unused=True)
     if mean_: mean_([g for g in grads if g is not None])
-    for p, g in zip(params, grads): p.grad = g
+    for p, g in zip(params, grads, strict=True): p.grad = g
     optimiser.step()
 
 # %% ../../nbs/gan/03_steps.ipynb #9bd4330f

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from ..ground.data import Images, psnr, to_uint8
 from ..space.genotype import DEGAS, SearchSpace, space_of
-from .glo import SURFACES, Latents
+from .glo import SURFACES, Z_INITS, Latents
 from ..ground.folders import Diverged
 from ..ground.graphs import check_moved, load_module_, load_optimiser_, optimiser_state, ready_
 from .merged import IMPLS
@@ -95,7 +95,7 @@ def check_search(
 )->None:
     "A `UserError` names the setting that is none."
     counts, rates = ('epochs', 'width', 'z_dim'), ('lr', 'z_lr', 'alpha_lr', 'lr_end', 'alpha_decay', 'warmup', 'held_out')
-    words = dict(optimiser=OPTIMISERS, z_init=('pca', 'random'), surface=SURFACES, relaxation=RELAXATIONS, impl=IMPLS, amp=AMP)
+    words = dict(optimiser=OPTIMISERS, z_init=Z_INITS, surface=SURFACES, relaxation=RELAXATIONS, impl=IMPLS, amp=AMP)
     check_settings(config, dict.fromkeys(counts, 1) | dict(batch_size=2) | dict.fromkeys(rates, 0), words)
     if config.travel is not None: check_least('travel', config.travel, 0)
     if config.img_size < 1: raise UserError(f"--img-size {config.img_size} must be a multiple of 8, and at least 16")
@@ -230,7 +230,7 @@ class SearchStep(LatentStep):
 
 # %% ../../nbs/search/07_alternating.ipynb #2d3510a3
 class Batches:
-    "Which images a step sees: each once an epoch, in an order that the seed and the epoch decide."
+    "Which images a step sees: each at most once an epoch, in an order that the seed and the epoch decide; what fills no batch is left out."
     def __init__(self,
         members:Tensor,  # (m,) int64, the images of this rank to draw from; where it lies, batches lie
         share:int,       # images of a batch on this rank
@@ -418,7 +418,7 @@ class SearchState(Pictures):
 class Stepping(SearchState):
     "What a step of a search does, and what is known of the operations after it: what another strategy does in another way."
     looks, at_rest = 2., 1.  # how often a step computes its batch forward, and how often one in which alpha rests
-    decides = 'measured'  # the decision that is asked for where nobody says another
+    decides = 'measured'  # a strategy's own decision, until a study says another (`usual_decision`)
     by_alpha = True       # are the weights that a step tells those of alpha?
 
     def act(self,

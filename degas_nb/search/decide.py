@@ -427,6 +427,13 @@ def lean(asked:Asked, budget:int)->Decision:
 BY_WEIGHTS = 'alpha', 'perturb', 'perturb_tuned'  # rules that look at edges; all others go from network to network
 
 
+def usual_decision(
+    kind:type,  # a `Search`
+)->str:
+    "How a search is decided where nobody says otherwise; only DEGAS' own has a study that says so."
+    return 'lean' if kind is Search else kind.decides
+
+
 def check_fit(
     kind:type,                # a `Search`
     how:str,                  # a name of `DECISIONS`
@@ -436,7 +443,7 @@ def check_fit(
     if how not in DECISIONS: raise UserError(f"there is no decision {shown(how)}; there are {', '.join(DECISIONS)}")
     only = getattr(DECISIONS[how], 'only', None)  # a rule may belong to a strategy
     why = kind.unfit(how) if only in (None, kind.Config.strategy) else f"it is for --strategy {only}"
-    if why: raise UserError(f"{how} can't decide a search by {kind.Config.strategy}, {why}: try {kind.decides}")
+    if why: raise UserError(f"{how} can't decide a search by {kind.Config.strategy}, {why}: try {usual_decision(kind)}")
     if how in BY_WEIGHTS: return
     try: check_listable(space)
     except UserError as e: raise UserError(f"{e}; or search by alpha and take its word, with --decide alpha") from None
@@ -444,12 +451,13 @@ def check_fit(
 # %% ../../nbs/search/10_decide.ipynb #dc815911
 @checked()
 def decide(
-    search:Search,       # at its end, or on its way; it is not changed
-    how:str='measured',  # a name of `DECISIONS`
-    budget:int=300,      # networks that may be asked for
-)->Decision:             # the same for the same search
+    search:Search,      # at its end, or on its way; it is not changed
+    how:str|None=None,  # a name of `DECISIONS`; None: `usual_decision`
+    budget:int=300,     # networks that may be asked for
+)->Decision:            # the same for the same search
     "One network out of a search."
     if budget < 1: raise UserError(f"{budget} networks to be asked for: 1 or more")
+    if how is None: how = usual_decision(type(search))
     check_fit(type(search), how, search.left())
     found = DECISIONS[how](Asked(search), budget)
     g, meta = found.genotype, dict(decide=how) | (dict(asked=found.asked) if found.asked else {})

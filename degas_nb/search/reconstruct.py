@@ -17,7 +17,7 @@ from ..ground.errors import UserError, checked
 from ..ground.ranks import Ranks, deterministic, find_device
 from ..ground.runs import built, check_settings, checked_fields, evenly_cut
 from .alternating import OPTIMISERS, LatentStep, Pictures, arithmetic, cosine
-from .glo import SURFACES, Latents
+from .glo import SURFACES, Z_INITS, Latents
 from .steps import AMP, GLOMachine, reconstruction
 from ..space.generator import Generator
 from ..space.genotype import Genotype
@@ -43,7 +43,7 @@ class ReconstructionConfig:
     seed:int = 0  # of everything random in the run
 
     def __post_init__(self):
-        words = dict(optimiser=OPTIMISERS, z_init=('pca', 'random'), surface=SURFACES, amp=AMP)
+        words = dict(optimiser=OPTIMISERS, z_init=Z_INITS, surface=SURFACES, amp=AMP)
         least = dict(epochs=1, width=1, z_dim=1, batch_size=2, img_size=16, lr=0, lr_end=0, z_lr=0)
         check_settings(self, least, words)
 

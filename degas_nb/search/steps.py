@@ -49,7 +49,7 @@ def follow(
     *optimisers:torch.optim.Optimizer,  # one or several
 )->None:
     "Hand the gradients over, and let the optimisers step."
-    for p, grad in zip(moved_by(*optimisers), grads): p.grad = grad
+    for p, grad in zip(moved_by(*optimisers), grads, strict=True): p.grad = grad
     for optimiser in optimisers: optimiser.step()
 
 # %% ../../nbs/search/06_steps.ipynb #9f3b3e06
@@ -161,7 +161,7 @@ def halved(
     return made
 
 
-AMP:dict[str, torch.dtype] = {'off': torch.float32, 'tf32': torch.float32, 'bf16': torch.bfloat16}  # what the network computes in
+AMP = ('off', 'tf32', 'bf16')  # how the network computes: float32, TF32 where a GPU has it, or bfloat16
 
 
 def check_amp(
