@@ -1,4 +1,5 @@
 """Folders and zips as people have them: splits, classes, labels in files, links, names of other systems, files that are none."""
+import errno
 import io
 import json
 import os
@@ -420,9 +421,48 @@ def test_tables_of_two_folders_that_disagree(made):
 
 
 def test_a_last_part_that_the_table_has_twice_is_nobodys(made):
-    "The table speaks of a/0.png and b/0.png; here is c/0.png, and which of them it was nobody knows."
-    images = load(made(['c/0.png', 'c/1.png'], labels__csv='name,class\na/0.png,x\nb/0.png,y\na/1.png,x\n'))
-    assert images.labels is None and any('it lacks 1 image (c/0.png)' in note for note in images.notes), images.notes
+    "The table speaks of a/0.png and b/0.png; here is 0.png, and which of them it was nobody knows."
+    images = load(made(['0.png', '1.png'], labels__csv='name,class\na/0.png,x\nb/0.png,y\na/1.png,x\n'))
+    assert images.labels is None and any('it lacks 1 image (0.png)' in note for note in images.notes), images.notes
+
+
+@pytest.mark.parametrize('here, listed, agree', [
+    ('cats/0.png cats/1.png dogs/2.png', 'dogs/0.png dogs/1.png dogs/2.png', False), ('test/0.png test/1.png', 'train/0.png train/1.png', False),
+    ('0.png 1.png', 'train/0.png train/1.png', True), ('train/0.png train/1.png', '0.png 1.png', True), ('train/0.png train/1.png', 'data/train/0.png data/train/1.png', True),
+    ('train/a/0.png train/b/1.png', 'train/0.png train/1.png', True)])
+def test_a_file_of_that_name_in_another_folder_is_another_file(here, listed, agree, made):
+    rows = ''.join(f'{name},{"xy"[i%2]}\n' for i, name in enumerate(listed.split()))
+    images = load(made(here.split(), labels__csv='file_name,label\n' + rows), split='all')
+    if agree: assert images.labels.tolist() == [0, 1] and images.classes == ['x', 'y']
+    else: assert images.classes != ['x', 'y'] and any('no labels' in note and 'labels.csv' in note for note in images.notes), images.notes
+
+
+@pytest.mark.parametrize('said, classes', [('cat,cat ,dog, dog', ['cat', 'dog']), ('1,1.0,2,2', ['1', '2']), ('01,1,001,2', ['001', '01', '1', '2']), ('3,\u0663,3,3', ['3', '\u0663']), ('0,10,2,0', ['0', '2', '10'])])
+def test_words_of_a_table(said, classes, made):
+    "Spaces around a word mean nothing; numbers are numbers where all words are."
+    rows = ''.join(f' {i}.png ,{word}\r\n' for i, word in enumerate(said.split(',')))
+    images = load(made([f'{i}.png' for i in range(4)], labels__csv='file_name, label\r\n' + rows))
+    assert images.classes == classes and len(images.labels) == 4, images.notes
+
+
+def test_lines_of_a_table_end_where_a_system_ends_them(made):
+    text = 'file_name,text,label\n0.png,"a\u2028b\x0cc",x\n1.png,d\x85e,y\n'
+    assert load(made(['0.png', '1.png'], labels__csv=text)).classes == ['x', 'y']
+
+
+def test_lines_of_json_end_where_a_system_ends_them(made):
+    text = '{"file_name": "0.png", "text": "a\u2028b", "label": "x"}\n{"file_name": "1.png", "label": "y"}\n'
+    assert load(made(['0.png', '1.png'], metadata__jsonl=text)).classes == ['x', 'y']
+
+
+@pytest.mark.parametrize('lacks', [MemoryError(), OSError(errno.EMFILE, 'Too many open files'), OSError(errno.ENOMEM, 'Cannot allocate memory')], ids=repr)
+def test_what_the_machine_lacks_breaks_no_image(lacks, made, monkeypatch):
+    where = made([f'{i}.png' for i in range(4)])
+    def fails(*args): raise lacks
+    with monkeypatch.context() as short:
+        short.setattr(data, '_read_as_it_is', fails)
+        with pytest.raises(type(lacks)): load(where, 16, skip_broken=True)
+    assert len(load(where, 16, skip_broken=True)) == 4
 
 
 def test_a_giant_that_comes_first_decides_nothing(made, monkeypatch):

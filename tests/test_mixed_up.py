@@ -18,6 +18,7 @@ from degas_nb.ground.data import _folders_say, _tidied, load
 from degas_nb.ground.errors import UserError
 from degas_nb.ground.folders import RunFolder
 from degas_nb.judge.metrics import Statistics
+from degas_nb.space.genotype import Genotype
 from test_in_silence import pictures
 
 SMALL = ('--width', 4, '--batch-size', 8, '--device', 'cpu')
@@ -223,3 +224,12 @@ def test_names_meant_to_take_long_do_not():
     assert {said[1] for said in _folders_say({*deep}).values()} == {*map(str, range(20))}
     assert time.monotonic() - began < 20
     assert list(_tidied(['a.png', './a.png', '/a.png'])) == ['a.png', 'a~.png', 'a~2.png']
+
+
+def test_json_that_an_editor_saved_with_its_mark_is_json(tmp_path):
+    "Notepad, PowerShell 5."
+    found = Genotype.named('cifar10_paper')
+    found.save(tmp_path/'genotype.json')
+    plain = (tmp_path/'genotype.json').read_bytes()
+    (tmp_path/'genotype.json').write_bytes(b'\xef\xbb\xbf' + plain.replace(b'\n', b'\r\n'))
+    assert Genotype.load(tmp_path/'genotype.json') == found

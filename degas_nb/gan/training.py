@@ -591,7 +591,7 @@ def class_count(
     if len(there) < n:
         empty = next(k for k, label in enumerate([*there, n]) if k != label)
         raise UserError(f"{name} has {n} classes, but no image of {str(empty) if classes is None else classes[empty]!r}: "
-                        "take more images (--limit), or leave out --conditional")
+                        "take more images (--limit) or another --split, remove that class, or leave out --conditional")
     return n
 
 

@@ -33,8 +33,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib.resources import files
-from io import BytesIO, IOBase
-from itertools import accumulate
+from io import BytesIO, IOBase, StringIO
+from itertools import accumulate, chain
 from itertools import count as count_up
 from pathlib import Path
 from typing import IO, NamedTuple
@@ -378,10 +378,11 @@ class Unreadable(UserError):
 def naming(
     name:str,  # of the file
 )->Iterator[None]:
-    "Whatever goes wrong inside is a `UserError` about image `name`."
+    "Whatever is wrong with image `name` is a `UserError` about it; what the machine lacks is not the image's fault."
     try: yield
-    except UserError: raise
+    except (UserError, MemoryError): raise
     except Exception as e:
+        if getattr(e, 'errno', None) in (errno.ENOMEM, errno.EMFILE, errno.ENFILE): raise
         unknown = isinstance(e, Image.UnidentifiedImageError)
         why = 'not an image, or of an unknown format' if unknown else printable(str(e) or type(e).__name__)
         raise Unreadable(f"{printable(name)} cannot be read ({why})") from e
@@ -441,10 +442,12 @@ def read_rgb(
     if isinstance(file, (str, Path)):
         with naming(Path(file).name), open_regular(file) as opened: return read_rgb(opened, img_size)
     try: return _read_as_it_is(file, img_size)
+    except MemoryError: raise
     except Exception as e:
         file.seek(0)
         if len(data := file.read(MOST_BYTES + 1)) > MOST_BYTES: raise
         try: return _read_as_it_is(BytesIO(without_notes(data)), img_size)._replace(ignored=True)
+        except MemoryError: raise
         except Exception: raise e from None
 
 # %% ../../nbs/ground/03_data.ipynb #da7a1902
@@ -839,16 +842,23 @@ def _row_labels(
     rows:Iterable[dict],  # of a table
 )->dict[str, object]|None:
     "The column of names and that of classes; None where there are no such columns."
-    rows = list(rows)
-    if not all(isinstance(r, dict) for r in rows): return None
-    columns = {str(c).strip().casefold(): c for r in rows[:1] for c in r}
+    rows = iter(rows)
+    first = next(rows, None)
+    if not isinstance(first, dict): return None
+    columns = {str(c).strip().casefold(): c for c in first}
     name, label = (next((columns[c] for c in known if c in columns), None) for known in (NAMES, CLASSES))
-    return None if name is None or label is None else _once((r.get(name), r.get(label)) for r in rows)
+    return None if name is None or label is None else _once((r.get(name), r.get(label)) for r in chain([first], rows))
+
+def _lines(
+    text:str,
+)->Iterable[str]:
+    "Its lines, as any system ends them; a separator that Unicode knows besides is part of a line."
+    return StringIO(text, newline=None)
 
 LABEL_FILES = {'dataset.json': _stylegan_labels,
-               'metadata.jsonl': lambda text: _row_labels(json.loads(line) for line in text.splitlines() if line.strip()),
-               'metadata.csv': lambda text: _row_labels(csv.DictReader(text.splitlines())),
-               'labels.csv': lambda text: _row_labels(csv.DictReader(text.splitlines()))}   # in the order in which they are asked
+               'metadata.jsonl': lambda text: _row_labels(json.loads(line) for line in _lines(text) if line.strip()),
+               'metadata.csv': lambda text: _row_labels(csv.DictReader(_lines(text))),
+               'labels.csv': lambda text: _row_labels(csv.DictReader(_lines(text)))}   # in the order in which they are asked
 
 # %% ../../nbs/ground/03_data.ipynb #ae55b632
 def _as_label(
@@ -857,8 +867,7 @@ def _as_label(
     "A class by number or name; a vector only if it is a single 1 among zeros."
     if isinstance(value, list) and value and all(v in (0, 1) for v in value) and sum(value) == 1: return value.index(1)
     if isinstance(value, float) and value.is_integer(): value = int(value)
-    if isinstance(value, str) and re.fullmatch(r'\d{1,9}', value): return int(value)
-    if isinstance(value, str) and value.strip(): return unicodedata.normalize('NFC', value)
+    if isinstance(value, str) and value.strip(): return unicodedata.normalize('NFC', value.strip())
     if type(value) is int: return value
     what = f"a vector of {len(value)} numbers" if isinstance(value, list) else printable(json.dumps(value), 40)
     raise ValueError(f"a label is {what}, not a class")
@@ -892,14 +901,16 @@ def _table_of(
     tables:list[str],  # names of files of one kind, one of them or one in each split
     read:Callable[[str], dict|None],
 )->dict[str, object]|None:
-    "All that they say, by names as `files` has them."
-    found = []
+    "All that they say, by names as `files` has them; spaces around a name are none of it, unless a file is called so."
+    found, there = [], {*files.names}
     for table in tables:
         with files.open(table) as f: text = f.read(MOST_TEXT + 1)
         if len(text) > MOST_TEXT: raise ValueError(f"it has more than {MOST_TEXT:,} bytes")
         some = read(text.decode('utf-8-sig'))
         if some is None: return None
-        found += [(posixpath.join(posixpath.dirname(table), tidy(str(name))), label) for name, label in some.items()]
+        for name, label in some.items():
+            exact, bare = (posixpath.join(posixpath.dirname(table), tidy(n)) for n in (str(name), str(name).strip()))
+            found.append((exact if exact in there else bare, label))
     return _once(found)
 
 def _named_labels(
@@ -907,17 +918,30 @@ def _named_labels(
     images:list[str],         # names of all
     needed:list[str],         # of those that must have one
 )->dict[str, Label]:
-    "The labels of images: by its whole name, or by its last part where no two are called so, here or there."
+    "The labels of images: by its whole name, or by its last part where no two are called so, here or there, and the folders agree."
     last, listed = Counter(map(posixpath.basename, images)), Counter(map(posixpath.basename, found))
-    short = {posixpath.basename(n): label for n, label in found.items() if listed[posixpath.basename(n)] == 1}
+    short = {posixpath.basename(n): (n, label) for n, label in found.items() if listed[posixpath.basename(n)] == 1}
     labels = {}
     for n in images:
         b = posixpath.basename(n)
         if n in found: labels[n] = found[n]
-        elif b in short and last[b] == 1: labels[n] = short[b]
+        elif b in short and last[b] == 1 and _may_be(n, short[b][0]): labels[n] = short[b][1]
     missing = [n for n in needed if labels and n not in labels]
     if missing: raise ValueError(f"it lacks {count(len(missing), 'image')} ({some(missing)})")
-    return {n: _as_label(label) for n, label in labels.items()}
+    labels = {n: _as_label(label) for n, label in labels.items()}
+    if not all(isinstance(v, int) or WHOLE.fullmatch(v) for v in labels.values()): return labels
+    return {n: int(str(v).partition('.')[0]) for n, v in labels.items()}
+
+WHOLE = re.compile(r'(0|[1-9][0-9]{0,8})(\.0+)?')  # a column of such words is one of numbers; 01 and 1 are two names
+
+def _may_be(
+    image:str,   # as it is here
+    listed:str,  # as a table has it, whose last part is the same
+)->bool:
+    "Could both be one file, whose folders one of them tells in part? cats/1.png is not dogs/1.png."
+    here, there = sorted((posixpath.dirname(n).split('/') if '/' in n else [] for n in (image, listed)), key=len)
+    rest = iter(there)
+    return all(part in rest for part in here)
 
 # %% ../../nbs/ground/03_data.ipynb #d9cbba3d
 def undivided(

@@ -73,7 +73,7 @@ def read_json(
     "The value in `path`; a `UserError` names the file when it is missing or damaged."
     path = user_path(path)
     if os.path.isdir(path): raise UserError(f"{path} is a folder, not a JSON file")
-    try: return json.loads(read_whole(path, MOST_JSON).decode(), parse_constant=refuse, parse_float=_finite_number)
+    try: return json.loads(read_whole(path, MOST_JSON).decode('utf-8-sig'), parse_constant=refuse, parse_float=_finite_number)
     except FileNotFoundError: raise UserError(f"{path} is missing") from None
     except OSError as e: raise UserError(f"cannot read {path}: {e.strerror or e}") from None
     except (ValueError, RecursionError) as e: raise UserError(f"{path} is not valid JSON ({e})") from None
