@@ -189,7 +189,7 @@ class Given(Run):
     def real_index(self,
         k:int,  # critic updates before this one
     )->Tensor:  # (share,) int64
-        "Which images critic update `k` sees (on this rank): each at most once an epoch; what does not fill a batch waits for the next."
+        "Which images critic update `k` sees (on this rank): each at most once an epoch; what fills no batch is left out."
         epoch, i = divmod(k, len(self.images)//self.config.batch_size)
         return self.ranks.part(self.order(epoch)[i*self.config.batch_size:(i + 1)*self.config.batch_size])
 
